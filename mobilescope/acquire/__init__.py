@@ -1,0 +1,1 @@
+"""Doing it: scans, autofocus, phone captures, written through a sink."""

@@ -1,0 +1,38 @@
+"""Phone captures at nominal positions, with the light on only while they are taken."""
+
+from __future__ import annotations
+
+from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.core.protocols import CaptureSink, PhoneCamera
+from mobilescope.plans.grids import FieldGrid
+
+
+def capture_fields(
+    phone: PhoneCamera,
+    sink: CaptureSink,
+    slide: str,
+    grid: FieldGrid,
+    *,
+    colour: tuple[int, int, int] = (255, 255, 255),
+    on_progress: ProgressListener = ignore_progress,
+    stop: StopToken | None = None,
+) -> None:
+    """Capture the fields of a grid that the sink does not have yet; the light goes off whatever happens.
+
+    Raises
+    ------
+    CancelledError
+        When asked to stop; every capture taken so far is kept.
+    """
+    stop = stop or StopToken()
+    phone.mount(slide)
+    phone.illuminator.set_colour(*colour)
+    try:
+        for position in grid:
+            stop.raise_if_requested(f"capturing slide {slide!r}")
+            if not sink.has_capture(slide, position.index):
+                capture = phone.capture(position.x_um, position.y_um)
+                sink.add_phone_capture(slide, position.index, position.row, position.column, capture)
+            on_progress(Progress(f"capture {slide}", position.index + 1, len(grid)))
+    finally:
+        phone.illuminator.off()

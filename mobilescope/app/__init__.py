@@ -1,0 +1,1 @@
+"""The composition root: configuration to instrument, workflows, report, command line."""

@@ -1,0 +1,348 @@
+"""The command line: parse, call one function, print."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+import mobilescope
+from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
+from mobilescope.core.errors import CancelledError, UserError
+
+app = typer.Typer(
+    name="mobilescope", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Paired phone and benchtop microscopy: scan, register, train, enhance, and say how far to trust it.",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on standard output.")]
+SessionFile = Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.h5).")]
+SessionOption = Annotated[Path, typer.Option("--session", help="Session file to write, or to go on with.")]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file (.toml).")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file (.pt).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+
+
+class _Settings:
+    """What the options before the command said."""
+
+    config: Path | None = None
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(mobilescope.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    config: Annotated[Path | None, typer.Option(help="Instrument file (.toml); without one it is the twin.")] = None,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Keep the options that stand before the command."""
+    _Settings.config = config
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder that takes everything; an interrupted run there goes on.")] = Path(
+        "demo"
+    ),
+    specimen: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="blood, h&e or trichrome, or image files: several (each a slide; repeat the option or list them after "
+            "it), or one, which is cut in three."
+        ),
+    ] = None,
+    more: Annotated[list[str] | None, typer.Argument(metavar="[IMAGE]...", hidden=True)] = None,
+    pixel_size_um: Annotated[
+        float | None, typer.Option("--pixel-size-um", min=0.01, max=10, help="Pixel size of the specimen images.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of specimens and instruments.")] = 0,
+    training_seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps, instead of the quick preset's.")] = None,
+    json: Json = False,
+) -> None:
+    """Run the whole job on the digital twin: scan, capture, stitch, register, train, evaluate, report.
+
+    Example: mobilescope demo --out demo --json
+    """
+    from mobilescope.app.demo import DemoOptions, run_demo
+
+    stain, images = _specimens([*(specimen or []), *(more or [])])
+    options = DemoOptions(
+        out=out, seed=seed, training_seed=training_seed, stain=stain, images=images, pixel_size_um=pixel_size_um,
+        steps=steps,
+    )
+    say("instrument: digital twin (no hardware is used)")
+    with stoppable() as stop, ProgressDisplay() as progress:
+        result = run_demo(options, on_progress=progress, stop=stop)
+    summary = result.to_json()
+    blind = summary["blind"]
+    say(
+        f"blind slide, {blind['fields']} fields: SSIM {blind['ssim_bicubic']:.3f} bicubic, "
+        f"{blind['ssim_colour']:.3f} with colour matrix, {blind['ssim_network']:.3f} network; "
+        f"CIE-94 {blind['cie94_raw']:.2f} raw, {blind['cie94_network']:.2f} network"
+    )
+    say("seconds: " + ", ".join(f"{stage} {value:.0f}" for stage, value in summary["seconds"].items()))
+    say(f"report: {result.report}")
+    if json:
+        print_json(summary)
+
+
+def _specimens(given: list[str]) -> tuple[str, tuple[Path, ...]]:
+    """Return the stain of a procedural specimen, or the image files."""
+    stains = ("blood", "h&e", "trichrome")
+    if not given:
+        return "blood", ()
+    if len(given) == 1 and given[0] in stains:
+        return given[0], ()
+    named = [name for name in given if name in stains]
+    if named:
+        raise UserError(f"{named[0]!r} is a procedural specimen and stands alone", "give it alone, or only image files")
+    return "image", tuple(Path(name) for name in given)
+
+
+@app.command()
+def scan(plan: PlanFile, session: SessionOption = Path("session.h5"), json: Json = False) -> None:
+    """Scan the slides of a plan on the benchtop microscope into a session.
+
+    Example: mobilescope --config demo/instrument.toml scan demo/plan.toml --session my.h5
+    """
+    _acquire(plan, session, json, what="scan")
+
+
+@app.command()
+def capture(plan: PlanFile, session: SessionOption = Path("session.h5"), json: Json = False) -> None:
+    """Capture the fields of a plan with the phone scope into a session.
+
+    Example: mobilescope --config demo/instrument.toml capture demo/plan.toml --session my.h5
+    """
+    _acquire(plan, session, json, what="capture")
+
+
+def _acquire(plan_file: Path, session: Path, json: bool, *, what: str) -> None:
+    from mobilescope.app.acquiring import capture_job, open_writer, scan_job
+    from mobilescope.app.folders import prepare_folder
+    from mobilescope.app.instrument import build_instruments, load_instrument
+    from mobilescope.data.session import Session
+    from mobilescope.plans.job import load_plan
+
+    plan, config = load_plan(plan_file), load_instrument(_Settings.config)
+    prepare_folder(session.parent)
+    instruments = build_instruments(config, source=str(_Settings.config or "built-in instrument"))
+    say(f"instrument: {config.name}")
+    work = scan_job if what == "scan" else capture_job
+    with (
+        stoppable() as stop, ProgressDisplay() as progress, open_writer(session, plan, instruments) as writer
+    ):
+        work(writer, plan, instruments, on_progress=progress, stop=stop)
+    with Session.open(session) as opened:
+        counts = {
+            slide.name: {"tiles": len(opened.tiles(slide.name)), "captures": len(opened.captures(slide.name))}
+            for slide in opened.slides
+        }
+    say(f"session: {session}")
+    if json:
+        print_json({"session": str(session), "slides": counts})
+
+
+@app.command()
+def stitch(
+    session: SessionFile,
+    slide: Annotated[list[str] | None, typer.Option(help="Only this slide (may be repeated).")] = None,
+    json: Json = False,
+) -> None:
+    """Stitch each slide's tiles into a mosaic beside the session.
+
+    Example: mobilescope stitch demo/session.h5 --json
+    """
+    from dataclasses import asdict
+
+    from mobilescope.app.mosaicking import stitch_slide
+    from mobilescope.data.session import Session
+
+    with Session.open(session) as opened:
+        names = [entry.name for entry in opened.slides]
+    unknown = [name for name in slide or [] if name not in names]
+    if unknown:
+        raise UserError(f"{session} has no slide {unknown[0]!r}", f"its slides are {', '.join(names)}")
+    results = []
+    with stoppable() as stop, ProgressDisplay() as progress:
+        for name in slide or names:
+            result = stitch_slide(session, name, on_progress=progress, stop=stop)
+            results.append(asdict(result) | {"mosaic": str(result.mosaic)})
+            say(
+                f"{name}: {result.tiles} tiles, {result.shape_px[1]}x{result.shape_px[0]} px, "
+                f"residual {result.residual_median_px:.2f} px median, {result.residual_max_px:.2f} px largest"
+            )
+    if json:
+        print_json({"session": str(session), "mosaics": results})
+
+
+@app.command()
+def register(session: SessionFile, json: Json = False) -> None:
+    """Register a session's phone captures with its mosaics into pairs, each with its quality and a verdict.
+
+    Example: mobilescope register demo/session.h5 --json
+    """
+    from mobilescope.app.pairing import register_session
+
+    with stoppable() as stop, ProgressDisplay() as progress:
+        result = register_session(session, on_progress=progress, stop=stop)
+    say(f"{result.accepted} pairs accepted, {result.refused} refused: {result.pairs}")
+    if json:
+        print_json({"pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused})
+
+
+@app.command()
+def train(
+    session: SessionFile,
+    out: Annotated[Path, typer.Option(help="Model file to write; an interrupted run goes on.")] = Path("model.pt"),
+    preset: Annotated[str, typer.Option(help="quick or r18.")] = "quick",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps, instead of the preset's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Train the enhancement network on a session's accepted pairs.
+
+    Ctrl-C stops at the next step and keeps the best model; the same command goes on.
+
+    Example: mobilescope train demo/session.h5 --out model.pt --preset quick
+    """
+    from mobilescope.app.folders import prepare_folder
+    from mobilescope.data.layout import pairs_path
+    from mobilescope.learn.presets import preset as find_preset
+    from mobilescope.learn.train import train as run_training
+
+    changes: dict[str, Any] = {"seed": seed} | ({} if steps is None else {"steps": steps})
+    config = find_preset(preset).model_copy(update=changes)
+    prepare_folder(out.parent)
+    with stoppable() as stop, ProgressDisplay() as progress:
+        result = run_training(pairs_path(session), out, config, device=device, on_progress=progress, stop=stop)
+    say(
+        f"{result.steps} steps on {result.patches} patches in {result.seconds:.0f} s; best at step {result.best_step}: "
+        f"validation SSIM {result.validation_ssim:.4f}; model {result.model}"
+    )
+    if result.stopped:
+        raise CancelledError(f"training stopped at step {result.steps}; {out} holds the best so far",
+                             "run the same command to go on")
+    if json:
+        print_json({
+            "model": str(result.model), "steps": result.steps, "best_step": result.best_step,
+            "validation_ssim": result.validation_ssim, "validation_loss": result.validation_loss,
+            "seconds": result.seconds,
+        })
+
+
+@app.command()
+def evaluate(
+    model: ModelFile,
+    session: SessionFile,
+    report: Annotated[Path, typer.Option(help="HTML report to write; the scores go beside it as CSV.")] = Path(
+        "report.html"
+    ),
+    force: Annotated[bool, typer.Option(help="Evaluate also on slides that the model was trained on.")] = False,
+    device: Device = "auto",
+    json: Json = False,
+) -> None:
+    """Evaluate a model on a session's blind slides: SSIM and CIE-94 against the benchtop, with baselines.
+
+    Example: mobilescope evaluate demo/model.pt demo/session.h5 --report report.html
+    """
+    from mobilescope.app.evaluating import evaluate_session
+    from mobilescope.app.folders import prepare_folder
+    from mobilescope.app.report import score_lines
+    from mobilescope.learn.evaluate import METHODS
+
+    prepare_folder(report.parent)
+    with stoppable() as stop, ProgressDisplay() as progress:
+        result = evaluate_session(
+            session, model, report, {}, force=force, device=device, on_progress=progress, stop=stop
+        )
+    for line in score_lines(result):
+        say(line)
+    say(f"report: {report}")
+    if json:
+        metrics = ("ssim", "ssim_rgb", "cie94", "psnr_db", "detail")
+        print_json({
+            "report": str(report), "fields": len(result.fields), "trained_on": list(result.trained_on),
+            **{m: {k: result.interval(m, k).__dict__ for k in metrics} for m in METHODS},
+        })
+
+
+@app.command()
+def enhance(
+    model: ModelFile,
+    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, a folder of images, or a session.")],
+    target: Annotated[Path, typer.Argument(metavar="OUT", help="Image file, or folder for several.")],
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Enhance phone images with a trained model.
+
+    Example: mobilescope enhance demo/model.pt phone.png enhanced.png
+    """
+    from mobilescope.app.enhancing import enhance_path
+
+    with stoppable() as stop, ProgressDisplay() as progress:
+        written = enhance_path(
+            model, source, target, device=device, precision=precision, on_progress=progress, stop=stop
+        )
+    say(f"{len(written)} enhanced: {target}")
+    if json:
+        print_json({"model": str(model), "written": [str(path) for path in written]})
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A session, a pair file or a model.")], json: Json = False
+) -> None:
+    """Say what is in a session, a pair file or a model, and whether it is whole.
+
+    Example: mobilescope inspect demo/session.h5
+    """
+    from mobilescope.app.inspecting import describe, lines
+
+    facts = describe(file)
+    for line in lines(facts):
+        say(line)
+    if json:
+        print_json(facts)
+    if facts["problems"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    session: SessionFile,
+    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("export"),
+    kind: Annotated[str, typer.Option(help="ome-tiff (mosaics, pyramidal) or png (pairs).")] = "ome-tiff",
+    json: Json = False,
+) -> None:
+    """Export a session's mosaics as pyramidal OME-TIFF, or its pairs as PNG.
+
+    Example: mobilescope export demo/session.h5 --kind ome-tiff --out export
+    """
+    from mobilescope.app.exporting import export_session
+
+    with stoppable() as stop, ProgressDisplay() as progress:
+        written = export_session(session, out, kind, on_progress=progress, stop=stop)
+    say(f"{len(written)} files in {out}")
+    if json:
+        print_json({"session": str(session), "written": [str(path) for path in written]})
+
+
+def main() -> None:
+    """Run the command line; every error a user can mend is one line and an exit status."""
+    with reporting_errors():
+        sys.exit(app(standalone_mode=True))

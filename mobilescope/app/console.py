@@ -1,0 +1,112 @@
+"""What the command line shows: progress on standard error, one-line errors, and a clean answer to Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from mobilescope.core.errors import MobilescopeError
+from mobilescope.core.progress import Progress, StopToken
+
+stderr = Console(stderr=True, highlight=False)
+
+
+class ProgressDisplay:
+    """Shows progress as bars on a terminal, and as a line for each tenth of a stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._live = stderr.is_terminal
+        self._bars = Bars(
+            TextColumn("{task.description:<22}"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeElapsedColumn(),
+            TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=stderr,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._tenths: dict[str, int] = {}
+
+    def __enter__(self) -> ProgressDisplay:
+        """Start drawing."""
+        if self._live:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop drawing; what was shown stays."""
+        if self._live:
+            self._bars.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show a snapshot."""
+        if self._live:
+            if progress.stage not in self._tasks:
+                self._tasks[progress.stage] = self._bars.add_task(progress.stage, total=progress.total, note="")
+            self._bars.update(
+                self._tasks[progress.stage], completed=progress.done, total=progress.total, note=progress.note
+            )
+            return
+        tenth = 10 * progress.done // max(1, progress.total)
+        if tenth > self._tenths.get(progress.stage, 0):
+            self._tenths[progress.stage] = tenth
+            note = f"  {progress.note}" if progress.note else ""
+            say(f"{progress.stage}: {progress.done}/{progress.total}{note}")
+
+
+def say(text: str) -> None:
+    """Print a line for the person on standard error."""
+    stderr.print(text, markup=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Print one line of JSON on standard output."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def stoppable() -> Iterator[StopToken]:
+    """Turn the first Ctrl-C into a request to stop at the next safe point; the second one interrupts at once."""
+    token = StopToken()
+
+    def on_interrupt(_signal: int, _frame: FrameType | None) -> None:
+        if token.requested:
+            raise KeyboardInterrupt
+        token.request()
+        say("stopping at the next safe point; press Ctrl-C again to stop at once")
+
+    before = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield token
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
+def reporting_errors() -> Iterator[None]:
+    """Turn errors that a user can do something about into one line and an exit status."""
+    try:
+        yield
+    except MobilescopeError as error:
+        say(f"error: {error}")
+        raise SystemExit(error.exit_status) from error
+    except KeyboardInterrupt as error:
+        say("stopped; what was finished is kept")
+        raise SystemExit(130) from error
+    except BrokenPipeError as error:
+        raise SystemExit(0) from error
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            say(f"error: the disk is full ({error.filename or 'output'}); free some space and run the same command")
+            raise SystemExit(1) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            say(f"error: no permission for {error.filename}; choose another place or change its permissions")
+            raise SystemExit(2) from error
+        raise

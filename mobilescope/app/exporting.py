@@ -1,0 +1,105 @@
+"""A session's results in formats that other programs read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from mobilescope.app.folders import prepare_folder
+from mobilescope.app.images import write_rgb
+from mobilescope.core.errors import InputFileError, UserError
+from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.layout import pairs_path
+from mobilescope.data.mosaics import Mosaic
+from mobilescope.data.pairs import PairStore
+from mobilescope.data.session import Session
+
+_TIFF_TILE_PX = 256
+
+
+def export_session(
+    session: Path,
+    folder: Path,
+    kind: str,
+    *,
+    on_progress: ProgressListener = ignore_progress,
+    stop: StopToken | None = None,
+) -> list[Path]:
+    """Write a session's mosaics as OME-TIFF or its pairs as PNG and return the files."""
+    if kind not in ("ome-tiff", "png"):
+        raise UserError(f"there is no export {kind!r}", "choose ome-tiff or png")
+    prepare_folder(folder)
+    stop = stop or StopToken()
+    with Session.open(session) as opened:
+        slides = [slide.name for slide in opened.slides]
+    write = _export_mosaics(session, slides, folder) if kind == "ome-tiff" else _export_pairs(session, folder)
+    written: list[Path] = []
+    for path in write:
+        written.append(path)
+        on_progress(Progress("export", len(written), len(slides) if kind == "ome-tiff" else len(written), path.name))
+        stop.raise_if_requested("the export")
+    return written
+
+
+def _export_mosaics(session: Path, slides: list[str], folder: Path) -> Iterator[Path]:
+    for slide in slides:
+        target = folder / f"{slide}.ome.tif"
+        temporary = folder / f".{slide}.part.ome.tif"
+        with Mosaic.open(session, slide) as mosaic:
+            try:
+                write_ome_tiff(temporary, mosaic)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        temporary.replace(target)
+        yield target
+
+
+def write_ome_tiff(path: Path, mosaic: Mosaic) -> None:
+    """Write a mosaic as a tiled pyramidal OME-TIFF, tile by tile; pixel size and stage position go with it."""
+    metadata = {
+        "axes": "YXS",
+        "Name": mosaic.slide,
+        "PhysicalSizeX": mosaic.pixel_size_um, "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": mosaic.pixel_size_um, "PhysicalSizeYUnit": "µm",
+        "Plane": {"PositionX": mosaic.origin_um[0], "PositionXUnit": "µm",
+                  "PositionY": mosaic.origin_um[1], "PositionYUnit": "µm"},
+    }
+    with tifffile.TiffWriter(path, bigtiff=True, ome=True) as tiff:
+        for level in range(mosaic.levels):
+            grid = mosaic.grid(level)
+            tiff.write(
+                _tiles(mosaic, level),
+                shape=(grid.rows, grid.columns, 3), dtype=np.uint8, tile=(_TIFF_TILE_PX, _TIFF_TILE_PX),
+                photometric="rgb", compression="zlib",
+                subifds=mosaic.levels - 1 if level == 0 else None,
+                subfiletype=1 if level else 0,
+                metadata=metadata if level == 0 else None,
+                resolution=(1e4 / grid.pixel_size_um, 1e4 / grid.pixel_size_um), resolutionunit="CENTIMETER",
+            )
+
+
+def _tiles(mosaic: Mosaic, level: int) -> Iterator[NDArray[np.uint8]]:
+    grid = mosaic.grid(level)
+    for row in range(0, grid.rows, _TIFF_TILE_PX):
+        for column in range(0, grid.columns, _TIFF_TILE_PX):
+            yield mosaic.read(row, column, _TIFF_TILE_PX, _TIFF_TILE_PX, level)
+
+
+def _export_pairs(session: Path, folder: Path) -> Iterator[Path]:
+    path = pairs_path(session)
+    if not path.exists():
+        raise InputFileError(f"{session} has no registered pairs ({path})", "register the session first")
+    with PairStore.open(path) as store:
+        for index, record in enumerate(store.records):
+            if not record.accepted:
+                continue
+            stem = f"{record.slide}-{record.capture:04d}"
+            for name, image in (("phone", store.input(index)), ("benchtop", store.label(index))):
+                target = folder / f"{stem}-{name}.png"
+                write_rgb(target, image)
+                yield target

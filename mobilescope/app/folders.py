@@ -1,0 +1,25 @@
+"""Output folders: made, checked for permission and room before any work starts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from mobilescope.core.errors import DiskSpaceError, OutputError
+
+
+def prepare_folder(folder: Path, *, needed_bytes: int = 0) -> None:
+    """Make an output folder and check that it can be written and has room; OutputError or DiskSpaceError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"the folder {folder} can't be made: {error.strerror}", "choose another place") from error
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"the folder {folder} may not be written", "choose another place or change its permissions")
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise DiskSpaceError(
+            f"{folder} has {free / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed",
+            "free some space or choose another place",
+        )

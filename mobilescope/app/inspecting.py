@@ -1,0 +1,66 @@
+"""What is in a file of ours, and whether it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from mobilescope.core.errors import InputFileError
+from mobilescope.data.pairs import PAIRS_FORMAT, PairStore
+from mobilescope.data.session import Session
+from mobilescope.learn.checkpoint import load_model
+
+
+def describe(path: Path) -> dict[str, Any]:
+    """Return the facts of a session, a pair file or a model, JSON-ready; ``problems`` lists what is damaged."""
+    if not path.exists():
+        raise InputFileError(f"there is no file {path}", "check the path")
+    if not path.is_file():
+        raise InputFileError(f"{path} is not a file", "give a session (.h5) or a model (.pt)")
+    if path.suffix == ".pt":
+        _, card, _ = load_model(path)
+        return {"file": str(path), **card.to_json(), "problems": []}
+    if _format_of(path) == PAIRS_FORMAT:
+        return _describe_pairs(path)
+    with Session.open(path) as session:
+        return {**session.summary(), "problems": session.verify()}
+
+
+def _format_of(path: Path) -> str:
+    try:
+        with h5py.File(path, "r", swmr=True) as file:
+            return str(file.attrs.get("format", ""))
+    except OSError:
+        return ""
+
+
+def _describe_pairs(path: Path) -> dict[str, Any]:
+    with PairStore.open(path) as store:
+        by_slide: dict[str, dict[str, Any]] = {}
+        for record in store.records:
+            entry = by_slide.setdefault(record.slide, {"role": record.role, "accepted": 0, "refused": []})
+            if record.accepted:
+                entry["accepted"] += 1
+            else:
+                entry["refused"].append({"capture": record.capture, "reason": record.reason})
+        return {
+            "file": str(path), "format": PAIRS_FORMAT, "provenance": store.provenance, "slides": by_slide,
+            "problems": [],
+        }
+
+
+def lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
+    """Yield facts as indented lines for reading."""
+    for key, value in facts.items():
+        if isinstance(value, dict):
+            yield f"{indent}{key}:"
+            yield from lines(value, indent + "  ")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            yield f"{indent}{key}:"
+            for entry in value:
+                yield f"{indent}  - " + ", ".join(f"{name} {item}" for name, item in entry.items())
+        else:
+            yield f"{indent}{key}: {value if value != [] else 'none'}"

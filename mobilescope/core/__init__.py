@@ -1,0 +1,1 @@
+"""What every room shares: errors, geometry, configuration, device protocols, progress."""

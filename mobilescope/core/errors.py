@@ -1,0 +1,96 @@
+"""The one exception tree: each error says what happened and what to do about it."""
+
+
+class MobilescopeError(Exception):
+    """Base of every error that the library raises on purpose.
+
+    Parameters
+    ----------
+    cause : str
+        What is wrong and where (file, key, value, device).
+    remedy : str
+        What the user can do about it; may be empty where nothing can be done.
+    """
+
+    exit_status = 1
+
+    def __init__(self, cause: str, remedy: str = "") -> None:
+        super().__init__(cause, remedy)
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        """Return cause and remedy on one line."""
+        return f"{self.cause}; {self.remedy}" if self.remedy else self.cause
+
+
+class UserError(MobilescopeError):
+    """A mistake that the user can mend: the command line exits with status 2."""
+
+    exit_status = 2
+
+
+class ConfigError(UserError):
+    """A configuration or plan file that is missing, malformed or has an unknown key."""
+
+
+class InputFileError(UserError):
+    """A file that is missing, truncated, of a foreign format or not readable."""
+
+
+class InputImageError(UserError):
+    """An image of the wrong size, type or content."""
+
+
+class NewerVersionError(UserError):
+    """A file written by a newer version of this software."""
+
+
+class ModelKindError(UserError):
+    """A checkpoint that does not hold the kind of model asked for."""
+
+
+class OutputError(UserError):
+    """An output that can't be written where the user asked for it."""
+
+
+class PlanError(UserError):
+    """A plan that can't be carried out as it stands (no slides, overlapping roles)."""
+
+
+class DiskSpaceError(MobilescopeError):
+    """Too little room on the disk to start, or to go on."""
+
+
+class DeviceError(MobilescopeError):
+    """A device that failed, timed out or answered nonsense."""
+
+
+class LimitError(DeviceError):
+    """A move that would leave the range of the stage; refused before it started."""
+
+
+class SessionError(MobilescopeError):
+    """A session that can't be read or written as asked."""
+
+
+class SessionLockedError(UserError):
+    """A session that another process is writing."""
+
+
+class StitchingError(MobilescopeError):
+    """Tiles that could not be placed with confidence."""
+
+
+class RegistrationError(MobilescopeError):
+    """Two images that could not be brought into register."""
+
+
+class TrainingError(MobilescopeError):
+    """Training that can't start or that diverged."""
+
+
+class CancelledError(MobilescopeError):
+    """Work stopped on request; what was finished is kept."""
+
+    exit_status = 130

@@ -1,0 +1,200 @@
+"""What a device does (protocols) and what it reports (frozen values). Real drivers and the twin share these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilescope.core.focus_record import FocusRecord
+
+FlatFieldKind = Literal["benchtop", "phone"]
+
+
+@dataclass(frozen=True)
+class PositionUm:
+    """A stage position in micrometres; z grows away from the slide's glass towards the objective."""
+
+    x_um: float
+    y_um: float
+    z_um: float
+
+
+@dataclass(frozen=True)
+class LightState:
+    """The illumination as it stood when an image was taken.
+
+    ``red``, ``green`` and ``blue`` are drive values 0–255; ``brightness`` scales them, 0–1.
+    """
+
+    on: bool
+    red: int
+    green: int
+    blue: int
+    brightness: float
+    source: str
+
+
+@dataclass(frozen=True)
+class BenchtopImage:
+    """One benchtop camera frame with what is needed to place and repeat it.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (rows, columns, 3), uint8
+        sRGB-encoded colour.
+    position : PositionUm
+        What the stage reported, not where it truly was.
+    time_s : float
+        Seconds since the epoch, UTC.
+    """
+
+    pixels: NDArray[np.uint8]
+    pixel_size_um: float
+    position: PositionUm
+    time_s: float
+    exposure_ms: float
+    light: LightState
+    device: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PhoneCapture:
+    """One phone capture: the raw Bayer frame and the JPEG the phone made beside it.
+
+    Attributes
+    ----------
+    bayer : ndarray, shape (rows, columns), uint16
+        Raw counts between ``black_level`` and ``white_level``.
+    cfa : str
+        Colours of the 2×2 mosaic read row by row, for example ``"RGGB"``.
+    bayer_pixel_um : float
+        Pitch of the Bayer lattice at the specimen.
+    white_balance : tuple of float
+        Gains of red, green, blue that the phone recorded for this session.
+    """
+
+    bayer: NDArray[np.uint16]
+    jpeg: bytes
+    cfa: str
+    black_level: int
+    white_level: int
+    bayer_pixel_um: float
+    white_balance: tuple[float, float, float]
+    nominal: PositionUm
+    time_s: float
+    exposure_ms: float
+    iso: int
+    light: LightState
+    device: str
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+@runtime_checkable
+class XYZStage(Protocol):
+    """A motorised stage. Limits are checked before a move and the position is read back after it."""
+
+    def move_xy(self, x_um: float, y_um: float) -> None:
+        """Move and wait until the stage has settled."""
+
+    def move_z(self, z_um: float) -> None:
+        """Move the focus drive and wait until it has settled."""
+
+    def position(self) -> PositionUm:
+        """Return the position that the device reports."""
+
+    def z_range_um(self) -> tuple[float, float]:
+        """Return the lowest and highest allowed z."""
+
+    def describe(self) -> str:
+        """Name the devices and versions behind this stage."""
+
+
+@runtime_checkable
+class Illuminator(Protocol):
+    """The phone scope's light."""
+
+    def set_colour(self, red: int, green: int, blue: int, brightness: float = 1.0) -> None:
+        """Light the ring with one colour, channels 0–255, brightness 0–1."""
+
+    def off(self) -> None:
+        """Switch the light off."""
+
+    def state(self) -> LightState:
+        """Return what the light is doing now."""
+
+
+@runtime_checkable
+class BenchtopMicroscope(Protocol):
+    """A motorised benchtop microscope with a colour camera."""
+
+    @property
+    def stage(self) -> XYZStage:
+        """The stage and focus drive."""
+
+    @property
+    def pixel_size_um(self) -> float:
+        """Camera pixel pitch at the specimen."""
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of a full frame."""
+
+    def mount(self, slide: str) -> None:
+        """Put the named slide under the objective (asks the person, or changes the twin's slide)."""
+
+    def snap(self, *, roi_px: int | None = None) -> BenchtopImage:
+        """Take a picture; ``roi_px`` reads only a central square of that side."""
+
+
+@runtime_checkable
+class PhoneCamera(Protocol):
+    """A phone scope: moves to a nominal position over the slide and takes raw and JPEG together."""
+
+    @property
+    def illuminator(self) -> Illuminator:
+        """The light under the slide."""
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of the raw Bayer frame."""
+
+    @property
+    def field_of_view_um(self) -> tuple[float, float]:
+        """Width and height of a capture at the specimen."""
+
+    def mount(self, slide: str) -> None:
+        """Put the named slide on the phone scope."""
+
+    def capture(self, x_um: float, y_um: float) -> PhoneCapture:
+        """Capture the field around a nominal position in the benchtop's stage frame."""
+
+
+class CaptureSink(Protocol):
+    """Where acquisition puts what it takes. Each call returns when the image can no longer be lost to a crash."""
+
+    def add_flat_field(self, kind: FlatFieldKind, image: NDArray[np.float32]) -> None:
+        """Keep the picture of a clear field, linear light, (rows, columns, 3); ``kind`` names the instrument."""
+
+    def add_benchtop_tile(
+        self, slide: str, row: int, column: int, index: int, image: BenchtopImage, focus: FocusRecord
+    ) -> None:
+        """Keep one tile of a scan."""
+
+    def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
+        """Keep one phone capture."""
+
+    def has_flat_field(self, kind: FlatFieldKind) -> bool:
+        """Tell whether the clear field is there already."""
+
+    def has_tile(self, slide: str, row: int, column: int) -> bool:
+        """Tell whether a tile is there already."""
+
+    def has_capture(self, slide: str, index: int) -> bool:
+        """Tell whether a capture is there already."""
+
+    def add_event(self, level: str, text: str) -> None:
+        """Keep a line of the run's log."""

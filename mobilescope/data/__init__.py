@@ -1,0 +1,1 @@
+"""The HDF5 session: schema, writer, reader, pairs, mosaics."""

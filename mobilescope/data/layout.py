@@ -1,0 +1,84 @@
+"""What stands where in a session file, and how a new one is made.
+
+Everything is created before the first image, since a file that is read while written can't grow new datasets.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from pydantic import ValidationError
+
+from mobilescope.core.errors import InputFileError
+from mobilescope.data.files import replaced_when_whole
+from mobilescope.data.schema import (
+    CAPTURE_ROW,
+    CODEC,
+    EVENT_ROW,
+    FLAT_FIELD_ROW,
+    SCHEMA_VERSION,
+    SESSION_FORMAT,
+    TILE_ROW,
+    SessionHeader,
+)
+
+BENCHTOP, PHONE, EVENTS = "benchtop", "phone", "events"
+FLAT_FIELDS = {"benchtop": "flat_field/benchtop", "phone": "flat_field/phone"}
+JPEG_CHUNK_BYTES = 256 * 1024
+
+
+def mosaic_path(session: Path, slide: str) -> Path:
+    """Return where a slide's mosaic stands: beside the session."""
+    return session.with_name(f"{session.stem}.mosaic-{slide}.h5")
+
+
+def pairs_path(session: Path) -> Path:
+    """Return where a session's registered pairs stand: beside the session."""
+    return session.with_name(f"{session.stem}.pairs.h5")
+
+
+def create_session_file(path: Path, header: SessionHeader, *, compress: bool) -> None:
+    """Make an empty session; it appears under its name only when whole.
+
+    Raises
+    ------
+    OutputError, DiskSpaceError
+        The folder can't be written, or the disk is full.
+    """
+    codec = CODEC if compress else {}
+    text = header.model_dump_json().encode("utf-8")
+    with replaced_when_whole(path, SESSION_FORMAT, SCHEMA_VERSION) as new:
+        new.claim(len(text))
+        file = new.file
+        file["header"] = np.bytes_(text)
+        _create_series(file, BENCHTOP, (*header.benchtop_shape, 3), "u1", TILE_ROW, codec)
+        _create_series(file, PHONE, header.phone_shape, "<u2", CAPTURE_ROW, codec)
+        file.create_dataset(f"{PHONE}/jpeg", (0,), "u1", maxshape=(None,), chunks=(JPEG_CHUNK_BYTES,))
+        _create_series(file, FLAT_FIELDS["benchtop"], (*header.benchtop_shape, 3), "<f4", FLAT_FIELD_ROW, codec)
+        _create_series(file, FLAT_FIELDS["phone"], header.phone_shape, "<f4", FLAT_FIELD_ROW, codec)
+        file.create_dataset(EVENTS, (0,), EVENT_ROW, maxshape=(None,), chunks=(8,))
+        # Derived files may not exist yet: an external link is resolved when it is followed.
+        for slide in header.slides:
+            file[f"derived/mosaic-{slide.name}"] = h5py.ExternalLink(mosaic_path(path, slide.name).name, "/")
+        file["derived/pairs"] = h5py.ExternalLink(pairs_path(path).name, "/")
+
+
+def read_header(file: h5py.File, path: Path) -> SessionHeader:
+    """Return a session's header; one that can't be read is an InputFileError."""
+    try:
+        return SessionHeader.model_validate_json(bytes(file["header"][()]))
+    except (KeyError, OSError, ValidationError) as error:
+        raise InputFileError(f"{path} has no readable header: {error}", "restore it from a copy") from error
+
+
+def _create_series(
+    file: h5py.File, name: str, shape: tuple[int, ...], dtype: str, row: np.dtype[Any], codec: dict[str, Any]
+) -> None:
+    """Make a stack of frames, one chunk each, and the table that commits them (never compressed: it is overwritten)."""
+    file.create_dataset(
+        f"{name}/frames", (0, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape), fill_time="never", **codec
+    )
+    file.create_dataset(f"{name}/rows", (0,), row, maxshape=(None,), chunks=(8,))

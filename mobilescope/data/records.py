@@ -1,0 +1,236 @@
+"""Rows of a session's tables as frozen values, and back."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilescope import __version__
+from mobilescope.core.errors import SessionError
+from mobilescope.core.focus_record import FocusRecord
+from mobilescope.core.protocols import BenchtopImage, LightState, PhoneCapture, PositionUm
+from mobilescope.data.schema import CAPTURE_ROW, EVENT_BYTES, EVENT_ROW, FLAT_FIELD_ROW, TILE_ROW
+
+Row = NDArray[np.void]
+
+
+@dataclass(frozen=True)
+class TileRecord:
+    """One benchtop tile; ``frame`` is its place in the stack of frames, ``sha256`` the digest of its pixels."""
+
+    frame: int
+    slide: str
+    row: int
+    column: int
+    index: int
+    position: PositionUm
+    pixel_size_um: float
+    time_s: float
+    exposure_ms: float
+    light: LightState
+    device: str
+    settings: dict[str, str]
+    software_version: str
+    sha256: str
+    focus: FocusRecord
+
+
+@dataclass(frozen=True)
+class CaptureRecord:
+    """One phone capture; ``position`` is nominal, ``pixel_size_um`` the pitch of the Bayer lattice."""
+
+    frame: int
+    slide: str
+    row: int
+    column: int
+    index: int
+    position: PositionUm
+    pixel_size_um: float
+    time_s: float
+    exposure_ms: float
+    light: LightState
+    device: str
+    settings: dict[str, str]
+    software_version: str
+    sha256: str
+    cfa: str
+    black_level: int
+    white_level: int
+    white_balance: tuple[float, float, float]
+    iso: int
+    jpeg_offset: int
+    jpeg_length: int
+    jpeg_sha256: str
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """Something that happened while the session was written."""
+
+    time_s: float
+    level: str
+    text: str
+
+
+def tile_row(slide: str, row: int, column: int, index: int, image: BenchtopImage, focus: FocusRecord) -> Row:
+    """Return the table row of a tile, still without digest and checksum; overlong text is a SessionError."""
+    record = np.zeros((), TILE_ROW)
+    _fill_image(record, slide, row, column, index, image.position, image)
+    record["pixel_size_um"] = image.pixel_size_um
+    samples = len(focus.curve_z_um)
+    target = record["focus"]
+    _set_text(target, "verdict", focus.verdict)
+    for name in ("z_um", "score", "images_taken", "seconds"):
+        target[name] = getattr(focus, name)
+    target["samples"] = samples
+    target["curve_z_um"][:samples] = focus.curve_z_um
+    target["curve_score"][:samples] = focus.curve_score
+    return record
+
+
+def capture_row(slide: str, index: int, row: int, column: int, capture: PhoneCapture, jpeg_offset: int) -> Row:
+    """Return the table row of a phone capture, still without digests and checksum."""
+    record = np.zeros((), CAPTURE_ROW)
+    _fill_image(record, slide, row, column, index, capture.nominal, capture)
+    record["pixel_size_um"] = capture.bayer_pixel_um
+    _set_text(record, "cfa", capture.cfa)
+    for name in ("black_level", "white_level", "white_balance", "iso"):
+        record[name] = getattr(capture, name)
+    record["jpeg_offset"], record["jpeg_length"] = jpeg_offset, len(capture.jpeg)
+    return record
+
+
+def flat_field_row(time_s: float) -> Row:
+    """Return the table row of a flat-field frame, still without digest and checksum."""
+    record = np.zeros((), FLAT_FIELD_ROW)
+    record["time_s"] = time_s
+    _set_text(record, "software_version", __version__)
+    return record
+
+
+def event_row(time_s: float, level: str, text: str) -> Row:
+    """Return the table row of an event; a text that does not fit ends in an ellipsis."""
+    record = np.zeros((), EVENT_ROW)
+    record["time_s"] = time_s
+    _set_text(record, "level", level)
+    encoded = text.encode("utf-8")
+    if len(encoded) > EVENT_BYTES:
+        encoded = encoded[: EVENT_BYTES - 3].decode("utf-8", "ignore").encode("utf-8") + "…".encode()
+    record["text"] = encoded
+    return record
+
+
+def set_digest(record: Row, field: str, digest: str) -> None:
+    """Write a SHA-256 in hexadecimal into a row."""
+    _set_text(record, field, digest)
+
+
+def sealed(record: Row) -> Row:
+    """Return the row with its checksum filled in: from here on it counts as committed."""
+    record["crc32"] = zlib.crc32(record.tobytes()[:-4])
+    return record
+
+
+def committed(dataset: h5py.Dataset) -> tuple[Row, NDArray[np.bool_]]:
+    """Read a table up to its last committed row.
+
+    Returns
+    -------
+    rows : ndarray, shape (n,), the table's dtype
+        Rows after the last committed one belong to a capture that was cut short, and are left out.
+    sound : ndarray, shape (n,), bool
+        Whether each row matches its checksum; False before the last row means damage.
+    """
+    rows = dataset[:]
+    size = rows.dtype.itemsize
+    data = memoryview(rows.tobytes())
+    sound = np.array(
+        [zlib.crc32(data[i * size:(i + 1) * size - 4]) == rows["crc32"][i] for i in range(len(rows))], dtype=np.bool_,
+    )
+    count = int(np.flatnonzero(sound)[-1]) + 1 if sound.any() else 0
+    return rows[:count], sound[:count]
+
+
+def tile_record(frame: int, row: Any) -> TileRecord:
+    """Return a table row as a TileRecord."""
+    focus = row["focus"]
+    samples = int(focus["samples"])
+    return TileRecord(
+        **_image_fields(frame, row),
+        focus=FocusRecord(
+            _text(focus, "verdict"), float(focus["z_um"]), float(focus["score"]),
+            focus["curve_z_um"][:samples], focus["curve_score"][:samples],
+            int(focus["images_taken"]), float(focus["seconds"]),
+        ),
+    )
+
+
+def capture_record(frame: int, row: Any) -> CaptureRecord:
+    """Return a table row as a CaptureRecord."""
+    red, green, blue = (float(gain) for gain in row["white_balance"])
+    return CaptureRecord(
+        **_image_fields(frame, row), cfa=_text(row, "cfa"), white_balance=(red, green, blue),
+        black_level=int(row["black_level"]), white_level=int(row["white_level"]), iso=int(row["iso"]),
+        jpeg_offset=int(row["jpeg_offset"]), jpeg_length=int(row["jpeg_length"]),
+        jpeg_sha256=_text(row, "jpeg_sha256"),
+    )
+
+
+def event_record(row: Any) -> EventRecord:
+    """Return a table row as an EventRecord."""
+    return EventRecord(float(row["time_s"]), _text(row, "level"), _text(row, "text"))
+
+
+def _fill_image(
+    record: Row, slide: str, row: int, column: int, index: int, position: PositionUm,
+    image: BenchtopImage | PhoneCapture,
+) -> None:
+    record["row"], record["column"], record["index"] = row, column, index
+    record["x_um"], record["y_um"], record["z_um"] = position.x_um, position.y_um, position.z_um
+    record["time_s"], record["exposure_ms"] = image.time_s, image.exposure_ms
+    light = record["light"]
+    for name in ("on", "red", "green", "blue", "brightness"):
+        light[name] = getattr(image.light, name)
+    _set_text(light, "source", image.light.source)
+    _set_text(record, "slide", slide)
+    _set_text(record, "device", image.device)
+    _set_text(record, "settings", json.dumps(image.settings, ensure_ascii=False, sort_keys=True))
+    _set_text(record, "software_version", __version__)
+
+
+def _image_fields(frame: int, row: Any) -> dict[str, Any]:
+    light = row["light"]
+    return {
+        "frame": frame,
+        **{name: _text(row, name) for name in ("slide", "device", "software_version", "sha256")},
+        **{name: int(row[name]) for name in ("row", "column", "index")},
+        **{name: float(row[name]) for name in ("pixel_size_um", "time_s", "exposure_ms")},
+        "position": PositionUm(float(row["x_um"]), float(row["y_um"]), float(row["z_um"])),
+        "light": LightState(
+            bool(light["on"]), int(light["red"]), int(light["green"]), int(light["blue"]),
+            float(light["brightness"]), _text(light, "source"),
+        ),
+        "settings": json.loads(row["settings"]),
+    }
+
+
+def _text(row: Any, field: str) -> str:
+    return bytes(row[field]).decode("utf-8")
+
+
+def _set_text(record: Row, field: str, text: str) -> None:
+    encoded = text.encode("utf-8")
+    names = record.dtype.fields
+    room = names[field][0].itemsize if names else 0
+    if len(encoded) > room:
+        raise SessionError(
+            f"{field} takes {len(encoded)} bytes, a session has room for {room}: {text[:60]}...",
+            f"shorten what the device reports as {field}",
+        )
+    record[field] = encoded

@@ -1,0 +1,206 @@
+"""Reading a session, finished, interrupted or still being written; one frame at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilescope.core.errors import InputFileError, SessionError
+from mobilescope.data import layout
+from mobilescope.data.files import open_for_reading, read_part
+from mobilescope.data.lock import is_being_written
+from mobilescope.data.records import (
+    CaptureRecord,
+    EventRecord,
+    Row,
+    TileRecord,
+    capture_record,
+    committed,
+    event_record,
+    tile_record,
+)
+from mobilescope.data.recovery import check_storage, is_open_flagged
+from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
+
+FlatFieldKind = Literal["benchtop", "phone"]
+
+
+class Session:
+    """A session opened for reading; a context manager. Each call sees what is committed by then."""
+
+    def __init__(self, path: Path, file: h5py.File) -> None:
+        self.path = path
+        self._file = file
+        self.header = layout.read_header(file, path)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a session; also works while it is written and after its writer was killed.
+
+        Raises
+        ------
+        InputFileError
+            The file is missing, truncated, foreign or damaged.
+        NewerVersionError
+            It was written by a newer version of this software.
+        """
+        file = open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION, swmr=True)
+        try:
+            if is_open_flagged(path):
+                check_storage(file, path)
+            return cls(path, file)
+        except BaseException:
+            file.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    @property
+    def slides(self) -> tuple[SlideEntry, ...]:
+        """The slides with their roles, in the order given at the start."""
+        return self.header.slides
+
+    def tiles(self, slide: str) -> list[TileRecord]:
+        """Return a slide's benchtop tiles in the order of scanning; an unknown slide is a SessionError."""
+        return [tile_record(frame, row) for frame, row in self._rows(layout.BENCHTOP, slide)]
+
+    def captures(self, slide: str) -> list[CaptureRecord]:
+        """Return a slide's phone captures in the order of capture; an unknown slide is a SessionError."""
+        return [capture_record(frame, row) for frame, row in self._rows(layout.PHONE, slide)]
+
+    def tile_pixels(self, record: TileRecord) -> NDArray[np.uint8]:
+        """Read a tile, shape (rows, columns, 3), uint8, sRGB."""
+        return self._frame(layout.BENCHTOP, record.frame)
+
+    def bayer(self, record: CaptureRecord) -> NDArray[np.uint16]:
+        """Read a capture's raw frame, shape (rows, columns), uint16 counts."""
+        return self._frame(layout.PHONE, record.frame)
+
+    def jpeg(self, record: CaptureRecord) -> bytes:
+        """Read the JPEG that the phone made beside the raw frame, byte for byte."""
+        dataset = self._fresh(f"{layout.PHONE}/jpeg")
+        data: bytes = read_part(dataset, slice(record.jpeg_offset, record.jpeg_offset + record.jpeg_length)).tobytes()
+        return data
+
+    def focus_curve(self, record: TileRecord) -> NDArray[np.float64]:
+        """Return the positions tried and their scores, shape (samples, 2) as (z_um, score)."""
+        return np.column_stack([record.focus.curve_z_um, record.focus.curve_score]).astype(np.float64)
+
+    def flat_field(self, kind: FlatFieldKind) -> NDArray[np.float32] | None:
+        """Read the latest flat field of a kind, float32 counts in that camera's frame shape; None if there is none."""
+        rows, _ = self._table(layout.FLAT_FIELDS[kind])
+        return self._frame(layout.FLAT_FIELDS[kind], len(rows) - 1) if len(rows) else None
+
+    def events(self) -> list[EventRecord]:
+        """Return what was noted while the session was written, in order."""
+        rows, sound = committed(self._fresh(layout.EVENTS))
+        return [event_record(row) for row, whole in zip(rows, sound, strict=True) if whole]
+
+    def digest(self) -> str:
+        """Return a SHA-256 over the header and every image's digest: it names this state of the session."""
+        total = hashlib.sha256(self.header.model_dump_json().encode("utf-8"))
+        for name in (layout.BENCHTOP, layout.PHONE):
+            rows, _ = self._table(name)
+            total.update(rows["sha256"].tobytes())
+            if name == layout.PHONE:
+                total.update(rows["jpeg_sha256"].tobytes())
+        return total.hexdigest()
+
+    def verify(self) -> list[str]:
+        """Read everything and compare it with its checksums.
+
+        Returns
+        -------
+        list of str
+            One line for each damaged image or row; empty if the session is whole.
+        """
+        problems: list[str] = []
+        for name in (layout.BENCHTOP, layout.PHONE, *layout.FLAT_FIELDS.values()):
+            rows, sound = self._table(name)
+            for frame, (row, whole) in enumerate(zip(rows, sound, strict=True)):
+                if not whole:
+                    problems.append(f"{name}: row {frame} does not match its checksum")
+                else:
+                    problems.extend(self._image_problems(name, frame, row))
+        _, sound = committed(self._fresh(layout.EVENTS))
+        problems.extend(f"{layout.EVENTS}: row {i} does not match its checksum" for i in np.flatnonzero(~sound))
+        return problems
+
+    def summary(self) -> dict[str, Any]:
+        """Return what is in the session, ready for JSON."""
+        slides = []
+        for slide in self.slides:
+            tiles = self.tiles(slide.name)
+            verdicts = [tile.focus.verdict for tile in tiles]
+            slides.append({
+                **slide.model_dump(), "tiles": len(tiles), "captures": len(self.captures(slide.name)),
+                "focus_verdicts": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+                "mosaic": layout.mosaic_path(self.path, slide.name).exists(),
+            })
+        return {
+            "file": str(self.path), "format": SESSION_FORMAT, "schema_version": int(self._file.attrs["schema_version"]),
+            "state": self._state(), "bytes": self.path.stat().st_size,
+            "created": self.header.created, "software_version": self.header.software_version,
+            "instrument": self.header.instrument,
+            "benchtop_shape": list(self.header.benchtop_shape), "phone_shape": list(self.header.phone_shape),
+            "slides": slides,
+            "flat_fields": {kind: len(self._table(name)[0]) for kind, name in layout.FLAT_FIELDS.items()},
+            "pairs": layout.pairs_path(self.path).exists(),
+            "events": [{"time_s": event.time_s, "level": event.level, "text": event.text} for event in self.events()],
+        }
+
+    def _state(self) -> str:
+        if not is_open_flagged(self.path):
+            return "closed"
+        return "being written" if is_being_written(self.path) else "interrupted"
+
+    def _image_problems(self, name: str, frame: int, row: Any) -> Iterator[str]:
+        label = f"{name}: frame {frame}"
+        if "slide" in row.dtype.names:
+            label += f" (slide {row['slide'].decode()}, index {row['index']})"
+        try:
+            if hashlib.sha256(self._frame(name, frame).data).hexdigest() != row["sha256"].decode():
+                yield f"{label} does not match its checksum"
+            if name == layout.PHONE:
+                jpeg = self.jpeg(capture_record(frame, row))
+                if hashlib.sha256(jpeg).hexdigest() != row["jpeg_sha256"].decode():
+                    yield f"{label}: the JPEG does not match its checksum"
+        except InputFileError as error:
+            yield f"{label} can't be read: {error.cause}"
+
+    def _rows(self, name: str, slide: str) -> Iterator[tuple[int, Any]]:
+        if slide not in {entry.name for entry in self.slides}:
+            known = ", ".join(entry.name for entry in self.slides)
+            raise SessionError(f"{self.path} has no slide {slide}", f"its slides: {known}")
+        rows, sound = self._table(name)
+        for frame in np.flatnonzero(sound & (rows["slide"] == slide.encode())):
+            yield int(frame), rows[frame]
+
+    def _table(self, name: str) -> tuple[Row, NDArray[np.bool_]]:
+        return committed(self._fresh(f"{name}/rows"))
+
+    def _frame(self, name: str, frame: int) -> NDArray[Any]:
+        return read_part(self._fresh(f"{name}/frames"), frame)
+
+    def _fresh(self, name: str) -> h5py.Dataset:
+        """Return a dataset as its writer has it now."""
+        dataset = self._file[name]
+        dataset.id.refresh()
+        return dataset

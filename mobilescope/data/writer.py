@@ -1,0 +1,366 @@
+"""Writing a session: each image is stored, then committed by its table row; a kill loses at most the one in flight."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import RLock
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilescope.core.errors import (
+    DiskSpaceError,
+    InputImageError,
+    MobilescopeError,
+    SessionError,
+    SessionLockedError,
+    UserError,
+)
+from mobilescope.core.focus_record import FocusRecord
+from mobilescope.core.protocols import BenchtopImage, PhoneCapture
+from mobilescope.data import layout
+from mobilescope.data.files import (
+    claim_room,
+    give_back_room,
+    is_disk_full,
+    naming_write_failures,
+    open_for_reading,
+    write_failure,
+)
+from mobilescope.data.lock import WriterLock
+from mobilescope.data.records import (
+    Row,
+    capture_row,
+    committed,
+    event_row,
+    flat_field_row,
+    sealed,
+    set_digest,
+    tile_row,
+)
+from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
+from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
+
+DISK_MARGIN_BYTES = 512 * 1024**2
+FSYNC_INTERVAL_S = 3.0
+
+
+class _Table:
+    """A table whose rows commit what was stored before them."""
+
+    def __init__(self, dataset: h5py.Dataset) -> None:
+        self._dataset = dataset
+        self.rows, _ = committed(dataset)
+        self.count = len(self.rows)
+
+    def append(self, row: Row) -> None:
+        if self._dataset.shape[0] == self.count:
+            self._dataset.resize(self.count + 1, axis=0)
+        self._dataset[self.count] = sealed(row)
+        self._dataset.flush()
+        self.count += 1
+
+
+class _Series:
+    """A stack of frames with its table. Frames beyond the last committed row are overwritten."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self.frames = group["frames"]
+        self.table = _Table(group["rows"])
+
+    def append(self, frame: NDArray[Any], row: Row, hasher: ThreadPoolExecutor) -> None:
+        digest = hasher.submit(hashlib.sha256, frame.data)  # hashing runs beside compression and writing
+        if self.frames.shape[0] == self.table.count:
+            self.frames.resize(self.table.count + 1, axis=0)
+        self.frames[self.table.count] = frame
+        self.frames.flush()
+        set_digest(row, "sha256", digest.result().hexdigest())
+        self.table.append(row)
+
+
+class SessionWriter:
+    """The one writer of a session; a context manager. Made by `create_or_resume`.
+
+    Methods may be called from several threads; each add returns when its data have been handed to the system.
+    """
+
+    def __init__(self, path: Path, lock: WriterLock, margin_bytes: int) -> None:
+        self.path = path
+        self._lock = lock
+        self._margin_bytes = margin_bytes
+        self._serial = RLock()
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._synced_at = time.monotonic()
+        self._failed = False
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="session-digest")
+        self._file = _open_for_swmr_writing(path)
+        try:
+            self._load()
+        except BaseException:
+            self._file.close()
+            os.close(self._descriptor)
+            raise
+
+    def _load(self) -> None:
+        """Find out what is committed already."""
+        self.header = layout.read_header(self._file, self.path)
+        self._slides = {slide.name for slide in self.header.slides}
+        self._benchtop = _Series(self._file[layout.BENCHTOP])
+        self._phone = _Series(self._file[layout.PHONE])
+        self._flat_fields = {kind: _Series(self._file[name]) for kind, name in layout.FLAT_FIELDS.items()}
+        self._events = _Table(self._file[layout.EVENTS])
+        self._jpeg = self._file[layout.PHONE]["jpeg"]
+        tiles, captures = self._benchtop.table.rows, self._phone.table.rows
+        self._tiles = {(row["slide"].decode(), int(row["row"]), int(row["column"])) for row in tiles}
+        self._captures = {(row["slide"].decode(), int(row["index"])) for row in captures}
+        self._jpeg_end = int((captures["jpeg_offset"] + captures["jpeg_length"]).max()) if len(captures) else 0
+
+    @classmethod
+    def create_or_resume(
+        cls, path: Path, header: SessionHeader, *, margin_bytes: int = DISK_MARGIN_BYTES, compress: bool = True
+    ) -> Self:
+        """Begin a session, or go on with the one at ``path`` after whatever ended it.
+
+        Parameters
+        ----------
+        margin_bytes : int
+            Free space that must remain on the disk beside the image to be stored.
+        compress : bool
+            For a new session: compress the frames without loss.
+
+        Raises
+        ------
+        UserError
+            The session was begun with other slides, frame shapes or another instrument.
+        InputFileError, NewerVersionError
+            The file is foreign, truncated or damaged; or written by a newer version.
+        SessionLockedError
+            Another writer is at work, or this process has the session open for reading. (Readers that this process
+            opens after the writer are welcome, as are those of other processes at any time.)
+        OutputError, DiskSpaceError
+            The folder can't be written; the disk has too little room.
+        """
+        lock = WriterLock.acquire(path)
+        try:
+            largest = max(3 * _product(header.benchtop_shape), 2 * _product(header.phone_shape))
+            _check_free(path, margin_bytes, largest)
+            interrupted = False
+            if path.exists():
+                interrupted = _prepare_resume(path, header)
+            else:
+                layout.create_session_file(path, header, compress=compress)
+            with naming_write_failures(path):
+                writer = cls(path, lock, margin_bytes)
+        except BaseException:
+            lock.release()
+            raise
+        if interrupted:
+            try:
+                writer.add_event("warning", "resumed after the last run was interrupted")
+            except BaseException:
+                writer.close()
+                raise
+        return writer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            self.close()
+        except MobilescopeError as second:
+            if failure is None:
+                raise
+            failure.add_note(f"closing the session failed as well: {second}")
+
+    def close(self) -> None:
+        """Close the file, give back room claimed but not used, free the lock; calling it again does nothing."""
+        with self._serial:
+            if not self._file:
+                return
+            self._hasher.shutdown()
+            try:
+                with naming_write_failures(self.path):
+                    self._file.close()
+                    give_back_room(self.path, self._descriptor)
+                    os.fsync(self._descriptor)
+            finally:
+                os.close(self._descriptor)
+                self._lock.release()
+
+    def has_tile(self, slide: str, row: int, column: int) -> bool:
+        """Tell whether a benchtop tile is committed."""
+        return (slide, row, column) in self._tiles
+
+    def has_capture(self, slide: str, index: int) -> bool:
+        """Tell whether a phone capture is committed."""
+        return (slide, index) in self._captures
+
+    def has_flat_field(self, kind: Literal["benchtop", "phone"]) -> bool:
+        """Tell whether a flat field of this kind is committed."""
+        return self._flat_fields[kind].table.count > 0
+
+    def add_benchtop_tile(
+        self, slide: str, row: int, column: int, index: int, image: BenchtopImage, focus: FocusRecord
+    ) -> None:
+        """Store one tile of a scan; ``index`` is its place in the walk over the grid.
+
+        Raises
+        ------
+        SessionError
+            The slide is unknown, the tile is stored already, a text is too long, or an earlier write failed.
+        InputImageError
+            The pixels are not uint8 of the header's shape.
+        DiskSpaceError
+            Too little room; the session stays whole.
+        """
+        with self._serial:
+            self._check_new(slide, self.has_tile(slide, row, column), f"tile {row}, {column} of slide {slide}")
+            pixels = _frame(image.pixels, np.uint8, (*self.header.benchtop_shape, 3), "a benchtop image")
+            record = tile_row(slide, row, column, index, image, focus)
+            with self._storing(pixels.nbytes):
+                self._benchtop.append(pixels, record, self._hasher)
+            self._tiles.add((slide, row, column))
+
+    def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
+        """Store one phone capture, raw frame and JPEG together; raises as `add_benchtop_tile` does."""
+        with self._serial:
+            self._check_new(slide, self.has_capture(slide, index), f"capture {index} of slide {slide}")
+            bayer = _frame(capture.bayer, np.uint16, self.header.phone_shape, "a phone's raw frame")
+            record = capture_row(slide, index, row, column, capture, self._jpeg_end)
+            set_digest(record, "jpeg_sha256", hashlib.sha256(capture.jpeg).hexdigest())
+            end = self._jpeg_end + len(capture.jpeg)
+            with self._storing(bayer.nbytes + len(capture.jpeg)):
+                if self._jpeg.shape[0] < end:
+                    self._jpeg.resize(end, axis=0)
+                self._jpeg[self._jpeg_end:end] = np.frombuffer(capture.jpeg, np.uint8)
+                self._jpeg.flush()
+                self._phone.append(bayer, record, self._hasher)
+            self._jpeg_end = end
+            self._captures.add((slide, index))
+
+    def add_flat_field(self, kind: Literal["benchtop", "phone"], image: NDArray[Any]) -> None:
+        """Store a frame of the empty field, in the camera's counts; the latest one of a kind holds.
+
+        Parameters
+        ----------
+        image : ndarray, shape (rows, columns, 3) for the benchtop, (rows, columns) for the phone
+            Any number type; kept as float32.
+        """
+        with self._serial:
+            shape = (*self.header.benchtop_shape, 3) if kind == "benchtop" else self.header.phone_shape
+            frame = _frame(np.asarray(image, np.float32), np.float32, shape, f"a flat field of the {kind}")
+            self._check_sound()
+            with self._storing(frame.nbytes):
+                self._flat_fields[kind].append(frame, flat_field_row(time.time()), self._hasher)
+
+    def add_event(self, level: str, text: str) -> None:
+        """Note something that happened; a text over 1024 bytes is shortened with an ellipsis."""
+        with self._serial:
+            self._check_sound()
+            row = event_row(time.time(), level, text)
+            with self._storing(0, margin_bytes=0):
+                self._events.append(row)
+
+    def _check_sound(self) -> None:
+        if not self._file:
+            raise SessionError(f"{self.path} was closed", "open it again to go on")
+        if self._failed:
+            raise SessionError(f"an earlier write to {self.path} failed", "run the same command again to resume")
+
+    def _check_new(self, slide: str, known: bool, what: str) -> None:
+        self._check_sound()
+        if slide not in self._slides:
+            raise SessionError(f"{self.path} has no slide {slide}", f"its slides: {', '.join(sorted(self._slides))}")
+        if known:
+            raise SessionError(f"{what} is in {self.path} already", "stored images are never rewritten")
+
+    @contextlib.contextmanager
+    def _storing(self, payload_bytes: int, margin_bytes: int | None = None) -> Iterator[None]:
+        """Check and claim the room for an image, then sync now and then; a failure ends this writer's work."""
+        margin = self._margin_bytes if margin_bytes is None else margin_bytes
+        _check_free(self.path, margin, payload_bytes)
+        claim_room(self.path, self._descriptor, self._file, payload_bytes)
+        try:
+            yield
+            if time.monotonic() - self._synced_at > FSYNC_INTERVAL_S:
+                os.fsync(self._descriptor)
+                self._synced_at = time.monotonic()
+        except BaseException as error:
+            # A row may or may not stand; the next run finds out from the file, this one must not guess.
+            self._failed = True
+            if isinstance(error, OSError | RuntimeError):
+                if is_disk_full(error):
+                    raise write_failure(self.path, error) from error
+                raise SessionError(
+                    f"writing {self.path} failed: {error}", "check the disk, then run the same command again"
+                ) from error
+            raise
+
+
+def _open_for_swmr_writing(path: Path) -> h5py.File:
+    """Open for writing and for readers at once; h5py's own way passes through a state that readers can't open."""
+    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
+    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
+    access.set_file_locking(False, True)
+    try:
+        identifier = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE, access)
+    except OSError as error:
+        if "already open" in str(error):
+            raise SessionLockedError(
+                f"{path} is open for reading in this very process", "close it, then open it for writing"
+            ) from error
+        raise
+    return h5py.File(identifier)
+
+
+def _prepare_resume(path: Path, header: SessionHeader) -> bool:
+    """Check that the file can be gone on with, and open it up after a kill; return whether there was one."""
+    interrupted = is_open_flagged(path)
+    with open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION, swmr=True) as file:
+        difference = layout.read_header(file, path).difference(header)
+        if difference:
+            raise UserError(
+                f"{path} was begun differently: {difference}",
+                "give the same slides and instrument, or another file name",
+            )
+        if interrupted:
+            check_storage(file, path)
+    if interrupted:
+        with naming_write_failures(path):
+            clear_open_flags(path)
+    return interrupted
+
+
+def _check_free(path: Path, margin_bytes: int, payload_bytes: int) -> None:
+    free = shutil.disk_usage(path.parent).free
+    if free < margin_bytes + payload_bytes:
+        raise DiskSpaceError(
+            f"{path.parent} has {free / 1e6:.0f} MB free, {(margin_bytes + payload_bytes) / 1e6:.0f} MB are needed",
+            "free some space, then run the same command again",
+        )
+
+
+def _frame(array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...], what: str) -> NDArray[Any]:
+    if array.dtype != dtype or array.shape != shape:
+        raise InputImageError(
+            f"{what} must be {np.dtype(dtype)} of shape {shape}, got {array.dtype} of {array.shape}",
+            "the session's header holds the frame shapes",
+        )
+    return np.ascontiguousarray(array)
+
+
+def _product(shape: tuple[int, int]) -> int:
+    return shape[0] * shape[1]

@@ -1,0 +1,38 @@
+"""Focus measures: one number for how sharp a grey image is, larger is sharper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Grey = NDArray[np.float32]
+FocusMeasure = Callable[[Grey], float]
+
+
+def normalised_variance(grey: Grey) -> float:
+    """Return variance over mean (Groen 1985); insensitive to brightness. Shape (rows, columns), float."""
+    mean = float(grey.mean())
+    return float(grey.var()) / mean if mean > 0 else 0.0
+
+
+def brenner(grey: Grey) -> float:
+    """Return the mean squared difference of pixels two apart, along both axes (Brenner 1976)."""
+    across = grey[:, 2:] - grey[:, :-2]
+    down = grey[2:, :] - grey[:-2, :]
+    return float(np.mean(across**2) + np.mean(down**2)) / 2
+
+
+def tenengrad(grey: Grey) -> float:
+    """Return the mean squared Sobel gradient (Tenenbaum 1970)."""
+    plane = np.ascontiguousarray(grey, dtype=np.float32)
+    gradient_x = cv2.Sobel(plane, cv2.CV_32F, 1, 0, ksize=3)
+    gradient_y = cv2.Sobel(plane, cv2.CV_32F, 0, 1, ksize=3)
+    return float(np.mean(gradient_x**2 + gradient_y**2))
+
+
+def grey_for_focus(rgb: NDArray[np.uint8]) -> Grey:
+    """Return the green channel, 0–1: the sharpest of a Bayer camera and the centre of the visible band."""
+    return np.asarray(rgb[..., 1], dtype=np.float32) / np.float32(255)

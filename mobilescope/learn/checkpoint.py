@@ -1,0 +1,145 @@
+"""A model in one file that loads without running code: tensors and a JSON card."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mobilescope
+from mobilescope.core.config import validate
+from mobilescope.core.errors import InputFileError, ModelKindError, NewerVersionError, OutputError
+from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
+
+KIND = "mobilescope-enhancement"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model is and where it comes from.
+
+    Attributes
+    ----------
+    network : NetworkConfig
+    input_pixel_um, output_pixel_um : float
+        Pixel pitches that the network was trained between.
+    training : dict
+        Training configuration, steps done, slides by role, digest of the session, validation figures.
+    """
+
+    network: NetworkConfig
+    input_pixel_um: float
+    output_pixel_um: float
+    instrument: str
+    warp: str
+    training: dict[str, Any] = field(default_factory=dict)
+    software_version: str = mobilescope.__version__
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the card as JSON-ready values."""
+        return {
+            "kind": KIND,
+            "format_version": FORMAT_VERSION,
+            "network": self.network.model_dump(),
+            "input_pixel_um": self.input_pixel_um,
+            "output_pixel_um": self.output_pixel_um,
+            "instrument": self.instrument,
+            "warp": self.warp,
+            "training": self.training,
+            "software_version": self.software_version,
+        }
+
+
+def save_model(path: Path, network: EnhancementNetwork, card: ModelCard, state: dict[str, Any] | None = None) -> None:
+    """Write a checkpoint; the old file stays whole until the new one is.
+
+    Parameters
+    ----------
+    state : dict, optional
+        What resuming needs besides the weights: tensors, numbers and strings, nested in dicts and lists.
+    """
+    content = {
+        "card": json.dumps(card.to_json()),
+        "weights": {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()},
+        "state": state or {},
+    }
+    temporary = path.with_name(path.name + ".part")
+    try:
+        torch.save(content, temporary)
+        temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"could not write the model {path}: {error}", "check the folder and its free space"
+        ) from error
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the file's content and its card, checked for kind and version."""
+    if not path.is_file():
+        raise InputFileError(f"there is no model file {path}", "check the path")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise InputFileError(
+            f"{path} is not a model file, or it is damaged", "give a .pt file that 'mobilescope train' wrote"
+        ) from error
+    if not isinstance(content, dict) or not isinstance(content.get("card"), str):
+        raise ModelKindError(f"{path} is no mobilescope model", "give a .pt file that 'mobilescope train' wrote")
+    card = json.loads(content["card"])
+    if card.get("kind") != KIND:
+        raise ModelKindError(f"{path} holds a {card.get('kind')!r} model", f"a {KIND!r} model is needed here")
+    if card.get("format_version", 0) > FORMAT_VERSION:
+        raise NewerVersionError(
+            f"{path} was written by mobilescope {card.get('software_version')}, newer than this one",
+            "update mobilescope to read it",
+        )
+    return content, card
+
+
+def read_card(path: Path) -> ModelCard:
+    """Return a model's card; see `load_model` for the errors."""
+    _, card = _read(path)
+    return _card_from(card, path)
+
+
+def _card_from(card: dict[str, Any], path: Path) -> ModelCard:
+    try:
+        return ModelCard(
+            network=validate(NetworkConfig, card["network"], source=str(path), prefix="network"),
+            input_pixel_um=float(card["input_pixel_um"]),
+            output_pixel_um=float(card["output_pixel_um"]),
+            instrument=str(card["instrument"]),
+            warp=str(card["warp"]),
+            training=dict(card["training"]),
+            software_version=str(card["software_version"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputFileError(f"the card of the model {path} is incomplete: {error}", "train the model again") from error
+
+
+def load_model(path: Path) -> tuple[EnhancementNetwork, ModelCard, dict[str, Any]]:
+    """Load a checkpoint as (network on the CPU in evaluation mode, card, resume state).
+
+    Raises
+    ------
+    InputFileError
+        Missing, truncated or foreign files, weights that don't fit the card.
+    ModelKindError
+        A checkpoint of another kind of model.
+    NewerVersionError
+        A file from a newer version of this software.
+    """
+    content, raw_card = _read(path)
+    card = _card_from(raw_card, path)
+    network = EnhancementNetwork(card.network)
+    try:
+        network.load_state_dict(content["weights"])
+    except (RuntimeError, KeyError, TypeError) as error:
+        raise InputFileError(f"the weights in {path} don't fit its own card", "the file is damaged") from error
+    return network.eval(), card, content.get("state", {})

@@ -1,0 +1,37 @@
+"""Where and how precisely a network computes."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import torch
+from torch import nn
+
+Precision = Literal["auto", "fp32", "bf16"]
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """Return the named device; ``"auto"`` takes a CUDA GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the dtype of the convolutions; ``"auto"`` takes bfloat16 where the hardware multiplies it natively."""
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16":
+        return torch.bfloat16
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    capabilities = torch.cpu.get_capabilities()
+    native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
+    return torch.bfloat16 if native else torch.float32
+
+
+def place(network: Network, device: torch.device) -> Network:
+    """Move a network to a device, its weights in channels-last order: twice as fast for small convolutions on a CPU."""
+    network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network

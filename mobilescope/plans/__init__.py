@@ -1,0 +1,1 @@
+"""What to do, as frozen values: iterating a plan touches no hardware."""

@@ -1,0 +1,311 @@
+"""Pixels of an image file at full resolution, read where they are asked for: plain images and tiled TIFF."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+from PIL import Image
+
+from mobilescope.core.errors import InputFileError, InputImageError
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+_FORMATS = "give a PNG, JPEG or TIFF (also OME-TIFF or a tiled slide such as SVS)"
+_EXPORT_AGAIN = "copy it again, or export it with LZW or JPEG compression"
+_CACHE_BYTES = 64_000_000
+_MOST_PIXELS_IN_MEMORY = 400_000_000
+_PLAIN_PHOTOMETRICS = (
+    tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR
+)
+# Marks the samples of a JPEG stream as RGB: TIFF says so in its own tag and leaves the mark out.
+_ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+
+
+class PixelSource(Protocol):
+    """Encoded RGB pixels of one image."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+
+    def read(self, row: int, column: int, rows: int, columns: int) -> Pixels:
+        """Return a window wholly inside the image, shape (rows, columns, 3)."""
+
+
+class ArraySource:
+    """An image held in memory."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._pixels = pixels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self._pixels.shape[0]), int(self._pixels.shape[1])
+
+    def read(self, row: int, column: int, rows: int, columns: int) -> Pixels:
+        """Return a view of the window."""
+        return self._pixels[row : row + rows, column : column + columns]
+
+
+class TiledSource:
+    """A tiled TIFF page whose tiles are decoded when touched; the last few tens of megabytes are kept."""
+
+    def __init__(self, path: Path, page: tifffile.TiffPage) -> None:
+        self._path = path
+        self._shape = (int(page.imagelength), int(page.imagewidth))
+        self._tile_rows, self._tile_columns = int(page.tilelength), int(page.tilewidth)
+        self._tiles_across = -(-self._shape[1] // self._tile_columns)
+        self._spans = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        self._decode = _tile_decoder(page)
+        white = 255 if page.dtype == np.uint8 else 65535
+        self._blank = np.full((self._tile_rows, self._tile_columns, 3), white, dtype=page.dtype)
+        self._tile = lru_cache(maxsize=max(16, _CACHE_BYTES // self._blank.nbytes))(self._read_tile)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return self._shape
+
+    def read(self, row: int, column: int, rows: int, columns: int) -> Pixels:
+        """Return the window, put together from its tiles."""
+        window = np.empty((rows, columns, 3), dtype=self._blank.dtype)
+        for tile_row in range(row // self._tile_rows, (row + rows - 1) // self._tile_rows + 1):
+            for tile_column in range(column // self._tile_columns, (column + columns - 1) // self._tile_columns + 1):
+                top, left = tile_row * self._tile_rows - row, tile_column * self._tile_columns - column
+                target = window[max(top, 0) : top + self._tile_rows, max(left, 0) : left + self._tile_columns]
+                tile = self._tile(tile_row * self._tiles_across + tile_column)[max(-top, 0) :, max(-left, 0) :]
+                target[...] = tile[: target.shape[0], : target.shape[1]]
+        return window
+
+    def _read_tile(self, index: int) -> Pixels:
+        """Return one decoded tile; a tile that the file leaves out is white."""
+        offset, count = self._spans[index]
+        if count == 0:
+            return self._blank
+        with self._path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(count)
+        if len(data) < count:
+            raise InputFileError(f"{self._path} is truncated in tile {index}", "copy the file again")
+        try:
+            return as_rgb(self._decode(data, index), self._path)
+        except (ValueError, RuntimeError, cv2.error) as error:
+            raise InputFileError(f"{self._path}: tile {index} can't be decoded ({error})", "copy it again") from error
+
+
+def _tile_decoder(page: tifffile.TiffPage) -> Callable[[bytes, int], NDArray[np.generic]]:
+    """Return a function from a tile's bytes and number to its pixels (rows, columns[, samples])."""
+    tables = page.jpegtables
+    if page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8:
+        mark = _ADOBE_RGB if page.photometric == tifffile.PHOTOMETRIC.RGB else b""
+        head = b"\xff\xd8" + mark + (tables[2:-2] if tables else b"")
+
+        def decode_jpeg(data: bytes, index: int) -> NDArray[np.generic]:
+            tile = cv2.imdecode(np.frombuffer(head + data[2:], np.uint8), cv2.IMREAD_COLOR)
+            if tile is None:
+                raise ValueError(f"no JPEG image in tile {index}")
+            return np.asarray(tile[..., ::-1])
+
+        return decode_jpeg
+
+    def decode(data: bytes, index: int) -> NDArray[np.generic]:
+        pixels, _, _ = page.decode(data, index, jpegtables=tables)
+        if pixels is None:
+            raise ValueError(f"no pixels in tile {index}")
+        return np.asarray(pixels[0])
+
+    return decode
+
+
+def as_rgb(pixels: NDArray[np.generic], path: Path) -> Pixels:
+    """Return (rows, columns, 3) from grey, grey+alpha, RGB or RGBA pixels; alpha is laid over white.
+
+    Raises
+    ------
+    InputImageError
+        For other sample types than uint8 and uint16, and other shapes.
+    """
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise _foreign_samples(path, pixels.dtype)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4:
+        raise InputImageError(f"{path} has the shape {pixels.shape}", "give one grey, RGB or RGBA image")
+    if pixels.shape[2] in (2, 4):
+        white = np.float32(255 if pixels.dtype == np.uint8 else 65535)
+        alpha = pixels[..., -1:].astype(np.float32) / white
+        pixels = pixels[..., :-1]
+        if alpha.min() < 1:
+            mixed = pixels.astype(np.float32) * alpha + white * (1 - alpha)
+            pixels = np.round(mixed).astype(pixels.dtype)
+    colour: Pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
+    return colour
+
+
+def open_pixels(path: Path) -> tuple[PixelSource, float | None]:
+    """Open an image file.
+
+    Returns
+    -------
+    source : PixelSource
+        Full-resolution pixels.
+    pixel_size_um : float or None
+        What the file says, if it does.
+
+    Raises
+    ------
+    InputFileError
+        A file that is missing, truncated or no image.
+    InputImageError
+        An image of an unsuitable type, shape or size.
+    """
+    if not path.is_file():
+        raise InputFileError(f"there is no image file {path}", "check the path")
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _open_tiff(path)
+    return ArraySource(_read_plain(path)), None
+
+
+def _read_plain(path: Path) -> Pixels:
+    """Decode a PNG, JPEG or any other file that Pillow knows, wholly and strictly."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns of images that are merely large; what is too large is refused below.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
+            if image.width * image.height > _MOST_PIXELS_IN_MEMORY:
+                raise _too_large(path, image.height, image.width)
+            image.load()
+            if image.format == "PNG" and _png_depth(path) == 16:
+                # Pillow keeps 8 of the 16 bits of colour samples; it has only checked the file here.
+                return as_rgb(_read_with_opencv(path), path)
+            plain = {"1": "L", "P": "RGBA", "PA": "RGBA", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB"}.get(image.mode)
+            return as_rgb(np.asarray(image.convert(plain) if plain else image), path)
+    except Image.DecompressionBombError as error:
+        raise InputImageError(f"{path}: {error}", "convert it to a tiled TIFF, which is read in parts") from error
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
+        raise InputFileError(f"{path} can't be read as an image ({error})", _FORMATS) from error
+
+
+def _png_depth(path: Path) -> int:
+    """Return the bits per sample that a PNG's header states."""
+    with path.open("rb") as file:
+        return file.read(25)[24]
+
+
+def _read_with_opencv(path: Path) -> NDArray[np.generic]:
+    """Decode with OpenCV at the file's own depth and return RGB order."""
+    data = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if data is None:
+        raise ValueError("OpenCV finds no image in it")
+    if data.ndim == 3:
+        order = [2, 1, 0] if data.shape[2] == 3 else [2, 1, 0, 3]
+        return np.asarray(data[..., order])
+    return np.asarray(data)
+
+
+def _open_tiff(path: Path) -> tuple[PixelSource, float | None]:
+    """Open the first image of a TIFF at full resolution."""
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            level = tiff.series[0].levels[0]
+            page = level.keyframe
+            rows, columns = int(page.imagelength), int(page.imagewidth)
+            pixel_size_um = tiff_pixel_size_um(tiff)
+            planes = [n for n, axis in zip(level.shape, level.axes, strict=True) if axis not in "YXSC"]
+            if np.prod(planes) > 1:
+                raise InputImageError(f"{path} holds {planes} planes ({level.axes})", "export one plane as RGB")
+            if page.dtype not in (np.uint8, np.uint16):
+                raise _foreign_samples(path, page.dtype)
+            ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
+            if max(ends) > path.stat().st_size:
+                raise InputFileError(f"{path} is truncated: {max(ends)} bytes expected", "copy the file again")
+            if page.photometric not in _PLAIN_PHOTOMETRICS:
+                return ArraySource(_read_plain(path)), pixel_size_um
+            if page.is_tiled and len(level.pages) == 1 and page.planarconfig == 1 and _can_decode(page):
+                return TiledSource(path, page), pixel_size_um
+            if rows * columns > _MOST_PIXELS_IN_MEMORY:
+                raise _too_large(path, rows, columns)
+            try:
+                pixels = level.asarray()
+            except ValueError:  # a compression that tifffile leaves to a further package
+                return ArraySource(as_rgb(_read_with_opencv(path), path)), pixel_size_um
+            pixels = pixels.reshape([n for n in pixels.shape if n > 1])
+            if pixels.ndim == 3 and pixels.shape[0] in (2, 3, 4) and pixels.shape[2] > 4:
+                pixels = np.moveaxis(pixels, 0, 2)
+            return ArraySource(as_rgb(pixels, path)), pixel_size_um
+    except (tifffile.TiffFileError, OSError, ValueError, IndexError, RuntimeError, struct.error) as error:
+        raise InputFileError(f"{path} can't be read as a TIFF ({error})", _EXPORT_AGAIN) from error
+
+
+def _can_decode(page: tifffile.TiffPage) -> bool:
+    """Tell whether single tiles can be decoded with what is installed, by decoding the first stored one."""
+    for index, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
+        if count:
+            page.parent.filehandle.seek(offset)
+            try:
+                _tile_decoder(page)(page.parent.filehandle.read(count), index)
+            except (ValueError, RuntimeError, IndexError, cv2.error):
+                return False
+            return True
+    return True
+
+
+def _foreign_samples(path: Path, dtype: object) -> InputImageError:
+    """Return the error for samples that are neither bytes nor 16-bit words."""
+    return InputImageError(f"{path} holds {dtype} samples", "convert it to 8- or 16-bit unsigned integers")
+
+
+def _too_large(path: Path, rows: int, columns: int) -> InputImageError:
+    """Return the error for an image that would not fit in memory."""
+    return InputImageError(
+        f"{path} is {columns}x{rows} pixels and can't be read in parts",
+        "convert it to a tiled TIFF with JPEG or deflate compression",
+    )
+
+
+def tiff_pixel_size_um(tiff: tifffile.TiffFile) -> float | None:
+    """Return the pixel pitch that a TIFF states (OME, Aperio, ImageJ or resolution tags), or None.
+
+    Resolution tags count only where they give a microscope's pitch (below 20 µm): 72 or 300 dpi is a default
+    that says nothing.
+    """
+    page = tiff.pages.first
+    if tiff.is_ome and tiff.ome_metadata:
+        image = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
+        stated = (image[0] if isinstance(image, list) else image)["Pixels"]
+        if "PhysicalSizeX" in stated:
+            unit_um = {"µm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}.get(stated.get("PhysicalSizeXUnit", "µm"))
+            return None if unit_um is None else float(stated["PhysicalSizeX"]) * unit_um
+        return None
+    for item in page.description.split("|"):
+        key, _, value = item.partition("=")
+        if key.strip() == "MPP":
+            return float(value)
+    if "XResolution" not in page.tags:
+        return None
+    pixels, units = page.tags["XResolution"].value
+    if not pixels or not units:
+        return None
+    imagej_unit = (tiff.imagej_metadata or {}).get("unit", "")
+    if imagej_unit in ("micron", "um", "µm", "\\u00B5m"):
+        return float(units / pixels)
+    unit = int(page.tags["ResolutionUnit"].value) if "ResolutionUnit" in page.tags else 2
+    unit_um = {2: 25400.0, 3: 10000.0}.get(unit)
+    if unit_um is None:
+        return None
+    pitch = unit_um * units / pixels
+    return float(pitch) if pitch < 20 else None

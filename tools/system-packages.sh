@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Installs the system libraries that Python wheels don't bring, through apt where this user may, else names them.
+set -euo pipefail
+
+# Package, and the file or Python module by which its presence is known.
+packages=()
+need() { [ -e "$2" ] || compgen -G "$2" >/dev/null || packages+=("$1"); }
+lib=/usr/lib/$(uname -m)-linux-gnu
+need libgl1 "$lib/libGL.so.1"
+need libglib2.0-0 "$lib/libglib-2.0.so.0"
+python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+
+[ ${#packages[@]} -eq 0 ] && exit 0
+if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+  run=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300)
+elif command -v sudo >/dev/null && sudo -n true 2>/dev/null && command -v apt-get >/dev/null; then
+  run=(sudo env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300)
+else
+  echo "These system packages are missing: ${packages[*]}" >&2
+  echo "Install them, for example: sudo apt-get install ${packages[*]}" >&2
+  exit 1
+fi
+"${run[@]}" update -qq
+"${run[@]}" install -y -qq --no-install-recommends "${packages[@]}"
