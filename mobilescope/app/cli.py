@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import mobilescope
 from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
 from mobilescope.core.errors import CancelledError, UserError
 
+
+class _Commands(TyperGroup):
+    """The commands, with errors and Ctrl-C answered here: Typer would answer an interrupt without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; every error that a user can mend is one line and an exit status."""
+        with reporting_errors():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
-    name="mobilescope", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    name="mobilescope", cls=_Commands, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Paired phone and benchtop microscopy: scan, register, train, enhance, and say how far to trust it.",
 )
@@ -218,16 +228,17 @@ def train(
 
     Example: mobilescope train demo/session.h5 --out model.pt --preset quick
     """
-    from mobilescope.app.folders import prepare_folder
-    from mobilescope.data.layout import pairs_path
+    from mobilescope.app.folders import prepare_file
+    from mobilescope.app.pairing import registered_pairs
     from mobilescope.learn.presets import preset as find_preset
     from mobilescope.learn.train import train as run_training
 
     changes: dict[str, Any] = {"seed": seed} | ({} if steps is None else {"steps": steps})
     config = find_preset(preset).model_copy(update=changes)
-    prepare_folder(out.parent)
+    pairs = registered_pairs(session)
+    prepare_file(out)
     with stoppable() as stop, ProgressDisplay() as progress:
-        result = run_training(pairs_path(session), out, config, device=device, on_progress=progress, stop=stop)
+        result = run_training(pairs, out, config, device=device, on_progress=progress, stop=stop)
     say(
         f"{result.steps} steps on {result.patches} patches in {result.seconds:.0f} s; best at step {result.best_step}: "
         f"validation SSIM {result.validation_ssim:.4f}; model {result.model}"
@@ -259,11 +270,11 @@ def evaluate(
     Example: mobilescope evaluate demo/model.pt demo/session.h5 --report report.html
     """
     from mobilescope.app.evaluating import evaluate_session
-    from mobilescope.app.folders import prepare_folder
+    from mobilescope.app.folders import prepare_file
     from mobilescope.app.report import score_lines
     from mobilescope.learn.evaluate import METHODS
 
-    prepare_folder(report.parent)
+    prepare_file(report)
     with stoppable() as stop, ProgressDisplay() as progress:
         result = evaluate_session(
             session, model, report, {}, force=force, device=device, on_progress=progress, stop=stop
@@ -343,6 +354,5 @@ def export(
 
 
 def main() -> None:
-    """Run the command line; every error a user can mend is one line and an exit status."""
-    with reporting_errors():
-        sys.exit(app(standalone_mode=True))
+    """Run the command line."""
+    app()

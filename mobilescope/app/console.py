@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import signal
 import sys
 from collections.abc import Iterator
@@ -66,9 +67,18 @@ def say(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Print one line of JSON on standard output."""
-    sys.stdout.write(json.dumps(value) + "\n")
+    """Print one line of JSON on standard output; NaN and infinity become null."""
+    sys.stdout.write(json.dumps(_without_nan(value), allow_nan=False) + "\n")
     sys.stdout.flush()
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value with null for figures that could not be measured, since JSON knows no NaN."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 @contextmanager
@@ -95,7 +105,7 @@ def reporting_errors() -> Iterator[None]:
     try:
         yield
     except MobilescopeError as error:
-        say(f"error: {error}")
+        _say_error(str(error))
         raise SystemExit(error.exit_status) from error
     except KeyboardInterrupt as error:
         say("stopped; what was finished is kept")
@@ -104,9 +114,17 @@ def reporting_errors() -> Iterator[None]:
         raise SystemExit(0) from error
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            say(f"error: the disk is full ({error.filename or 'output'}); free some space and run the same command")
+            _say_error(f"the disk is full ({error.filename or 'output'}); free some space and run the same command")
             raise SystemExit(1) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            say(f"error: no permission for {error.filename}; choose another place or change its permissions")
+            _say_error(f"no permission for {error.filename}; choose another place or change its permissions")
+            raise SystemExit(2) from error
+        if error.filename is not None:
+            _say_error(f"{error.filename}: {error.strerror}; check the path")
             raise SystemExit(2) from error
         raise
+
+
+def _say_error(text: str) -> None:
+    """Print an error on one line, whatever the libraries behind it put into their messages."""
+    say("error: " + " ".join(text.splitlines()))

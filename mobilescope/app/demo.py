@@ -153,10 +153,10 @@ def _register(session: Path, on_progress: ProgressListener, stop: StopToken) -> 
 
 def _write_or_compare(path: Path, content: dict[str, Any]) -> None:
     """Write a description, or check that the one of an earlier run in this folder is the same."""
-    text = tomli_w.dumps(content)
+    text = tomli_w.dumps(content).encode("utf-8")
     if not path.exists():
-        path.write_text(text, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != text:
+        path.write_bytes(text)
+    elif path.read_bytes() != text:
         raise UserError(
             f"{path.parent} holds a demo with other settings ({path.name} differs)",
             "give another --out, or delete that folder",

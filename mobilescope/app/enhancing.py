@@ -40,6 +40,8 @@ def enhance_path(
     stop = stop or StopToken()
     if precision not in get_args(Precision):
         raise UserError(f"there is no precision {precision!r}", f"choose one of {', '.join(get_args(Precision))}")
+    if not source.exists():
+        raise InputFileError(f"there is no file or folder {source}", "check the path")
     enhancer = Enhancer.from_checkpoint(model, device=device, precision=cast("Precision", precision))
     if source.is_file() and source.suffix.lower() == ".h5":
         with Session.open(source) as session:
@@ -48,12 +50,25 @@ def enhance_path(
         pictures = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
         if not pictures:
             raise InputFileError(f"{source} holds no pictures", f"their names end in {', '.join(SUFFIXES)}")
+        _check_names(pictures, target)
         jobs: list[Job] = [(target / f"{path.stem}.png", partial(read_rgb, path)) for path in pictures]
         return _run(enhancer, jobs, on_progress, stop)
     single = target / f"{source.stem}.png" if target.is_dir() else target
     if single.suffix.lower() not in SUFFIXES:
         raise OutputError(f"{target} has no known picture ending", f"use one of {', '.join(SUFFIXES)}")
+    if single.exists() and single.samefile(source):
+        raise OutputError(f"{single} is the input itself", "give another output")
     return _run(enhancer, [(single, partial(read_rgb, source))], on_progress, stop)
+
+
+def _check_names(pictures: list[Path], folder: Path) -> None:
+    """Refuse a folder where results would replace pictures or each other."""
+    if folder.exists() and folder.samefile(pictures[0].parent):
+        raise OutputError(f"{folder} is the input folder itself", "give another output folder")
+    stems = [path.stem for path in pictures]
+    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
+    if twice is not None:
+        raise InputFileError(f"{pictures[0].parent} holds several pictures named {twice}", "rename all but one")
 
 
 def _session_jobs(session: Session, folder: Path) -> Iterator[Job]:

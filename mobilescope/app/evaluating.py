@@ -6,9 +6,9 @@ import csv
 from dataclasses import asdict
 from pathlib import Path
 
+from mobilescope.app.pairing import registered_pairs
 from mobilescope.app.report import ReportInputs, write_report
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
-from mobilescope.data.layout import pairs_path
 from mobilescope.data.session import Session
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.learn.evaluate import METHODS, Evaluation, evaluate
@@ -35,15 +35,16 @@ def evaluate_session(
     seconds : dict
         Times of the stages so far, for the report.
     """
+    pairs = registered_pairs(session)
     enhancer = Enhancer.from_checkpoint(model, device=device)
     evaluation = evaluate(
-        pairs_path(session), enhancer, enhancer.card, cutoff_um=PHONE_CUTOFF_UM, force=force,
+        pairs, enhancer, enhancer.card, cutoff_um=PHONE_CUTOFF_UM, force=force,
         on_progress=on_progress, stop=stop or StopToken(),
     )
     with Session.open(session) as opened:
         slides = tuple(slide.name for slide in opened.slides)
     inputs = ReportInputs(
-        session=session, pairs=pairs_path(session), slides=slides, model=model, card=enhancer.card,
+        session=session, pairs=pairs, slides=slides, model=model, card=enhancer.card,
         evaluation=evaluation, seconds=seconds,
     )
     write_report(report, inputs, enhancer)

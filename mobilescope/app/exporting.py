@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from mobilescope.app.folders import prepare_folder
 from mobilescope.app.images import write_rgb
-from mobilescope.core.errors import InputFileError, UserError
+from mobilescope.app.pairing import registered_pairs
+from mobilescope.core.errors import UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.data.layout import pairs_path
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
@@ -32,10 +32,10 @@ def export_session(
     """Write a session's mosaics as OME-TIFF or its pairs as PNG and return the files."""
     if kind not in ("ome-tiff", "png"):
         raise UserError(f"there is no export {kind!r}", "choose ome-tiff or png")
-    prepare_folder(folder)
     stop = stop or StopToken()
     with Session.open(session) as opened:
         slides = [slide.name for slide in opened.slides]
+    prepare_folder(folder)
     write = _export_mosaics(session, slides, folder) if kind == "ome-tiff" else _export_pairs(session, folder)
     written: list[Path] = []
     for path in write:
@@ -91,10 +91,7 @@ def _tiles(mosaic: Mosaic, level: int) -> Iterator[NDArray[np.uint8]]:
 
 
 def _export_pairs(session: Path, folder: Path) -> Iterator[Path]:
-    path = pairs_path(session)
-    if not path.exists():
-        raise InputFileError(f"{session} has no registered pairs ({path})", "register the session first")
-    with PairStore.open(path) as store:
+    with PairStore.open(registered_pairs(session)) as store:
         for index, record in enumerate(store.records):
             if not record.accepted:
                 continue

@@ -9,6 +9,13 @@ from pathlib import Path
 from mobilescope.core.errors import DiskSpaceError, OutputError
 
 
+def prepare_file(path: Path) -> None:
+    """Make the folder of an output file and check that the file can be written; OutputError if not."""
+    prepare_folder(path.parent)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder", "give a file name inside it")
+
+
 def prepare_folder(folder: Path, *, needed_bytes: int = 0) -> None:
     """Make an output folder and check that it can be written and has room; OutputError or DiskSpaceError if not."""
     try:

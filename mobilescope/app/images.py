@@ -38,7 +38,7 @@ def read_rgb(path: Path) -> NDArray[np.generic]:
         raise InputFileError(f"{path} is not an image, or it is damaged", f"give one of {', '.join(SUFFIXES)}")
     if image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=-1)
-    if image.ndim != 3 or image.shape[-1] < 3 or image.dtype not in (np.uint8, np.uint16):
+    if image.ndim != 3 or image.shape[-1] not in (3, 4) or image.dtype not in (np.uint8, np.uint16):
         raise InputImageError(
             f"{path} has shape {image.shape} and type {image.dtype}", "give an 8 or 16 bit grey or RGB image"
         )

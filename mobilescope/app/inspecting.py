@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from mobilescope.core.errors import InputFileError
+from mobilescope.core.errors import InputFileError, NewerVersionError
+from mobilescope.data.layout import mosaic_path, pairs_path
+from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PAIRS_FORMAT, PairStore
 from mobilescope.data.session import Session
 from mobilescope.learn.checkpoint import load_model
@@ -26,7 +29,23 @@ def describe(path: Path) -> dict[str, Any]:
     if _format_of(path) == PAIRS_FORMAT:
         return _describe_pairs(path)
     with Session.open(path) as session:
-        return {**session.summary(), "problems": session.verify()}
+        return {**session.summary(), "problems": [*session.verify(), *_derived_problems(session)]}
+
+
+def _derived_problems(session: Session) -> Iterator[str]:
+    """Yield what is wrong with the files beside a session that were made from it."""
+    for slide in session.slides:
+        if mosaic_path(session.path, slide.name).exists():
+            yield from _problem_of(partial(Mosaic.open, session.path, slide.name))
+    if pairs_path(session.path).exists():
+        yield from _problem_of(partial(PairStore.open, pairs_path(session.path)))
+
+
+def _problem_of(open_file: Callable[[], Mosaic | PairStore]) -> Iterator[str]:
+    try:
+        open_file().close()
+    except (InputFileError, NewerVersionError) as error:
+        yield error.cause
 
 
 def _format_of(path: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +15,11 @@ from mobilescope.data.layout import mosaic_path
 from mobilescope.data.mosaics import Mosaic, MosaicWriter
 from mobilescope.data.records import TileRecord
 from mobilescope.data.session import Session
-from mobilescope.imaging.blending import mosaic_bands, mosaic_shape
+from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
 from mobilescope.imaging.colour import decode_8bit, encode_8bit
 from mobilescope.imaging.stitching import TileLayout, measure_pairs, solve_layout
 
 _MAX_STAGE_ERROR_UM = 8.0
-_HELD_TILES = 12
 
 
 @dataclass(frozen=True)
@@ -61,10 +59,11 @@ def stitch_slide(
         rows, columns = mosaic_shape(layout.positions_px, shape)
         pixel = tiles[0].pixel_size_um
         # The mosaic's frame is the stage's: its origin is where the tiles say, on average, that pixel (0, 0) lies.
-        origin = np.mean(nominal - layout.positions_px, axis=0) * pixel
+        first_px = np.array(place(layout.positions_px).origin_px)
+        origin = (np.mean(nominal - layout.positions_px, axis=0) + first_px) * pixel
         writer = MosaicWriter(
             session_path, slide, (rows, columns), pixel, (float(origin[1]), float(origin[0])),
-            tile_positions_px=layout.positions_px[:, ::-1],
+            tile_positions_px=(layout.positions_px - first_px)[:, ::-1],
             provenance={
                 "residual_median_px": median_px,
                 "residual_max_px": largest_px,
@@ -83,11 +82,10 @@ def stitch_slide(
 
 
 def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int], NDArray[np.uint8]]:
-    """Return a loader of tile pixels divided by the flat field, (rows, columns, 3) uint8, holding only a few."""
+    """Return a loader of tile pixels divided by the flat field, (rows, columns, 3) uint8."""
     flat = session.flat_field("benchtop")
     gain = None if flat is None else (flat.max(axis=(0, 1)) / np.maximum(flat, 1e-6)).astype(np.float32)
 
-    @lru_cache(maxsize=_HELD_TILES)
     def load(index: int) -> NDArray[np.uint8]:
         pixels = session.tile_pixels(tiles[index])
         return pixels if gain is None else encode_8bit(decode_8bit(pixels) * gain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from mobilescope.app.acquiring import evaluation_cell, instrument_name, plan_of
 from mobilescope.app.developing import develop_capture
-from mobilescope.core.errors import InputImageError, RegistrationError
+from mobilescope.core.errors import InputFileError, InputImageError, RegistrationError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.layout import pairs_path
@@ -45,8 +46,9 @@ class PairingResult:
 class _AlignedPair:
     """One capture brought onto the benchtop lattice, or the reason why not.
 
-    ``origin_px`` is the (x, y) of the input's first pixel in the mosaic, ``window`` as in `PairRecord`. A capture
-    that could not be registered keeps its pixels beside the mosaic's at the nominal place, as evidence.
+    ``origin_px`` is the (x, y) of the input's first pixel in the mosaic, ``window`` as in `PairRecord`.
+    ``source_xy`` tells where in the developed capture each input pixel came from, (rows, columns, 2) as (x, y).
+    A capture that could not be registered keeps its pixels beside the mosaic's at the nominal place, as evidence.
     """
 
     capture: CaptureRecord
@@ -57,6 +59,16 @@ class _AlignedPair:
     origin_px: tuple[float, float]
     quality: dict[str, float]
     window: tuple[int, int, int, int]
+    source_xy: NDArray[np.float32] | None = None
+
+
+def registered_pairs(session_path: Path) -> Path:
+    """Return the pair file of a session; InputFileError where the session can't be read or was not registered."""
+    with Session.open(session_path):
+        pairs = pairs_path(session_path)
+    if not pairs.exists():
+        raise InputFileError(f"{session_path} has no registered pairs ({pairs})", "register the session first")
+    return pairs
 
 
 def register_session(
@@ -107,6 +119,7 @@ def register_session(
                 quality=pair.quality,
                 origin_px=pair.origin_px,
                 window=pair.window,
+                displacement_map=pair.source_xy,
                 warp="phone",
             )
             accepted, refused = accepted + pair.accepted, refused + (not pair.accepted)
@@ -141,7 +154,7 @@ def _aligned(
     stop: StopToken,
 ) -> Iterator[_AlignedPair]:
     """Yield the aligned pairs in the order of the captures, computed in worker processes."""
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         futures = [
             pool.submit(align_capture, session_path, capture, cells.get((slide, capture.index)), thresholds)
             for slide, capture in jobs
@@ -154,8 +167,9 @@ def _aligned(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_thread() -> None:
-    """Keep each worker to one core: the processes share the machine already."""
+def _start_worker() -> None:
+    """Keep each worker to one core, since the processes share the machine, and leave Ctrl-C to the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     threadpool_limits(1)
 
@@ -171,9 +185,9 @@ def align_capture(
         reach = RegionUm.centred(
             capture.position.x_um, capture.position.y_um, columns * moving_pixel_um, rows * moving_pixel_um
         ).grown(_SEARCH_MARGIN_UM)
-        top, left, height, width = _clipped(mosaic, reach)
-        fixed = mosaic.read(top, left, height, width)
         try:
+            top, left, height, width = _clipped(mosaic, reach)
+            fixed = mosaic.read(top, left, height, width)
             registration = register(
                 developed, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=mosaic.pixel_size_um
             )
@@ -182,13 +196,15 @@ def align_capture(
         except (RegistrationError, InputImageError) as error:
             return _refused(capture, str(error), developed, mosaic)
         origin, shape = lattice.fixed_origin_px, lattice.shape
-        aligned, _ = resample(developed, lattice_map(registration, origin, shape, FACTOR))
+        source_yx = lattice_map(registration, origin, shape, FACTOR)
+        aligned, _ = resample(developed, source_yx)
         label_rows, label_columns = lattice.fixed_shape
         label = fixed[origin[0] : origin[0] + label_rows, origin[1] : origin[1] + label_columns]
         placed = (top + origin[0], left + origin[1])
         return _AlignedPair(
             capture, verdict.accepted, verdict.reason, np.asarray(aligned, dtype=np.uint16), label,
             _input_origin_px(placed), asdict(registration.quality), _window(mosaic, placed, shape, cell),
+            np.ascontiguousarray(source_yx[..., ::-1]),
         )
 
 

@@ -88,6 +88,7 @@ def write_report(path: Path, inputs: ReportInputs, enhance: EnhanceFunction) -> 
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise OutputError(f"the report {path} can't be written: {error.strerror}", "check the folder") from error
 
 
@@ -112,8 +113,9 @@ def score_lines(evaluation: Evaluation) -> list[str]:
     if evaluation.trained_on:
         lines.append(f"NOT BLIND: the model was trained on {', '.join(evaluation.trained_on)}")
     lines.append(" " * width + "".join(f"  {METHOD_NAMES[method]:<30}" for method in METHODS))
-    for row in _score_table(evaluation):
-        lines.append(f"{row.title:<{width}}" + "".join(f"  {cell:<30}" for cell in row.cells))
+    lines.extend(
+        f"{row.title:<{width}}" + "".join(f"  {cell:<30}" for cell in row.cells) for row in _score_table(evaluation)
+    )
     return lines
 
 

@@ -131,7 +131,9 @@ class TwinBenchtop:
             read_noise_electrons=self._optics.read_noise_electrons,
         )
         height = float(self._slide.surface.height_um(where.x_um, where.y_um))
-        self._truth.tiles.append(TileTruth(self._slide_name, where.x_um, where.y_um, where.z_um - height))
+        self._truth.tiles.append(
+            TileTruth(self._slide_name, where.x_um, where.y_um, where.z_um - height, whole=roi_px is None)
+        )
         return BenchtopImage(
             pixels=encode_8bit(noisy),
             pixel_size_um=pixel,

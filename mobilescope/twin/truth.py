@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class TileTruth:
-    """Where a benchtop frame was really taken (centre of the frame) and how far out of focus."""
+    """Where a benchtop frame was really taken (centre of the frame) and how far out of focus.
+
+    ``whole`` is False for the cut-down frames of an autofocus.
+    """
 
     slide: str
     x_um: float
     y_um: float
     defocus_um: float
+    whole: bool
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,127 @@
+"""A twin over a stage in software, and small files of pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mobilescope.core.config import BenchtopConfig
+from mobilescope.core.errors import LimitError
+from mobilescope.core.protocols import PositionUm
+from mobilescope.data.pairs import PairWriter
+from mobilescope.twin.benchtop import TwinBenchtop
+from mobilescope.twin.parameters import load_parameters
+from mobilescope.twin.phone import TwinPhone
+from mobilescope.twin.slides import SlideRack, SlideSpec
+from mobilescope.twin.truth import TruthLog
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+class SoftwareStage:
+    """A stage without a device: stands exactly where it is sent, refuses to leave its range, remembers its moves."""
+
+    def __init__(self, xy_limit_um=30_000.0, z_limits_um=(-300.0, 300.0)):
+        self._limit_um, self._z_limits_um = xy_limit_um, z_limits_um
+        self._at = PositionUm(0.0, 0.0, 0.0)
+        self.z_visited = []
+
+    def move_xy(self, x_um, y_um):
+        if not max(abs(x_um), abs(y_um)) <= self._limit_um:
+            raise LimitError(f"({x_um}, {y_um}) lies outside the stage's range")
+        self._at = PositionUm(x_um, y_um, self._at.z_um)
+
+    def move_z(self, z_um):
+        low, high = self._z_limits_um
+        if not low <= z_um <= high:
+            raise LimitError(f"z = {z_um} lies outside the stage's range")
+        self._at = PositionUm(self._at.x_um, self._at.y_um, z_um)
+        self.z_visited.append(z_um)
+
+    def position(self):
+        return self._at
+
+    def z_range_um(self):
+        return self._z_limits_um
+
+    def describe(self):
+        return "software stage"
+
+
+@dataclass(frozen=True)
+class Twin:
+    stage: SoftwareStage
+    benchtop: TwinBenchtop
+    phone: TwinPhone
+    truth: TruthLog
+    rack: SlideRack
+
+    def surface_um(self, slide, x_um, y_um):
+        return float(self.rack.slide(slide).surface.height_um(x_um, y_um))
+
+    def focus_on(self, slide, x_um, y_um, defocus_um=0.0):
+        """Mount a slide and stand a given distance above its true surface."""
+        self.benchtop.mount(slide)
+        self.benchtop.stage.move_xy(x_um, y_um)
+        at = self.benchtop.stage.true_position()
+        self.benchtop.stage.move_z(self.surface_um(slide, at.x_um, at.y_um) + defocus_um)
+
+
+@pytest.fixture
+def make_twin():
+    """Build a twin: specimens by slide name, and the tables benchtop, stage, surface and phone over the defaults."""
+
+    def make(slides=None, *, seed=1, specimen_seed=3, preset="default", device=None, frame_px=512, **tables):
+        parameters = load_parameters(tables, preset=preset)
+        specs = {name: SlideSpec(specimen=kind, seed=specimen_seed) for name, kind in (slides or {}).items()}
+        rack, truth, stage = SlideRack(specs, parameters.surface), TruthLog(), device or SoftwareStage()
+        frame = BenchtopConfig(frame_rows=frame_px, frame_columns=frame_px)
+        benchtop = TwinBenchtop(stage, rack, parameters, frame, seed=seed, truth=truth)
+        return Twin(stage, benchtop, TwinPhone(rack, parameters, seed=seed, truth=truth), truth, rack)
+
+    return make
+
+
+@pytest.fixture
+def write_pairs(tmp_path):
+    """Write a file of small pairs, one for each (slide, role) or (slide, role, options), with a learnable label."""
+
+    def write(*members, name="job.pairs.h5", seed=0, size=48, warp="phone"):
+        path = tmp_path / name
+        provenance = {"label_pixel_um": 0.37, "instrument": "a twin", "warp": warp}
+        with PairWriter(path, provenance) as writer:
+            for number, (slide, role, *options) in enumerate(members):
+                pixels, label = _pair(seed + number, size)
+                fields = {
+                    "slide": slide, "role": role, "capture": number, "row": 0, "column": 0, "accepted": True,
+                    "reason": "", "quality": {}, "warp": warp, "origin_px": (0.0, 0.0), "window": None,
+                } | (options[0] if options else {})
+                writer.add(pixels, label, **fields)
+        return path
+
+    return write
+
+
+def _pair(seed, size):
+    """Return a smooth random picture on 16 bit, and the same 2.5 times finer in other colours on 8 bit."""
+    generator = np.random.default_rng(seed)
+    frequency, phase = generator.uniform(1, 5, (2, 3)), generator.uniform(0, 6, (2, 3))
+
+    def picture(count):
+        place = (np.arange(count) + 0.5)[:, None] / count
+        down, across = (np.sin(np.pi * frequency[axis] * place + phase[axis]) for axis in (0, 1))
+        return 0.5 + 0.3 * down[:, None] * across[None]
+
+    low, high = picture(size), picture(size * 5 // 2)
+    return np.round(low * 65535).astype(np.uint16), np.round(255 * (0.15 + 0.7 * high[..., ::-1])).astype(np.uint8)
+
+
+@pytest.fixture
+def data():
+    """The folder of real images; tests that need it are skipped where it is not there."""
+    if not DATA.is_dir():
+        pytest.skip(f"no folder {DATA}")
+    return DATA

@@ -1,0 +1,168 @@
+"""What every microscope, phone scope and light keeps, tried on the twin over Micro-Manager's demo devices."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from mobilescope.core.errors import ConfigError, DeviceError, LimitError
+from mobilescope.core.protocols import BenchtopMicroscope, Illuminator, PhoneCamera
+from mobilescope.devices.micromanager import MicroManagerStage, demo_configuration
+from mobilescope.imaging.raw import develop_srgb
+
+SMALL = {"bayer_rows": 128, "bayer_columns": 160}
+
+
+@pytest.fixture(params=["twin over micromanager", "twin over software"])
+def microscope(request, make_twin):
+    device = MicroManagerStage(demo_configuration()) if request.param == "twin over micromanager" else None
+    made = make_twin({"blood": "blood", "tissue": "h&e"}, device=device, frame_px=128).benchtop
+    made.stage.move_xy(0.0, 0.0)
+    made.stage.move_z(0.0)
+    made.mount("blood")
+    return made
+
+
+@pytest.fixture(params=["twin"])
+def phone(make_twin):
+    return make_twin({"blood": "blood", "tissue": "h&e"}, phone=SMALL).phone
+
+
+class TestBenchtopMicroscope:
+    def test_it_is_one(self, microscope):
+        assert isinstance(microscope, BenchtopMicroscope)
+
+    def test_a_picture_is_colour_of_the_frames_shape(self, microscope):
+        image = microscope.snap()
+        assert image.pixels.dtype == np.uint8
+        assert image.pixels.shape == (*microscope.frame_shape, 3)
+        assert image.pixel_size_um == microscope.pixel_size_um > 0
+
+    @pytest.mark.parametrize(("roi_px", "side"), [(64, 64), (33, 33), (1000, 128)])
+    def test_a_region_of_interest_is_a_square_within_the_frame(self, microscope, roi_px, side):
+        assert microscope.snap(roi_px=roi_px).pixels.shape == (side, side, 3)
+
+    def test_a_picture_carries_the_reported_position(self, microscope):
+        microscope.stage.move_xy(60.0, -45.0)
+        microscope.stage.move_z(4.5)
+        image = microscope.snap()
+        assert image.position == microscope.stage.position()
+        assert (image.position.x_um, image.position.y_um, image.position.z_um) == pytest.approx((60, -45, 4.5), abs=0.02)
+
+    def test_a_picture_says_how_it_was_taken(self, microscope):
+        image = microscope.snap()
+        assert image.exposure_ms > 0
+        assert image.light.on
+        assert image.device
+        assert image.time_s > 1.6e9
+
+    def test_times_do_not_run_backwards(self, microscope):
+        times = [microscope.snap(roi_px=16).time_s for _ in range(3)]
+        assert times == sorted(times)
+
+    def test_the_picture_follows_the_stage(self, microscope):
+        """Moving right by 20 µm brings what was right of the middle into it: 54 pixels to the left."""
+        microscope.stage.move_xy(100.0, 0.0)
+        before = microscope.snap().pixels[..., 1].astype(np.float32)
+        microscope.stage.move_xy(120.0, 0.0)
+        after = microscope.snap().pixels[..., 1].astype(np.float32)
+        match = cv2.matchTemplate(before, after[32:96, 8:60], cv2.TM_CCOEFF_NORMED)
+        _, score, _, (column, row) = cv2.minMaxLoc(match)
+        assert score > 0.8
+        # Both stops come from the left, so the play is the same; each stop repeats to 0.6 µm.
+        assert (column - 8) * microscope.pixel_size_um == pytest.approx(20, abs=4)
+        assert (row - 32) * microscope.pixel_size_um == pytest.approx(0, abs=4)
+
+    def test_mounting_changes_the_slide(self, microscope):
+        blood = microscope.snap().pixels
+        microscope.mount("tissue")
+        assert np.abs(blood.astype(int) - microscope.snap().pixels).mean() > 3
+
+    def test_an_unknown_slide_is_refused_and_the_mounted_one_stays(self, microscope):
+        before = microscope.snap().pixels
+        with pytest.raises(ConfigError, match="'cheese'"):
+            microscope.mount("cheese")
+        assert np.abs(before.astype(int) - microscope.snap().pixels).mean() < 2
+
+    def test_its_stage_refuses_to_leave_its_range(self, microscope):
+        before = microscope.stage.position()
+        with pytest.raises(LimitError):
+            microscope.stage.move_z(microscope.stage.z_range_um()[1] + 1)
+        assert microscope.stage.position() == before
+
+
+class TestPhoneCamera:
+    def test_it_is_one(self, phone):
+        assert isinstance(phone, PhoneCamera)
+
+    def test_a_capture_is_a_raw_frame_with_its_jpeg(self, phone):
+        phone.illuminator.set_colour(255, 255, 255)
+        phone.mount("blood")
+        capture = phone.capture(0.0, 0.0)
+        assert capture.bayer.shape == phone.frame_shape
+        assert capture.bayer.dtype == np.uint16
+        assert capture.bayer.max() <= capture.white_level
+        assert capture.black_level < capture.white_level
+        assert sorted(capture.cfa) == sorted("RGGB")
+        assert cv2.imdecode(np.frombuffer(capture.jpeg, np.uint8), cv2.IMREAD_COLOR).shape[:2] == phone.frame_shape
+
+    def test_a_capture_develops_with_its_own_figures(self, phone):
+        phone.illuminator.set_colour(255, 255, 255)
+        capture = phone.capture(0.0, 0.0)
+        picture = develop_srgb(
+            capture.bayer, cfa=capture.cfa, black_level=capture.black_level, white_level=capture.white_level,
+            white_balance=capture.white_balance,
+        )
+        assert 0.2 < picture.mean() / 65535 < 0.98
+
+    def test_the_field_of_view_is_the_frame_times_the_pitch(self, phone):
+        capture = phone.capture(0.0, 0.0)
+        rows, columns = phone.frame_shape
+        assert phone.field_of_view_um == pytest.approx(
+            (columns * capture.bayer_pixel_um, rows * capture.bayer_pixel_um)
+        )
+
+    def test_a_capture_records_its_nominal_place_and_light(self, phone):
+        phone.illuminator.set_colour(200, 100, 50, 0.5)
+        capture = phone.capture(12.0, -34.0)
+        assert (capture.nominal.x_um, capture.nominal.y_um) == (12, -34)
+        assert capture.light == phone.illuminator.state()
+        assert capture.exposure_ms > 0
+        assert capture.iso > 0
+
+    def test_an_unknown_slide_is_refused(self, phone):
+        with pytest.raises(ConfigError, match="'cheese'"):
+            phone.mount("cheese")
+
+
+class TestIlluminator:
+    @pytest.fixture
+    def light(self, phone):
+        return phone.illuminator
+
+    def test_it_is_one(self, light):
+        assert isinstance(light, Illuminator)
+
+    def test_it_starts_dark(self, light):
+        assert not light.state().on
+
+    def test_it_shows_what_it_was_told(self, light):
+        light.set_colour(10, 20, 30, 0.5)
+        state = light.state()
+        assert (state.on, state.red, state.green, state.blue, state.brightness) == (True, 10, 20, 30, 0.5)
+
+    def test_off_is_off_however_often(self, light):
+        light.set_colour(255, 255, 255)
+        light.off()
+        light.off()
+        state = light.state()
+        assert (state.on, state.red, state.green, state.blue, state.brightness) == (False, 0, 0, 0, 0)
+
+    def test_values_out_of_range_change_nothing(self, light):
+        light.set_colour(1, 2, 3)
+        before = light.state()
+        for values in ((300, 0, 0), (0, -1, 0), (0, 0, 0, 2.0)):
+            with pytest.raises(DeviceError):
+                light.set_colour(*values)
+        assert light.state() == before
