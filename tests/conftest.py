@@ -71,6 +71,12 @@ class Twin:
 
 
 @pytest.fixture
+def software_stage():
+    """Build a stage without a device, to set limits of one's own."""
+    return SoftwareStage
+
+
+@pytest.fixture
 def make_twin():
     """Build a twin: specimens by slide name, and the tables benchtop, stage, surface and phone over the defaults."""
 

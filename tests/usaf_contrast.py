@@ -16,12 +16,11 @@ def bar_contrast(profile, centres_px):
 
 def gaussian_contrast(bar_width_um, sigma_um, *, veil=0.0):
     """Return the same for three opaque bars on clear glass behind a Gaussian blur, and a veil of stray light."""
+
     def light(x_um):
-        edges = [(centre - bar_width_um / 2, centre + bar_width_um / 2) for centre in np.array([-2, 0, 2]) * bar_width_um]
-        covered = sum(
-            (erf((high - x_um) / (sigma_um * np.sqrt(2))) - erf((low - x_um) / (sigma_um * np.sqrt(2)))) / 2
-            for low, high in edges
-        )
+        middles = np.array([-2, 0, 2]) * bar_width_um
+        far, near = ((middles + side * bar_width_um / 2 - x_um) / (sigma_um * np.sqrt(2)) for side in (1, -1))
+        covered = np.sum(erf(far) - erf(near)) / 2
         return (1 - veil) * (1 - covered) + veil
 
     dark = np.mean([light(k * bar_width_um) for k in (-2, 0, 2)])

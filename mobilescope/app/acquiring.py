@@ -30,7 +30,9 @@ def capture_grid(slide: SlidePlan, instruments: Instruments) -> FieldGrid:
 
 
 def open_writer(session: Path, plan: JobPlan, instruments: Instruments) -> SessionWriter:
-    """Create the session of a plan, or open it to go on."""
+    """Create the session of a plan, or open it to go on; a plan that can't be carried out leaves no session behind."""
+    for slide in plan.slides:
+        instruments.check_slide(slide.name)
     header = SessionHeader(
         slides=tuple(SlideEntry(name=slide.name, role=slide.role) for slide in plan.slides),
         instrument={"instrument": instruments.description, "plan": plan.model_dump(mode="json")},

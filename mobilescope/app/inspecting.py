@@ -14,7 +14,6 @@ from mobilescope.data.layout import mosaic_path, pairs_path
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PAIRS_FORMAT, PairStore
 from mobilescope.data.session import Session
-from mobilescope.learn.checkpoint import load_model
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -24,6 +23,8 @@ def describe(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise InputFileError(f"{path} is not a file", "give a session (.h5) or a model (.pt)")
     if path.suffix == ".pt":
+        from mobilescope.learn.checkpoint import load_model  # brings torch, which takes longer to load than the answer
+
         _, card, _ = load_model(path)
         return {"file": str(path), **card.to_json(), "problems": []}
     if _format_of(path) == PAIRS_FORMAT:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ from mobilescope.twin.truth import TruthLog
 
 @dataclass(frozen=True)
 class Instruments:
-    """Both instruments and the description that is stored with every session."""
+    """Both instruments and the description that is stored with every session.
+
+    ``check_slide`` raises a UserError for the name of a slide that can't be mounted.
+    """
 
     benchtop: BenchtopMicroscope
     phone: PhoneCamera
     description: dict[str, Any]
     blank_slide: str
+    check_slide: Callable[[str], object]
 
     @property
     def description_json(self) -> str:
@@ -57,4 +62,5 @@ def build_instruments(config: InstrumentConfig, *, source: str, truth: TruthLog 
         phone=TwinPhone(rack, parameters, seed=table.seed, truth=log),
         description=config.model_dump(mode="json"),
         blank_slide=BLANK,
+        check_slide=rack.slide,
     )

@@ -94,35 +94,36 @@ class Verdict:
 def judge(quality: PairQuality, thresholds: GateThresholds | None = None) -> Verdict:
     """Hold a pair's quality against the thresholds; the first one missed is the reason."""
     limits = thresholds if thresholds is not None else GateThresholds()
+    # Each is what must hold, so that a figure that is not a number fails.
     checks = (
-        (quality.blank_fraction > limits.greatest_blank_fraction,
+        (quality.blank_fraction <= limits.greatest_blank_fraction,
          f"{quality.blank_fraction:.0%} of the field is blank (at most {limits.greatest_blank_fraction:.0%})"),
-        (quality.saturated_fraction > limits.greatest_saturated_fraction,
+        (quality.saturated_fraction <= limits.greatest_saturated_fraction,
          f"{quality.saturated_fraction:.0%} of the phone image is saturated"
          f" (at most {limits.greatest_saturated_fraction:.0%})"),
-        (quality.inliers < limits.least_inliers,
+        (quality.inliers >= limits.least_inliers,
          f"only {quality.inliers} features agree (at least {limits.least_inliers})"),
-        (quality.inlier_ratio < limits.least_inlier_ratio,
+        (quality.inlier_ratio >= limits.least_inlier_ratio,
          f"only {quality.inlier_ratio:.0%} of the features agree (at least {limits.least_inlier_ratio:.0%})"),
-        (quality.inlier_spread < limits.least_inlier_spread,
+        (quality.inlier_spread >= limits.least_inlier_spread,
          f"features agree in {quality.inlier_spread:.0%} of the field only"
          f" (at least {limits.least_inlier_spread:.0%})"),
-        (quality.detail_transfer < limits.least_detail_transfer,
+        (quality.detail_transfer >= limits.least_detail_transfer,
          f"the phone image is blurred: {max(quality.detail_transfer, 0):.0%} of the fine detail arrives"
          f" (at least {limits.least_detail_transfer:.0%})"),
-        (quality.pearson < limits.least_pearson,
+        (quality.pearson >= limits.least_pearson,
          f"the images correlate by {quality.pearson:.2f} only (at least {limits.least_pearson:.2f})"),
-        (quality.pearson_low < limits.least_pearson_low,
+        (quality.pearson_low >= limits.least_pearson_low,
          f"a tenth of the field correlates by {quality.pearson_low:.2f} or less"
          f" (at least {limits.least_pearson_low:.2f})"),
-        (quality.residual_median_px > limits.greatest_residual_median_px,
+        (quality.residual_median_px <= limits.greatest_residual_median_px,
          f"the residual shift is {quality.residual_median_px:.2f} px (at most"
          f" {limits.greatest_residual_median_px:.2f})"),
-        (quality.residual_p95_px > limits.greatest_residual_p95_px,
+        (quality.residual_p95_px <= limits.greatest_residual_p95_px,
          f"the residual shift reaches {quality.residual_p95_px:.2f} px in places (at most"
          f" {limits.greatest_residual_p95_px:.2f})"),
     )
-    reason = next((text for failed, text in checks if failed), "")
+    reason = next((text for holds, text in checks if not holds), "")
     return Verdict(not reason, reason)
 
 

@@ -16,6 +16,7 @@ from scipy import linalg
 FloatArray = NDArray[np.float64]
 
 _OUTLIER_SIGMAS = 3.0
+_OUTLIER_PX = 0.7
 # Reach of a cubic B-spline over its neighbours, in knots.
 _REACH = 3
 # Keeps control points that no shift constrains solvable; far below any real certainty.
@@ -125,11 +126,13 @@ class FieldFitter:
         distance = np.sqrt(np.maximum(np.einsum("rci,rcij,rcj->rc", residual, certainty, residual), 0.0))
         measured = certainty[..., 0, 0] + certainty[..., 1, 1] > 0
         limit = max(_OUTLIER_SIGMAS * float(np.median(distance[measured])) if measured.any() else 0.0, 1e-9)
+        # A shift is an outlier if it is surely and by far off: a field too stiff for a corner must not talk it away.
+        excess = np.minimum(distance / limit, np.linalg.norm(residual, axis=-1) / _OUTLIER_PX)
         # Minus twice the logarithm of the evidence for this stiffness; affine fields cost nothing to bend.
         bent = 2 * (self._knots[0] * self._knots[1] - 3)
         energy = float(np.einsum("rci,rcij,rcj->", shifts, trusted, shifts) - right @ solution)
         cost = energy + 2 * float(np.log(factor[0]).sum()) - bent * float(np.log(stiffness))
-        return FieldFit(field, 1.0 / (1.0 + (distance / limit) ** 2) ** 2, cost)
+        return FieldFit(field, 1.0 / (1.0 + excess**2) ** 2, cost)
 
     def stiffness(
         self, shifts: FloatArray, certainty: FloatArray, trust: FloatArray, candidates: Sequence[float]

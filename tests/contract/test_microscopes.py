@@ -46,9 +46,9 @@ class TestBenchtopMicroscope:
     def test_a_picture_carries_the_reported_position(self, microscope):
         microscope.stage.move_xy(60.0, -45.0)
         microscope.stage.move_z(4.5)
-        image = microscope.snap()
-        assert image.position == microscope.stage.position()
-        assert (image.position.x_um, image.position.y_um, image.position.z_um) == pytest.approx((60, -45, 4.5), abs=0.02)
+        at = microscope.snap().position
+        assert at == microscope.stage.position()
+        assert (at.x_um, at.y_um, at.z_um) == pytest.approx((60, -45, 4.5), abs=0.02)
 
     def test_a_picture_says_how_it_was_taken(self, microscope):
         image = microscope.snap()

@@ -35,13 +35,13 @@ bayer_columns = 320
 """ + "".join(f'\n[twin.slides.{name}]\nspecimen = "blood"\nseed = {seed}\n' for seed, name in enumerate(SLIDES))
 
 
-def plan_text(*, tiles: int = 3, captures: int = 2) -> str:
-    """Return a plan with square grids over each slide."""
+def plan_text(*, tiles: int = 3, captures: int = 2, slides: int = len(SLIDES)) -> str:
+    """Return a plan with square grids over each of the first slides."""
     return "".join(
         f'[[slides]]\nname = "{name}"\nrole = "{role}"\n'
         f"scan = {{ rows = {tiles}, columns = {tiles}, overlap = 0.1 }}\n"
         f"capture = {{ rows = {captures}, columns = {captures}, overlap = -0.1 }}\n\n"
-        for name, role in SLIDES.items()
+        for name, role in list(SLIDES.items())[:slides]
     )
 
 
@@ -88,10 +88,10 @@ def signalled(*arguments: object, folder: Path, after: str, number: signal.Signa
     return Run(process.returncode, output, said + rest)
 
 
-def write_job(folder: Path, *, tiles: int = 3, captures: int = 2) -> None:
-    """Write the instrument and the plan of a job."""
+def write_job(folder: Path, **plan: int) -> None:
+    """Write the instrument and the plan of a job; `plan_text` names the options."""
     (folder / "instrument.toml").write_text(INSTRUMENT)
-    (folder / "plan.toml").write_text(plan_text(tiles=tiles, captures=captures))
+    (folder / "plan.toml").write_text(plan_text(**plan))
 
 
 def acquisition(command: str) -> tuple[str, ...]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from usaf_contrast import bar_contrast, gaussian_contrast
 
 from mobilescope.core.errors import ConfigError, LimitError
 from mobilescope.imaging.colour import decode_8bit
 from mobilescope.twin.specimens import UsafTarget
-from usaf_contrast import bar_contrast, gaussian_contrast
 
 PIXEL_UM = 0.37
 EXACT = {"backlash_um": 0, "repeatability_um": 0, "z_repeatability_um": 0}

@@ -5,13 +5,13 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from usaf_contrast import bar_contrast, gaussian_contrast
 
 from mobilescope.core.errors import ConfigError, DeviceError
 from mobilescope.imaging.raw import develop_half_size, develop_srgb
 from mobilescope.twin.parameters import load_parameters
 from mobilescope.twin.specimens import UsafTarget
 from mobilescope.twin.table import TwinTable
-from usaf_contrast import bar_contrast, gaussian_contrast
 
 STEADY = {"focus_error_um": 0, "position_error_um": 0, "rotation_deg": 0, "colour_drift": 0, "exposure_drift": 0}
 STRAIGHT = {"barrel": 0, "warp_um": 0, "magnification_error": 0, "lateral_colour_um": [0, 0, 0]}
@@ -63,7 +63,8 @@ def test_bars_at_the_half_pitch_keep_about_the_stated_contrast(fine_twin):
 
 
 def test_finer_bars_have_less_contrast_and_coarser_more(fine_twin):
-    contrasts = [green_contrast(fine_twin, *which) for which in ((7, 1), (8, 1), (8, 4), (9, 1), (9, 2), (9, 4), (9, 6))]
+    elements = ((7, 1), (8, 1), (8, 4), (9, 1), (9, 2), (9, 4), (9, 6))
+    contrasts = [green_contrast(fine_twin, *which) for which in elements]
     assert contrasts == sorted(contrasts, reverse=True)
     assert contrasts[0] > 0.9
     assert contrasts[-2] < 0.05

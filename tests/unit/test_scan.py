@@ -1,0 +1,218 @@
+"""Scans and captures go on where they stopped, keep what they took, and leave no light on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mobilescope.acquire.autofocus import autofocus
+from mobilescope.acquire.capture import capture_fields
+from mobilescope.acquire.scan import FocusPolicy, scan_slide, take_flat_field
+from mobilescope.core.errors import CancelledError
+from mobilescope.core.progress import StopToken
+from mobilescope.plans.grids import FieldGrid
+
+SMALL = {"bayer_rows": 64, "bayer_columns": 64}
+FLAT = {"tilt_um_per_mm": 3.0, "waviness_um": 0.2, "wavelength_mm": 3.0}
+
+
+class MemorySink:
+    """A sink in memory that can call something after each image."""
+
+    def __init__(self, after_each=lambda: None):
+        self.flat, self.tiles, self.captures, self.events = {}, {}, {}, []
+        self._after_each = after_each
+
+    def add_flat_field(self, kind, image):
+        self.flat[kind] = image
+
+    def add_benchtop_tile(self, slide, row, column, index, image, focus):
+        assert (slide, row, column) not in self.tiles
+        self.tiles[slide, row, column] = (index, image, focus)
+        self._after_each()
+
+    def add_phone_capture(self, slide, index, row, column, capture):
+        assert (slide, index) not in self.captures
+        self.captures[slide, index] = (row, column, capture)
+        self._after_each()
+
+    def has_flat_field(self, kind):
+        return kind in self.flat
+
+    def has_tile(self, slide, row, column):
+        return (slide, row, column) in self.tiles
+
+    def has_capture(self, slide, index):
+        return (slide, index) in self.captures
+
+    def add_event(self, level, text):
+        self.events.append((level, text))
+
+
+def stopping_after(count):
+    """Return a stop token, and a sink that sets it once it has taken so many images."""
+    stop, taken = StopToken(), []
+
+    def after_each():
+        taken.append(None)
+        if len(taken) == count:
+            stop.request()
+
+    return stop, MemorySink(after_each)
+
+
+@pytest.fixture
+def twin(make_twin):
+    return make_twin({"slide": "blood"}, frame_px=192, phone=SMALL, surface=FLAT)
+
+
+@pytest.fixture
+def empty_twin(make_twin):
+    """Clear glass in tiny frames, where the focus does not matter."""
+    return make_twin({"slide": "blank"}, frame_px=64)
+
+
+GRID = FieldGrid(2, 3, 70, 70, overlap=0.1)
+
+
+def test_every_tile_is_taken_at_its_place_and_in_focus(twin):
+    sink, seen = MemorySink(), []
+    scan_slide(twin.benchtop, sink, "slide", GRID, on_progress=seen.append)
+    assert set(sink.tiles) == {("slide", p.row, p.column) for p in GRID}
+    for position in GRID:
+        index, image, focus = sink.tiles["slide", position.row, position.column]
+        assert index == position.index
+        assert image.pixels.shape == (192, 192, 3)
+        assert (image.position.x_um, image.position.y_um) == (position.x_um, position.y_um)
+        assert focus.verdict == "focused"
+        assert image.position.z_um == focus.z_um
+    assert max(abs(tile.defocus_um) for tile in twin.truth.tiles if tile.whole) < 0.49 + 0.15
+    assert [(p.done, p.total) for p in seen] == [(k, 6) for k in range(1, 7)]
+    assert not sink.events
+    # The first search is wide, the others look around what is expected.
+    spans = [np.ptp(focus.curve_z_um) for _, _, focus in sink.tiles.values()]
+    np.testing.assert_allclose(spans, [40, 8, 8, 8, 8, 8])
+
+
+def test_between_searches_the_focus_is_predicted(twin):
+    sink = MemorySink()
+    scan_slide(twin.benchtop, sink, "slide", FieldGrid(2, 3, 70, 70), focus=FocusPolicy(every=2))
+    verdicts = [focus.verdict for _, _, focus in sink.tiles.values()]
+    assert verdicts == ["focused", "predicted"] * 3
+    assert max(abs(tile.defocus_um) for tile in twin.truth.tiles if tile.whole) < 1.5
+
+
+def test_a_scan_goes_on_with_what_the_sink_lacks(empty_twin):
+    stop, sink = stopping_after(2)
+    with pytest.raises(CancelledError, match="slide 'slide'"):
+        scan_slide(empty_twin.benchtop, sink, "slide", GRID, stop=stop)
+    assert len(sink.tiles) == 2
+    kept = dict(sink.tiles)
+    scan_slide(empty_twin.benchtop, sink, "slide", GRID)
+    assert len(sink.tiles) == 6
+    assert all(sink.tiles[place] is tile for place, tile in kept.items())
+    images = len(empty_twin.truth.tiles)
+    scan_slide(empty_twin.benchtop, sink, "slide", GRID)
+    assert len(empty_twin.truth.tiles) == images
+
+
+def test_a_stop_before_the_first_tile_takes_none(empty_twin):
+    stop, sink = StopToken(), MemorySink()
+    stop.request()
+    with pytest.raises(CancelledError, match="resume"):
+        scan_slide(empty_twin.benchtop, sink, "slide", GRID, stop=stop)
+    assert not sink.tiles
+    assert not empty_twin.truth.tiles
+
+
+def test_a_failed_focus_is_marked_and_written_down(make_twin):
+    twin = make_twin({"empty": "blank"}, frame_px=128)
+    sink = MemorySink()
+    twin.benchtop.stage.move_z(1.25)
+    scan_slide(twin.benchtop, sink, "empty", FieldGrid(1, 2, 45, 45))
+    for _, image, focus in sink.tiles.values():
+        assert focus.verdict == "blank"
+        assert image.position.z_um == focus.z_um == 1.25
+    assert len(sink.events) == 2
+    for column, (level, text) in enumerate(sink.events):
+        assert level == "warning"
+        assert f"slide empty, tile row 0 column {column}" in text
+        assert "blank" in text
+
+
+def test_a_tile_without_focus_is_taken_where_its_neighbours_say(make_twin, monkeypatch):
+    """Search on the specimen at first, then find nothing: the tile stands at the predicted z."""
+    twin = make_twin({"slide": "blood"}, frame_px=192, surface=FLAT)
+    calls = []
+
+    def failing(microscope, *, centre_z_um, half_range_um):
+        calls.append(centre_z_um)
+        record = autofocus(microscope, centre_z_um=centre_z_um, half_range_um=half_range_um)
+        if len(calls) < 5:
+            return record
+        microscope.stage.move_z(centre_z_um)
+        return type(record)("blank", centre_z_um, 0.0)
+
+    monkeypatch.setattr("mobilescope.acquire.scan.autofocus", failing)
+    sink = MemorySink()
+    scan_slide(twin.benchtop, sink, "slide", GRID)
+    whole = [tile for tile in twin.truth.tiles if tile.whole]
+    assert [focus.verdict for _, _, focus in sink.tiles.values()] == ["focused"] * 4 + ["blank"] * 2
+    assert max(abs(tile.defocus_um) for tile in whole) < 1.0
+    assert len(sink.events) == 2
+
+
+def test_the_flat_field_is_taken_once_and_is_linear(make_twin):
+    twin = make_twin(frame_px=128, benchtop={"lamp": [0.8, 0.6, 0.4], "vignetting": 0.0})
+    sink = MemorySink()
+    take_flat_field(twin.benchtop, sink, "blank")
+    flat = sink.flat["benchtop"]
+    assert flat.shape == (128, 128, 3)
+    assert flat.dtype == np.float32
+    np.testing.assert_allclose(flat.mean(axis=(0, 1)), [0.8, 0.6, 0.4], rtol=0.01)
+    images = len(twin.truth.tiles)
+    take_flat_field(twin.benchtop, sink, "blank")
+    assert len(twin.truth.tiles) == images
+
+
+def test_fields_are_captured_lit_and_the_light_goes_off(twin):
+    sink, seen = MemorySink(), []
+    capture_fields(twin.phone, sink, "slide", GRID, colour=(200, 100, 50), on_progress=seen.append)
+    for position in GRID:
+        row, column, capture = sink.captures["slide", position.index]
+        assert (row, column) == (position.row, position.column)
+        assert (capture.nominal.x_um, capture.nominal.y_um) == (position.x_um, position.y_um)
+        assert (capture.light.on, capture.light.red, capture.light.blue) == (True, 200, 50)
+    assert not twin.phone.illuminator.state().on
+    assert [(p.done, p.total) for p in seen] == [(k, 6) for k in range(1, 7)]
+
+
+def test_captures_go_on_with_what_the_sink_lacks(twin):
+    stop, sink = stopping_after(4)
+    with pytest.raises(CancelledError, match="slide 'slide'"):
+        capture_fields(twin.phone, sink, "slide", GRID, stop=stop)
+    assert len(sink.captures) == 4
+    assert not twin.phone.illuminator.state().on
+    capture_fields(twin.phone, sink, "slide", GRID)
+    assert len(sink.captures) == len(twin.truth.captures) == 6
+
+
+def test_the_light_goes_off_when_a_capture_fails(twin):
+    def fail():
+        raise OSError("the disk is gone")
+
+    sink = MemorySink(fail)
+    with pytest.raises(OSError, match="the disk is gone"):
+        capture_fields(twin.phone, sink, "slide", GRID)
+    assert not twin.phone.illuminator.state().on
+
+
+def test_the_light_goes_off_when_the_phone_fails(twin, monkeypatch):
+    def fail(*_):
+        assert twin.phone.illuminator.state().on
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(twin.phone, "capture", fail)
+    with pytest.raises(KeyboardInterrupt):
+        capture_fields(twin.phone, MemorySink(), "slide", GRID)
+    assert not twin.phone.illuminator.state().on
