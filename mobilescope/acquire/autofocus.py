@@ -38,6 +38,7 @@ def autofocus(
     """
     started = time.monotonic()
     low_limit, high_limit = microscope.stage.z_range_um()
+    centre_z_um = min(max(centre_z_um, low_limit), high_limit)
     low, high = max(low_limit, centre_z_um - half_range_um), min(high_limit, centre_z_um + half_range_um)
     samples: dict[float, float] = {}
 

@@ -26,8 +26,8 @@ def capture_fields(
     """
     stop = stop or StopToken()
     phone.mount(slide)
-    phone.illuminator.set_colour(*colour)
     try:
+        phone.illuminator.set_colour(*colour)
         for position in grid:
             stop.raise_if_requested(f"capturing slide {slide!r}")
             if not sink.has_capture(slide, position.index):

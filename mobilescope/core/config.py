@@ -14,7 +14,7 @@ from mobilescope.core.errors import ConfigError
 class StrictModel(BaseModel):
     """A frozen value that refuses unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -23,7 +23,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a missing, unreadable or malformed one is a ConfigError naming it."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise ConfigError(f"there is no file {path}", "check the path") from error
     except IsADirectoryError as error:
@@ -34,6 +34,8 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is not a text file", "give a TOML file") from error
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path} is not valid TOML: {error}", "mend that line") from error
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: {error.strerror}", "check the path") from error
 
 
 def validate(model: type[Model], data: object, *, source: str, prefix: str = "") -> Model:
@@ -47,7 +49,7 @@ def validate(model: type[Model], data: object, *, source: str, prefix: str = "")
             known = ", ".join(sorted(model.model_fields)) if len(first["loc"]) == 1 else ""
             remedy = f"known keys: {known}" if known else "remove it or check its spelling"
             raise ConfigError(f"{source}: unknown key {key!r}", remedy) from error
-        given = "" if first["type"] == "missing" else f" (got {first['input']!r})"
+        given = "" if first["type"] == "missing" or not first["loc"] else f" (got {first['input']!r})"
         raise ConfigError(f"{source}: {key or 'file'}: {first['msg']}{given}", "mend that key") from error
 
 

@@ -18,9 +18,9 @@ class FocusRecord:
     z_um : float
         The focus drive position that was chosen.
     score : float
-        Focus score at ``z_um``, in the units of the measure that was used.
+        The best score of the search, in the units of the measure that was used.
     curve_z_um, curve_score : tuple of float, at most 64 samples each
-        Positions tried, in the order of trying, and their scores. Any sequence or 1-D array is accepted.
+        Positions tried, and their scores. Any sequence or 1-D array is accepted.
     images_taken : int
         Frames that the search cost.
     seconds : float

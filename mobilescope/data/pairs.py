@@ -286,6 +286,8 @@ def _check_pair(
         top, bottom, left, right = window
         if not (0 <= top <= bottom <= rows and 0 <= left <= right <= columns):
             raise InputImageError(f"window {window} leaves the input of {rows}x{columns}")
+        if any(edge % 2 for edge in window):
+            raise InputImageError(f"window {window} has odd edges, which lie between label pixels", "use even ones")
 
 
 def _record(group: h5py.Group) -> PairRecord:

@@ -10,6 +10,10 @@ from typing import Any
 from mobilescope.core.errors import DeviceError, LimitError
 from mobilescope.core.protocols import PositionUm
 
+# How far from its target a stage may report to have stopped.
+_XY_TOLERANCE_UM = 1.0
+_Z_TOLERANCE_UM = 0.5
+
 # Micro-Manager's core is one per process: a second start in the same process fails.
 _core_lock = threading.Lock()
 _core: Any = None
@@ -69,7 +73,7 @@ class MicroManagerStage:
         xy_limits_um: tuple[float, float] = (-30_000.0, 30_000.0),
         z_limits_um: tuple[float, float] = (-300.0, 300.0),
     ) -> None:
-        self._core = _shared_core(configuration)
+        self._core = _shared_core(configuration.resolve())
         self._xy = self._core.get_xy_stage_device()
         self._z = self._core.get_focus_device()
         if not self._xy or not self._z:
@@ -86,7 +90,7 @@ class MicroManagerStage:
         self._call("move the xy stage", lambda: self._core.set_xy_position(self._xy, x_um, y_um))
         self._call("wait for the xy stage", lambda: self._core.wait_for_device(self._xy))
         arrived = self.position()
-        if math.hypot(arrived.x_um - x_um, arrived.y_um - y_um) > 1.0:
+        if math.hypot(arrived.x_um - x_um, arrived.y_um - y_um) > _XY_TOLERANCE_UM:
             raise DeviceError(
                 f"the xy stage was sent to ({x_um:.2f}, {y_um:.2f}) µm "
                 f"and reports ({arrived.x_um:.2f}, {arrived.y_um:.2f}) µm",
@@ -98,6 +102,12 @@ class MicroManagerStage:
         self._check("z", z_um, self._z_limits_um)
         self._call("move the focus drive", lambda: self._core.set_position(self._z, z_um))
         self._call("wait for the focus drive", lambda: self._core.wait_for_device(self._z))
+        arrived_um = self.position().z_um
+        if abs(arrived_um - z_um) > _Z_TOLERANCE_UM:
+            raise DeviceError(
+                f"the focus drive was sent to {z_um:.2f} µm and reports {arrived_um:.2f} µm",
+                "check for an obstacle or a lost reference",
+            )
 
     def position(self) -> PositionUm:
         """Return the position that the devices report."""

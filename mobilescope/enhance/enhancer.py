@@ -87,4 +87,4 @@ class Enhancer:
             self._device.type, self._dtype, enabled=self._dtype != torch.float32
         ):
             output = self._network(batch)
-        return output.float().clamp_(0, 1)[0].permute(1, 2, 0).cpu().numpy()
+        return output.float().clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()

@@ -45,6 +45,8 @@ class ElasticOptions:
         Prices of curvature to choose from, by what the measured shifts make probable; the first levels use the middle.
     fine_iterations : int
         At most this many; they end when the map moves by less than ``settled_px``.
+    least_similarity : float
+        Blocks that correlate less have no say.
     """
 
     first_blocks: int = 5
@@ -200,25 +202,24 @@ def _window_sums(image: Grey, window: tuple[int, int]) -> FloatArray:
     return np.asarray(sums, dtype=np.float64)
 
 
-def window_centres(length: int, pitch_px: float, phase: float = 0.5) -> FloatArray:
-    """Return evenly spaced centres that cover ``length`` pixels, ``phase`` of a pitch from the first edge."""
+def _window_centres(length: int, pitch_px: float) -> FloatArray:
+    """Return the centres of about ``length / pitch_px`` equal pieces of ``length`` pixels."""
     count = max(2, round(length / pitch_px))
-    step = length / count
-    centres = (np.arange(count + 1) + phase) * step - 0.5
-    return centres[centres <= length - 1]
+    return np.linspace(0.5, count - 0.5, count, dtype=np.float64) * (length / count) - 0.5
 
 
 def correlate_windows(
-    moving: Grey, drawn: Grey, valid: NDArray[np.bool_], *, pitch_px: float, sigma_px: float, phase: float = 0.5
+    moving: Grey, drawn: Grey, valid: NDArray[np.bool_], *, pitch_px: float, sigma_px: float
 ) -> BlockGrid:
     """Correlate overlapping Gaussian windows at shifts of -1, 0 and 1 pixel, for maps that are nearly right.
 
     Every sum over windows is a product with two narrow matrices, so the cost hardly depends on their number.
-    ``phase`` moves the grid; arrays are as for ``correlate_blocks``.
+    Arrays are as for ``correlate_blocks``.
     """
     rows, columns = moving.shape
-    down = _gaussians(window_centres(rows, pitch_px, phase), rows, sigma_px)
-    across = _gaussians(window_centres(columns, pitch_px, phase), columns, sigma_px).T.copy()
+    centres_y, centres_x = _window_centres(rows, pitch_px), _window_centres(columns, pitch_px)
+    down = _gaussians(centres_y, rows, sigma_px)
+    across = _gaussians(centres_x, columns, sigma_px).T.copy()
 
     def window_mean(image: NDArray[np.float32]) -> FloatArray:
         return np.asarray(((down @ image) @ across), dtype=np.float64)
@@ -241,7 +242,6 @@ def correlate_windows(
             surface[..., row, column] = covariance / np.sqrt(variance * variance_moving)
     offset, similarity, bend = _peak(surface)
     similarity = np.where(share > 0.5, np.clip(similarity, 0.0, 1.0), 0.0)
-    centres_y, centres_x = (window_centres(length, pitch_px, phase) for length in (rows, columns))
     centres = np.stack(np.meshgrid(centres_y, centres_x, indexing="ij"), axis=-1)
     return BlockGrid(centres, offset, similarity, _certainty(similarity, bend, pitch_px**2))
 
@@ -254,7 +254,7 @@ def _gaussians(centres: FloatArray, length: int, sigma_px: float) -> NDArray[np.
 
 
 def pyramid_field(moving: Grey, draw: Draw, options: ElasticOptions) -> SplineField:
-    """Find the displacement d that makes ``fixed(H(x + d(x)))`` match the moving image, blocks halving by and by.
+    """Find the displacement d that makes ``fixed(H(x + d(x)))`` match the moving image, in ever smaller blocks.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ FocusMeasure = Callable[[Grey], float]
 
 
 def normalised_variance(grey: Grey) -> float:
-    """Return variance over mean (Groen 1985); insensitive to brightness. Shape (rows, columns), float."""
+    """Return variance over mean (Groen 1985) of a (rows, columns) image; grows with brightness as the mean does."""
     mean = float(grey.mean())
     return float(grey.var()) / mean if mean > 0 else 0.0
 

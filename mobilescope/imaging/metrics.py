@@ -8,9 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from mobilescope.core.errors import InputImageError
 from mobilescope.imaging.colour import cie94, luminance
 
 FloatArray = NDArray[np.floating]
+
+_SSIM_WINDOW_PX = 11
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class ImageScores:
 
 def ssim(first: FloatArray, second: FloatArray) -> float:
     """Return Wang 2004's structural similarity (Gaussian 11×11, σ 1.5, data range 1) of two (rows, columns) images."""
+    if min(first.shape) < _SSIM_WINDOW_PX:
+        raise InputImageError(f"SSIM needs at least {_SSIM_WINDOW_PX} px a side, got {first.shape}")
     return float(
         structural_similarity(
             first, second, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
@@ -58,10 +63,10 @@ def detail_correlation(image: FloatArray, label: FloatArray, pixel_size_um: floa
     rows, columns = label.shape
     window = np.outer(np.hanning(rows), np.hanning(columns))
     frequency = np.hypot(
-        np.fft.fftfreq(rows, pixel_size_um)[:, None], np.fft.rfftfreq(columns, pixel_size_um)[None, :]
+        np.fft.fftfreq(rows, pixel_size_um)[:, None], np.fft.fftfreq(columns, pixel_size_um)[None, :]
     )
     fine = frequency > 1 / cutoff_um
-    spectra = [np.fft.rfft2((plane - plane.mean()) * window) * fine for plane in (image, label)]
+    spectra = [np.fft.fft2((plane - plane.mean()) * window) * fine for plane in (image, label)]
     cross = float(np.sum(spectra[0] * spectra[1].conj()).real)
     power = float(np.sqrt(np.prod([np.sum(np.abs(spectrum) ** 2) for spectrum in spectra])))
     return cross / power if power > 0 else 0.0

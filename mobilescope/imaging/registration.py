@@ -17,7 +17,14 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputImageError, RegistrationError
 from mobilescope.imaging.colour import luminance, to_float
-from mobilescope.imaging.elastic import BlockGrid, ElasticOptions, Grey, flatten_background, pyramid_field, refined_field
+from mobilescope.imaging.elastic import (
+    BlockGrid,
+    ElasticOptions,
+    Grey,
+    flatten_background,
+    pyramid_field,
+    refined_field,
+)
 from mobilescope.imaging.features import FeatureMatch, match_fields
 from mobilescope.imaging.quality import (
     PairQuality,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,9 +66,10 @@ def save_model(path: Path, network: EnhancementNetwork, card: ModelCard, state: 
     state : dict, optional
         What resuming needs besides the weights: tensors, numbers and strings, nested in dicts and lists.
     """
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     content = {
-        "card": json.dumps(card.to_json()),
-        "weights": {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()},
+        "card": json.dumps(card.to_json() | {"weights_sha256": _digest(weights)}),
+        "weights": weights,
         "state": state or {},
     }
     temporary = path.with_name(path.name + ".part")
@@ -73,10 +77,20 @@ def save_model(path: Path, network: EnhancementNetwork, card: ModelCard, state: 
         torch.save(content, temporary)
         temporary.replace(path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first failure is the one to tell
+            temporary.unlink(missing_ok=True)
         raise OutputError(
             f"could not write the model {path}: {error}", "check the folder and its free space"
         ) from error
+
+
+def _digest(weights: dict[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of all weights in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode())
+        digest.update(weights[name].detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -84,17 +98,23 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if not path.is_file():
         raise InputFileError(f"there is no model file {path}", "check the path")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch says of foreign pickles is no help to a user
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, OSError, AttributeError) as error:
         raise InputFileError(
             f"{path} is not a model file, or it is damaged", "give a .pt file that 'mobilescope train' wrote"
         ) from error
     if not isinstance(content, dict) or not isinstance(content.get("card"), str):
         raise ModelKindError(f"{path} is no mobilescope model", "give a .pt file that 'mobilescope train' wrote")
-    card = json.loads(content["card"])
+    try:
+        card = json.loads(content["card"])
+        version = int(card.get("format_version", 0))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputFileError(f"the card of the model {path} is damaged", "restore the file from a copy") from error
     if card.get("kind") != KIND:
         raise ModelKindError(f"{path} holds a {card.get('kind')!r} model", f"a {KIND!r} model is needed here")
-    if card.get("format_version", 0) > FORMAT_VERSION:
+    if version > FORMAT_VERSION:
         raise NewerVersionError(
             f"{path} was written by mobilescope {card.get('software_version')}, newer than this one",
             "update mobilescope to read it",
@@ -142,4 +162,6 @@ def load_model(path: Path) -> tuple[EnhancementNetwork, ModelCard, dict[str, Any
         network.load_state_dict(content["weights"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise InputFileError(f"the weights in {path} don't fit its own card", "the file is damaged") from error
+    if _digest(network.state_dict()) != raw_card.get("weights_sha256"):
+        raise InputFileError(f"the weights in {path} don't match their checksum", "restore the file from a copy")
     return network.eval(), card, content.get("state", {})

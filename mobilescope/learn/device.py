@@ -7,15 +7,25 @@ from typing import Literal, TypeVar
 import torch
 from torch import nn
 
+from mobilescope.core.errors import UserError
+
 Precision = Literal["auto", "fp32", "bf16"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """Return the named device; ``"auto"`` takes a CUDA GPU where there is one."""
+    """Return the named device, ``"auto"`` a CUDA GPU where there is one; UserError for one that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"there is no device {name!r}", "choose auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"this machine has {torch.cuda.device_count()} CUDA devices, so there is no {name!r}", "choose auto or cpu"
+        )
+    return device
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -25,7 +35,7 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "bf16":
         return torch.bfloat16
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     capabilities = torch.cpu.get_capabilities()
     native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     return torch.bfloat16 if native else torch.float32

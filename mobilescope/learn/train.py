@@ -125,7 +125,7 @@ class _Run:
                 self._validate(recent)
             on_progress(Progress("train", self._step, config.steps, self._note(recent)))
         self._seconds = time.monotonic() - started
-        if not self._model_path.exists():
+        if not self._validated:
             self._validate(recent)
         self._save_last()
         return TrainingResult(
@@ -183,6 +183,11 @@ class _Run:
                 scores.append(ssim(luminance(picture), luminance(to_float(field.label))))
         self._network.train()
         loss, score = float(np.mean(losses)), float(np.mean(scores))
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"the validation loss is {loss} at step {self._step}",
+                "train with a lower learning rate; the best model so far is kept",
+            )
         self._log(training_loss, loss, score)
         if loss < self._best.loss:
             self._best = _Best(self._step, loss, score)
@@ -227,10 +232,11 @@ class _Run:
         """Go on from ``.last.pt`` where there is one; after a finished run nothing is left to do."""
         if not self._last_path.exists():
             self._log_path.unlink(missing_ok=True)
+            self._model_path.unlink(missing_ok=True)
             return
         network, card, state = load_model(self._last_path)
         same = all(card.training.get(key) == self._card.training[key] for key in ("config", "pairs_sha256"))
-        if not same:
+        if not same or card.network != self._card.network:
             raise UserError(
                 f"{self._last_path} belongs to a run with other settings or other pairs",
                 "delete it to start anew, or give another output",
@@ -239,7 +245,22 @@ class _Run:
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._seconds = int(state["step"]), float(state["seconds"])
         step, loss, score = state["best"]
-        self._best = _Best(int(step), loss, score)
+        if self._model_path.exists():
+            self._best = _Best(int(step), loss, score)
+        self._trim_log()
+
+    @property
+    def _validated(self) -> bool:
+        return self._best.step > 0
+
+    def _trim_log(self) -> None:
+        """Drop what a killed run logged after the state that is resumed from."""
+        if not self._log_path.exists():
+            return
+        with self._log_path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file))
+        with self._log_path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= self._step)])
 
 
 def _spread(fields: list[FieldPair], count: int) -> list[FieldPair]:

@@ -34,12 +34,18 @@ class SlidePlan(StrictModel):
     bounds what may be evaluated on this slide; without it everything captured may be.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]{1,40}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     role: Role
     scan: GridPlan
     capture: GridPlan
     centre_um: tuple[float, float] = (0.0, 0.0)
     content_um: tuple[float, float, float, float] | None = None
+
+    @model_validator(mode="after")
+    def _content_has_area(self) -> SlidePlan:
+        if self.content_um is not None and min(self.content_um[2:]) <= 0:
+            raise ValueError("content_um needs a positive width and height")
+        return self
 
     @property
     def content(self) -> RegionUm | None:

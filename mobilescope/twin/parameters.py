@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mobilescope.core.config import StrictModel, read_toml, validate
 from mobilescope.core.errors import ConfigError
@@ -13,13 +13,14 @@ from mobilescope.core.errors import ConfigError
 DEFAULTS = Path(__file__).with_name("defaults.toml")
 
 Triple = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class BenchtopParameters(StrictModel):
     """Optics and camera of the benchtop; the file's comments say what each value is."""
 
     numerical_aperture: float = Field(gt=0, lt=1)
-    wavelengths_nm: Triple
+    wavelengths_nm: tuple[Positive, Positive, Positive]
     axial_colour_um: Triple
     vignetting: float = Field(ge=0, lt=1)
     lamp: Triple
@@ -50,7 +51,7 @@ class PhoneParameters(StrictModel):
     bayer_rows: int = Field(ge=64, multiple_of=2)
     bayer_columns: int = Field(ge=64, multiple_of=2)
     bayer_pixel_um: float = Field(gt=0)
-    cfa: str
+    cfa: Literal["RGGB", "BGGR", "GRBG", "GBRG"]
     half_pitch_um: float = Field(gt=0)
     half_pitch_contrast: float = Field(gt=0, lt=1)
     corner_blur: float = Field(ge=1)
@@ -77,6 +78,12 @@ class PhoneParameters(StrictModel):
     exposure_ms: float = Field(gt=0)
     iso: int = Field(gt=0)
     jpeg_quality: int = Field(ge=1, le=100)
+
+    @model_validator(mode="after")
+    def _levels_are_apart(self) -> PhoneParameters:
+        if self.black_level >= self.white_level:
+            raise ValueError(f"black_level {self.black_level} is not below white_level {self.white_level}")
+        return self
 
 
 class TwinParameters(StrictModel):

@@ -12,8 +12,7 @@ from mobilescope.core.config import StrictModel
 from mobilescope.core.errors import ConfigError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.twin.parameters import SurfaceParameters
-from mobilescope.twin.specimens.base import Specimen
-from mobilescope.twin.specimens.base import BlankSlide
+from mobilescope.twin.specimens.base import BlankSlide, Specimen
 from mobilescope.twin.specimens.blood import BloodSmear
 from mobilescope.twin.specimens.image import ImageSpecimen
 from mobilescope.twin.specimens.tissue import StainedTissue

@@ -3,9 +3,9 @@
 Run ``python tests/benchmarks/bench_registration.py [--json] [--peer-python PYTHON]``. Peers: a SIFT + RANSAC
 homography alone, the same with OpenCV's DIS optical flow, and with a B-spline by elastix (mutual information) and by
 SimpleITK (correlation), where those are installed; ``--peer-python`` names the interpreter of another environment
-that has them. Each phone image is 2.5 times coarser, blurred, noisy, of other colours, rotated, scaled, barrel-distorted,
-locally warped by up to 1 px and has laterally displaced colours; ``recipes`` is a milder, larger case. Errors are
-distances from the true place over the whole field, in phone ("moving") and benchtop ("fixed") pixels.
+that has them. Each phone image is 2.5 times coarser, blurred, noisy, of other colours, rotated, scaled,
+barrel-distorted, locally warped by up to 1 px and has laterally displaced colours; ``recipes`` is a milder, larger
+case. Errors are distances from the true place over the whole field, in phone ("moving") and benchtop ("fixed") pixels.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 
 FIXED_PIXEL_UM = 0.37
 TISSUE = ("mr_18-5592", "mr_38-6178", "mr_49-4488", "mr_A7-A13E", "mr_AR-A1AS", "mr_AY-A8YK", "mr_B0-5710")
-# Of benchtop pixels; the setting that RECIPES' figure was measured with.
+# In benchtop pixels; an earlier measurement of the ``recipes`` case used these settings.
 ELASTIX_GRID_PX, ELASTIX_ITERATIONS = 100.0, 500
 SIMPLEITK_MESH, SIMPLEITK_SAMPLES = 8, 100_000
 PEER_SECONDS = 300
@@ -113,7 +113,8 @@ def start_peers(pair) -> Start:
     small = cv2.resize(fixed, size, interpolation=cv2.INTER_AREA)
     sift = cv2.SIFT.create(nfeatures=4000)
     (points, words), (places, others) = (sift.detectAndCompute(image, None) for image in (moving, small))
-    pairs = [pair for pair in cv2.BFMatcher().knnMatch(words, others, k=2) if pair[0].distance < 0.75 * pair[1].distance]
+    nearest = cv2.BFMatcher().knnMatch(words, others, k=2)
+    pairs = [(first, second) for first, second in nearest if first.distance < 0.75 * second.distance]
     source = np.float32([points[first.queryIdx].pt for first, _ in pairs])
     scale = np.array(fixed.shape[::-1]) / size
     target = np.float32([(np.array(places[first.trainIdx].pt) + 0.5) * scale - 0.5 for first, _ in pairs])
@@ -254,7 +255,9 @@ def main() -> None:
         if not options.json:
             print_case(name, results, first=len(report) == 1)
     if options.json:
-        rows = [{"case": name, "tools": {tool: vars(found) for tool, found in results.items()}} for name, results in report]
+        rows = [
+            {"case": name, "tools": {tool: vars(found) for tool, found in results.items()}} for name, results in report
+        ]
         print(json.dumps({"benchmark": "registration", "notes": notes, "results": rows}))
         return
     for line in notes:

@@ -11,9 +11,8 @@ import pickle
 import shutil
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import h5py
@@ -35,13 +34,10 @@ class Bench:
 
     folder: Path
     out: Path
-    digests: dict[str, str] = field(default_factory=dict)
+    digests: dict[str, str]
 
     def __getitem__(self, name: str) -> Path:
         return self.folder / name
-
-    def good_for(self, suffix: str) -> Path:
-        return self[{".h5": "session.h5", ".pt": "model.pt", ".toml": "plan.toml", ".png": "picture.png"}[suffix]]
 
 
 def write_wrong_files(folder: Path, good: Path) -> None:
@@ -114,9 +110,8 @@ def bench(small_job: SmallJob, tmp_path_factory) -> Bench:
     (folder / "instrument.toml").write_text(INSTRUMENT)
     picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     cv2.imwrite(str(folder / "picture.png"), picture)
-    good = Bench(folder, out)
-    for suffix in (".h5", ".pt", ".toml", ".png"):
-        write_wrong_files(folder, good.good_for(suffix))
+    for name in ("session.h5", "model.pt", "plan.toml", "picture.png"):
+        write_wrong_files(folder, folder / name)
     # Two thirds of this plan happen to end between two slides.
     (folder / "truncated.toml").write_text(plan_text()[:-20])
     write_models(folder)
@@ -128,7 +123,7 @@ def bench(small_job: SmallJob, tmp_path_factory) -> Bench:
     shutil.copy(folder / "session.h5", folder / "bare")
     (folder / "demo").mkdir()
     (folder / "demo" / "instrument.toml").write_text("name = 'another'\n")
-    return replace(good, digests=digests(folder))
+    return Bench(folder, out, digests(folder))
 
 
 @pytest.fixture
@@ -179,7 +174,7 @@ PLAN_ARGUMENTS: dict[str, Arguments] = {
     for command in ("scan", "capture")
 }
 CONFIG_ARGUMENTS: dict[str, Arguments] = {
-    "config": lambda b, file: ["--config", file, "scan", b["plan.toml"], "--session", b.out / "new.h5"],
+    "config": lambda b, file: ["--config", file, "scan", b["plan.toml"], "--session", b.out / "new.h5"]
 }
 MODEL_ARGUMENTS: dict[str, Arguments] = {
     "evaluate": lambda b, file: ["evaluate", file, b["session.h5"], "--report", b.out / "r.html"],
@@ -192,27 +187,22 @@ PICTURE_ARGUMENTS: dict[str, Arguments] = {
 }
 
 
-def wrong_file_cases() -> list[Any]:
-    cases = []
+WRONG_FILE_CASES = [
+    pytest.param(arguments, name, suffix, id=f"{command}-{name}{suffix}")
     for suffix, table, left_out in (
         (".h5", SESSION_ARGUMENTS, ()),
-        # A missing session is a new one.
-        (".h5", ACQUISITION_ARGUMENTS, ("missing",)),
-        # An empty instrument file is the twin with its defaults; an HDF5 file and a PNG are alike here.
-        (".toml", CONFIG_ARGUMENTS, ("empty", "below-a-file")),
-        (".toml", PLAN_ARGUMENTS, ("below-a-file",)),
+        (".h5", ACQUISITION_ARGUMENTS, ("missing",)),  # a missing session is a new one
+        (".toml", CONFIG_ARGUMENTS, ("empty",)),  # an empty file is the twin with its defaults
+        (".toml", PLAN_ARGUMENTS, ()),
         (".pt", MODEL_ARGUMENTS, ()),
         (".png", PICTURE_ARGUMENTS, ("png",)),
-    ):
-        for command, arguments in table.items():
-            for name in WRONG_FILES:
-                if name not in left_out:
-                    what = {".h5": "session", ".toml": "plan", ".pt": "model", ".png": "picture"}[suffix]
-                    cases.append(pytest.param(arguments, name, suffix, id=f"{command}-{what}-{name}"))
-    return cases
+    )
+    for command, arguments in table.items()
+    for name in WRONG_FILES if name not in left_out
+]
 
 
-@pytest.mark.parametrize(("arguments", "name", "suffix"), wrong_file_cases())
+@pytest.mark.parametrize(("arguments", "name", "suffix"), WRONG_FILE_CASES)
 def test_a_wrong_file_is_named(bench, refused, arguments, name, suffix):
     file = wrong_file(bench, name, suffix)
     line = refused(*arguments(bench, file))

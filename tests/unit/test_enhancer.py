@@ -1,21 +1,107 @@
-"""What is no RGB picture of a known type is refused before the network sees it."""
+"""Tiles make no difference: a picture enhanced in parts is the picture enhanced whole, in the type it came in."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from mobilescope.core.errors import InputFileError, InputImageError
 from mobilescope.enhance.enhancer import Enhancer
-from mobilescope.learn.checkpoint import ModelCard
+from mobilescope.learn.checkpoint import ModelCard, save_model
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 
 SMALL = NetworkConfig(first_width=6, growth=4)
 
 
-def enhancer():
-    card = ModelCard(SMALL, 0.925, 0.37, "a twin", "phone")
-    return Enhancer(EnhancementNetwork(SMALL), card, device="cpu", precision="fp32")
+def network(config=SMALL, scale=2.0):
+    """Return a network whose every layer passes on what it sees, near the middle of its output's range."""
+    made = EnhancementNetwork(config)
+    made.initialise(3)
+    with torch.no_grad():
+        for name, parameter in made.named_parameters():
+            if name.endswith("weight"):
+                parameter *= scale
+        made.exit.bias.fill_(0.5)
+    return made.eval()
+
+
+def card(config=SMALL):
+    return ModelCard(config, 0.925, 0.37, "a twin", "phone")
+
+
+def enhancer(tile_px=512, precision="fp32"):
+    return Enhancer(network(), card(), device="cpu", precision=precision, tile_px=tile_px)
+
+
+def picture(rows, columns, seed=0):
+    return np.random.default_rng(seed).random((rows, columns, 3), dtype=np.float32)
+
+
+def untiled(image, made=None):
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+    with torch.no_grad():
+        return (made or network())(batch).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(64, 64), (61, 97), (37, 130), (33, 5), (1, 1), (15, 64), (65, 31)])
+@pytest.mark.parametrize("tile_px", [16, 32, 31])
+def test_tiled_equals_untiled(rows, columns, tile_px):
+    image = picture(rows, columns)
+    expected = untiled(image)
+    assert expected.shape == (int(np.ceil(2.5 * rows)), int(np.ceil(2.5 * columns)), 3)
+    np.testing.assert_allclose(enhancer(tile_px)(image), expected, rtol=0, atol=1e-5)
+    # The picture is worth comparing: not clipped away, and not flat.
+    if min(rows, columns) > 10:
+        assert np.mean((expected > 0) & (expected < 1)) > 0.9
+        assert expected.std() > 0.003
+
+
+def test_the_papers_network_tiles_to_itself():
+    made, image = network(NetworkConfig(), scale=1.0), picture(59, 45)
+    expected = untiled(image, made)
+    tiled = Enhancer(made, card(NetworkConfig()), device="cpu", precision="fp32", tile_px=32)
+    np.testing.assert_allclose(tiled(image), expected, rtol=0, atol=1e-5)
+    assert np.mean((expected > 0) & (expected < 1)) > 0.9
+    assert expected.std() > 0.01
+
+
+def test_without_its_halo_the_seams_show(monkeypatch):
+    """The comparison above would tell."""
+    image = picture(64, 64)
+    monkeypatch.setattr("mobilescope.enhance.enhancer.halo_px", lambda config: 2)
+    assert np.abs(enhancer(16)(image) - untiled(image)).max() > 1e-5
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.float32])
+def test_the_type_that_goes_in_comes_out(kind):
+    image = picture(20, 31)
+    top = 1 if kind is np.float32 else np.iinfo(kind).max
+    given = np.round(image * top).astype(kind) if top > 1 else image
+    found = enhancer()(given)
+    assert found.dtype == kind
+    expected = enhancer()(given.astype(np.float32) / top)
+    np.testing.assert_allclose(found / top, expected, atol=0.51 / top if top > 1 else 0)
+
+
+def test_outputs_stay_in_range():
+    loud = Enhancer(network(scale=30.0), card(), device="cpu", precision="fp32")
+    found = loud(picture(30, 30))
+    assert found.min() == 0
+    assert found.max() == 1
+
+
+def test_a_view_of_a_picture_is_as_good_as_a_copy():
+    image = picture(40, 60)
+    turned = image[::-1, ::2]
+    np.testing.assert_array_equal(enhancer()(turned), enhancer()(turned.copy()))
+
+
+def test_the_given_picture_is_not_changed():
+    image = picture(20, 20)
+    before = image.copy()
+    enhancer()(image)
+    np.testing.assert_array_equal(image, before)
 
 
 @pytest.mark.parametrize(
@@ -32,6 +118,17 @@ def test_a_picture_of_another_type_is_refused(kind):
         enhancer()(np.zeros((8, 8, 3), kind))
 
 
-def test_a_model_that_is_not_there_is_named(tmp_path):
+def test_half_precision_is_close():
+    image = picture(40, 40)
+    np.testing.assert_allclose(enhancer(precision="bf16")(image), enhancer()(image), atol=0.02)
+
+
+def test_a_saved_model_enhances_as_it_did_before(tmp_path):
+    path = tmp_path / "model.pt"
+    save_model(path, network(), card())
+    image = picture(20, 20)
+    loaded = Enhancer.from_checkpoint(path, device="cpu", precision="fp32")
+    np.testing.assert_array_equal(loaded(image), enhancer()(image))
+    assert loaded.card == card()
     with pytest.raises(InputFileError, match=r"none\.pt"):
         Enhancer.from_checkpoint(tmp_path / "none.pt")

@@ -71,16 +71,16 @@ def test_a_scale_that_contradicts_the_pixel_sizes_is_named(pairs):
         run(pairs[0].moving, pairs[0].fixed, moving_um=0.8)
 
 
-@pytest.mark.parametrize("sigma_px", [3.0, 10.0])
-def test_a_heavily_blurred_phone_image_is_refused(pairs, sigma_px):
-    blurred = cv2.GaussianBlur(pairs[0].moving, (0, 0), sigma_px)
-    try:
-        verdict = judge(run(blurred, pairs[0].fixed).quality)
-    except RegistrationError as error:
-        assert "focus" in str(error)
-    else:
-        assert not verdict.accepted
-        assert "blurred" in verdict.reason
+def test_a_blurred_phone_image_is_refused(pairs):
+    blurred = cv2.GaussianBlur(pairs[0].moving, (0, 0), 3.0)
+    verdict = judge(run(blurred, pairs[0].fixed).quality)
+    assert not verdict.accepted
+    assert "blurred" in verdict.reason
+
+
+def test_a_phone_image_far_out_of_focus_is_refused_with_a_hint_at_focus(pairs):
+    with pytest.raises(RegistrationError, match="focus"):
+        run(cv2.GaussianBlur(pairs[0].moving, (0, 0), 10.0), pairs[0].fixed)
 
 
 def test_noise_is_not_taken_for_sharpness(pairs):
