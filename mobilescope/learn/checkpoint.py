@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import pickle
+import shutil
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +16,12 @@ import torch
 
 import mobilescope
 from mobilescope.core.config import validate
-from mobilescope.core.errors import InputFileError, ModelKindError, NewerVersionError, OutputError
+from mobilescope.core.errors import DiskSpaceError, InputFileError, ModelKindError, NewerVersionError, OutputError
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 
 KIND = "mobilescope-enhancement"
 FORMAT_VERSION = 1
+_LEAST_FREE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,10 @@ def save_model(path: Path, network: EnhancementNetwork, card: ModelCard, state: 
     except (OSError, RuntimeError) as error:
         with contextlib.suppress(OSError):  # the first failure is the one to tell
             temporary.unlink(missing_ok=True)
+        if shutil.disk_usage(path.parent if path.parent.is_dir() else ".").free < _LEAST_FREE_BYTES:
+            raise DiskSpaceError(
+                f"the disk is full, so the model {path} was not written", "free some space and run the same command"
+            ) from error
         raise OutputError(
             f"could not write the model {path}: {error}", "check the folder and its free space"
         ) from error

@@ -21,12 +21,12 @@ class NetworkConfig(StrictModel):
     The enlargement is ``shuffle / stride``: pixel shuffle first, then a strided convolution.
     """
 
-    channels: int = Field(default=3, ge=1)
-    first_width: int = Field(default=32, ge=1)
-    blocks: int = Field(default=5, ge=1)
-    growth: int = Field(default=10, ge=0)
-    shuffle: int = Field(default=5, ge=1)
-    stride: int = Field(default=2, ge=1)
+    channels: int = Field(default=3, ge=1, le=64)
+    first_width: int = Field(default=32, ge=1, le=1024)
+    blocks: int = Field(default=5, ge=1, le=64)
+    growth: int = Field(default=10, ge=0, le=1024)
+    shuffle: int = Field(default=5, ge=1, le=16)
+    stride: int = Field(default=2, ge=1, le=16)
 
     @property
     def factor(self) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mobilescope.core.errors import TrainingError, UserError
+from mobilescope.core.errors import InputFileError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.colour import luminance, to_float
@@ -241,6 +241,8 @@ class _Run:
                 f"{self._last_path} belongs to a run with other settings or other pairs",
                 "delete it to start anew, or give another output",
             )
+        if not {"step", "seconds", "best", "optimizer"} <= state.keys():
+            raise InputFileError(f"{self._last_path} does not hold an unfinished run", "delete it to start anew")
         self._network.load_state_dict(network.state_dict())
         self._optimizer.load_state_dict(state["optimizer"])
         self._step, self._seconds = int(state["step"]), float(state["seconds"])

@@ -108,8 +108,7 @@ def bench(small_job: SmallJob, tmp_path_factory) -> Bench:
     (folder / "plan.toml").write_text(plan_text())
     (folder / "two-slides.toml").write_text(plan_text(slides=2))
     (folder / "instrument.toml").write_text(INSTRUMENT)
-    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    cv2.imwrite(str(folder / "picture.png"), picture)
+    cv2.imwrite(str(folder / "picture.png"), np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     for name in ("session.h5", "model.pt", "plan.toml", "picture.png"):
         write_wrong_files(folder, folder / name)
     # Two thirds of this plan happen to end between two slides.
@@ -122,7 +121,7 @@ def bench(small_job: SmallJob, tmp_path_factory) -> Bench:
     (folder / "bare").mkdir()
     shutil.copy(folder / "session.h5", folder / "bare")
     (folder / "demo").mkdir()
-    (folder / "demo" / "instrument.toml").write_text("name = 'another'\n")
+    (folder / "demo/instrument.toml").write_text("name = 'another'\n")
     return Bench(folder, out, digests(folder))
 
 
@@ -139,8 +138,7 @@ def refused(bench, monkeypatch, capsys):
         lines = said.err.splitlines()
         errors = [line for line in lines if line.startswith("error: ")]
         assert errors == lines[-1:]
-        # What is not an error is the line that names the instrument.
-        assert all(line.startswith("instrument: ") for line in lines[:-1])
+        assert all(line.startswith("instrument: ") for line in lines[:-1])  # which instrument is always told
         assert "; " in errors[0], "no way out is named"
         assert digests(bench.folder) == bench.digests
         assert [path for path in bench.out.rglob("*") if path.is_file()] == []
@@ -398,5 +396,4 @@ def test_the_console_script_ends_in_the_same_way(bench):
     run = mobilescope("inspect", bench["png.h5"], folder=bench.out)
     assert (run.status, run.output) == (2, "")
     assert run.errors == f"error: {bench['png.h5']} is not an HDF5 file; give a file that mobilescope wrote\n"
-    assert mobilescope("inspect", folder=bench.out).status == 2
-    assert "Traceback" not in mobilescope("train", "--steps", "none", folder=bench.out).errors
+    assert mobilescope("train", "--steps", "none", folder=bench.out).status == 2

@@ -43,7 +43,7 @@ def store(path):
             *arrays(1), **fields(accepted=False, reason="residual too great", quality={"residual_um": math.nan}),
             displacement_map=np.full((128, 140, 2), 0.25, np.float32),
         )
-        writer.add(*arrays(2, 64, 62), **fields(slide="lung-3", role="blind", warp="benchtop", window=(3, 64, 1, 62)))
+        writer.add(*arrays(2, 64, 62), **fields(slide="lung-3", role="blind", warp="benchtop", window=(4, 64, 2, 62)))
         assert writer.add(*arrays(3), **fields(role="blind", window=(10, 10, 0, 0))) == 3
     with PairStore.open(path) as opened:
         yield opened
@@ -60,7 +60,7 @@ def test_pairs_come_back_as_they_were_stored(store):
     assert first.quality == {"residual_um": 0.12, "inlier_ratio": 0.5}
     assert (second.accepted, second.reason, second.has_map) == (False, "residual too great", True)
     assert math.isnan(second.quality["residual_um"])
-    assert third.window == (3, 64, 1, 62)
+    assert third.window == (4, 64, 2, 62)
     assert store.map(0) is None
     assert (store.map(1) == 0.25).all()
 
@@ -85,9 +85,9 @@ def test_patches_are_even_inside_the_window_and_of_one_role(store):
     assert store.patches("blind", size=62) == []
     for _, row, column in store.patches("blind", size=10, stride=2):
         assert row % 2 == column % 2 == 0
-        assert row >= 3
+        assert row >= 4
         assert row + 10 <= 64
-        assert column >= 1
+        assert column >= 2
         assert column + 10 <= 62
 
 
@@ -111,7 +111,8 @@ def test_arrays_that_do_not_fit_are_refused(path):
             (pixels[:127], label, {}),
             (pixels, label[:-1], {}),
             (pixels, label.astype(np.uint16), {}),
-            (pixels, label, {"window": (0, 129, 0, 10)}),
+            (pixels, label, {"window": (0, 130, 0, 10)}),
+            (pixels, label, {"window": (0, 41, 0, 10)}),
             (pixels, label, {"displacement_map": np.zeros((128, 140, 2))}),
         ):
             with pytest.raises(InputImageError):

@@ -121,7 +121,7 @@ def test_objects_of_parts_add_up_to_those_of_the_whole(name: str) -> None:
 def test_blood_holds_the_stated_numbers_of_cells() -> None:
     per_mm2 = Counter(item.kind for item in PROCEDURAL["blood"].objects(RegionUm(0, 0, 1500, 1000)))
     per_mm2 = Counter({kind: count / 1.5 for kind, count in per_mm2.items()})
-    assert 4000 < per_mm2["red_cell"] < 7000
+    assert 7000 < per_mm2["red_cell"] < 10000
     assert 50 < per_mm2["leucocyte"] < 120
     assert 60 < per_mm2["trypanosome"] < 160
     assert 100 < per_mm2["platelet"] < 500

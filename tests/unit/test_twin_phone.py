@@ -16,6 +16,7 @@ from mobilescope.twin.table import TwinTable
 STEADY = {"focus_error_um": 0, "position_error_um": 0, "rotation_deg": 0, "colour_drift": 0, "exposure_drift": 0}
 STRAIGHT = {"barrel": 0, "warp_um": 0, "magnification_error": 0, "lateral_colour_um": [0, 0, 0]}
 SMALL = {"bayer_rows": 160, "bayer_columns": 192}
+PHONE = load_parameters().phone
 
 
 def develop(capture, function=develop_srgb):
@@ -100,9 +101,9 @@ def test_without_light_the_frame_is_black(make_twin):
     twin = make_twin({"a": "blood"}, phone=SMALL)
     for phone in (twin.phone, lit(twin, "a", (0, 0, 0))):
         counts = phone.capture(0.0, 0.0).bayer.astype(float) - 64
-        # Nothing but read noise: 4 electrons of 3500, on a scale of 959 counts.
+        # Nothing but read noise, on the scale of counts between black and white level.
         assert counts.mean() == pytest.approx(0, abs=0.05)
-        assert counts.std() == pytest.approx(4 / 3500 * 959, rel=0.1)
+        assert counts.std() == pytest.approx(PHONE.read_noise_electrons / PHONE.full_well_electrons * 959, rel=0.1)
 
 
 def test_switching_the_light_off_is_seen(make_twin):
@@ -163,7 +164,9 @@ def test_without_drift_only_noise_changes(make_twin):
     phone = lit(twin, "a")
     first, second = (phone.capture(0, 0).bayer.astype(float) for _ in range(2))
     assert (first != second).any()
-    assert np.abs(first - second).mean() < 12
+    signal = (first.mean() - PHONE.black_level) / 959
+    shot_noise = np.sqrt(signal / PHONE.full_well_electrons) * 959
+    assert np.abs(first - second).mean() == pytest.approx(2 / np.sqrt(np.pi) * shot_noise, rel=0.1)
     assert first.mean() == pytest.approx(second.mean(), rel=0.002)
 
 
