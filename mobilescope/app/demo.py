@@ -26,7 +26,7 @@ from mobilescope.learn.evaluate import Evaluation
 from mobilescope.learn.presets import preset
 from mobilescope.learn.train import TrainingResult, train
 from mobilescope.plans.job import GridPlan, JobPlan, Role, SlidePlan, load_plan
-from mobilescope.twin.parameters import load_parameters
+from mobilescope.twin.parameters import PhoneParameters, load_parameters
 from mobilescope.twin.slides import SlideSpec
 from mobilescope.twin.specimens.image import ImageSpecimen, cut_into_parts
 from mobilescope.twin.truth import TruthLog
@@ -34,6 +34,8 @@ from mobilescope.twin.truth import TruthLog
 NEEDED_BYTES = 2_000_000_000
 _SCAN = GridPlan(rows=4, columns=4, overlap=0.1)
 _MAX_GRID = 5
+# The smallest read-out that still registers with confidence: 112 pixels after half-size development.
+_LEAST_BAYER_PX = 224
 # A gap of a tenth of a field keeps neighbours apart whatever the phone's placing error.
 _GAP = -0.1
 
@@ -165,11 +167,15 @@ def _write_or_compare(path: Path, content: dict[str, Any]) -> None:
 
 def describe_job(options: DemoOptions) -> tuple[InstrumentConfig, JobPlan]:
     """Return the instrument (with its slides) and the plan that the options ask for."""
-    slides = _image_slides(options) if options.images else _procedural_slides(options)
-    table = {
-        "seed": options.seed,
-        "slides": {name: spec.model_dump(mode="json", exclude_none=True) for name, (spec, _) in slides.items()},
-    }
+    table: dict[str, Any] = {"seed": options.seed}
+    if options.images:
+        contents = [_extent(image, options.pixel_size_um) for image in options.images]
+        phone = _phone_for(contents)
+        table["phone"] = {"bayer_rows": phone.bayer_rows, "bayer_columns": phone.bayer_columns}
+        slides = _image_slides(options, contents, phone)
+    else:
+        slides = _procedural_slides(options)
+    table["slides"] = {name: spec.model_dump(mode="json", exclude_none=True) for name, (spec, _) in slides.items()}
     return InstrumentConfig(twin=table), JobPlan(slides=tuple(plan for _, plan in slides.values()))
 
 
@@ -186,17 +192,21 @@ def _procedural_slides(options: DemoOptions) -> dict[str, tuple[SlideSpec, Slide
     return slides
 
 
-def _image_slides(options: DemoOptions) -> dict[str, tuple[SlideSpec, SlidePlan]]:
+def _image_slides(
+    options: DemoOptions, contents: list[RegionUm], phone: PhoneParameters
+) -> dict[str, tuple[SlideSpec, SlidePlan]]:
     """Return one slide per image, or three cut from a single one."""
+    field_um = _field_um(phone)
     if len(options.images) == 1:
-        image = options.images[0]
-        whole = _extent(image, options.pixel_size_um)
-        parts = cut_into_parts(whole.width_um, whole.height_um, max(_field_um()))
-        return {role: _image_slide(role, role, image, parts[role], options, cut=True) for role in get_args(Role)}
-    named = zip(_file_roles(len(options.images)), options.images, strict=True)
+        image, whole = options.images[0], contents[0]
+        parts = cut_into_parts(whole.width_um, whole.height_um, max(field_um))
+        return {
+            role: _image_slide(role, role, image, parts[role], field_um, options, cut=True) for role in get_args(Role)
+        }
+    named = zip(_file_roles(len(options.images)), options.images, contents, strict=True)
     return {
-        name: _image_slide(name, role, image, _extent(image, options.pixel_size_um), options, cut=False)
-        for (name, role), image in named
+        name: _image_slide(name, role, image, content, field_um, options, cut=False)
+        for (name, role), image, content in named
     }
 
 
@@ -207,8 +217,33 @@ def _extent(image: Path, pixel_size_um: float | None) -> RegionUm:
     return extent
 
 
+def _phone_for(contents: list[RegionUm]) -> PhoneParameters:
+    """Return the default phone, its sensor read out in part where the specimens are small.
+
+    Two fields side by side should fit across each image of several; a single image should be six fields long: one
+    each for training and validation, two blind ones, and two gaps.
+    """
+    phone = load_parameters().phone
+    if len(contents) == 1:
+        room_um = max(contents[0].width_um, contents[0].height_um) / 6
+    else:
+        room_um = min(min(content.width_um, content.height_um) for content in contents) / 2
+    room_px = int(room_um / phone.bayer_pixel_um) // 4 * 4
+    side_px = max(_LEAST_BAYER_PX, room_px)
+    return phone.model_copy(update={
+        "bayer_rows": min(phone.bayer_rows, side_px), "bayer_columns": min(phone.bayer_columns, side_px),
+    })
+
+
 def _image_slide(
-    name: str, role: Role, image: Path, content: RegionUm, options: DemoOptions, *, cut: bool
+    name: str,
+    role: Role,
+    image: Path,
+    content: RegionUm,
+    field_um: tuple[float, float],
+    options: DemoOptions,
+    *,
+    cut: bool,
 ) -> tuple[SlideSpec, SlidePlan]:
     """Return a slide that shows (a part of) an image, with fields over its own content.
 
@@ -223,7 +258,7 @@ def _image_slide(
     overlap = 0.5 if role == "training" else 0.0
     columns, rows = (
         min(_MAX_GRID, max(3 if role == "training" else 1, int(length / (field * (1 - overlap)) + 1e-6)))
-        for length, field in zip((content.width_um, content.height_um), _field_um(), strict=True)
+        for length, field in zip((content.width_um, content.height_um), field_um, strict=True)
     )
     plan = SlidePlan(
         name=name, role=role, scan=_SCAN, capture=GridPlan(rows=rows, columns=columns, overlap=overlap),
@@ -247,7 +282,6 @@ def _file_roles(count: int) -> list[tuple[str, Role]]:
     return [(f"{role}-{number + 1}", role) for number, role in enumerate(roles)]
 
 
-def _field_um() -> tuple[float, float]:
-    """Return width and height of the default phone's field of view."""
-    phone = load_parameters().phone
+def _field_um(phone: PhoneParameters) -> tuple[float, float]:
+    """Return width and height of a phone's field of view."""
     return phone.bayer_columns * phone.bayer_pixel_um, phone.bayer_rows * phone.bayer_pixel_um
