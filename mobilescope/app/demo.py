@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from mobilescope.twin.truth import TruthLog
 NEEDED_BYTES = 2_000_000_000
 _SCAN = GridPlan(rows=4, columns=4, overlap=0.1)
 _MAX_GRID = 5
+_BLIND_FIELDS = 8
 # The smallest read-out that still registers with confidence: 112 pixels after half-size development.
 _LEAST_BAYER_PX = 224
 # A gap of a tenth of a field keeps neighbours apart whatever the phone's placing error.
@@ -218,16 +220,18 @@ def _extent(image: Path, pixel_size_um: float | None) -> RegionUm:
 
 
 def _phone_for(contents: list[RegionUm]) -> PhoneParameters:
-    """Return the default phone, its sensor read out in part where the specimens are small.
+    """Return the default phone, its sensor read out in part where the specimens are small, for eight blind fields.
 
-    Two fields side by side should fit across each image of several; a single image should be six fields long: one
-    each for training and validation, two blind ones, and two gaps.
+    A single image should be six fields long (one each for training and validation, two blind ones, and two gaps) and
+    four wide; of several, the blind ones together should hold eight.
     """
     phone = load_parameters().phone
+    shortest_um = min(min(content.width_um, content.height_um) for content in contents)
     if len(contents) == 1:
-        room_um = max(contents[0].width_um, contents[0].height_um) / 6
+        room_um = min(max(contents[0].width_um, contents[0].height_um) / 6, shortest_um / 4)
     else:
-        room_um = min(min(content.width_um, content.height_um) for content in contents) / 2
+        blind = sum(role == "blind" for _, role in _file_roles(len(contents)))
+        room_um = shortest_um / math.ceil(math.sqrt(_BLIND_FIELDS / blind))
     room_px = int(room_um / phone.bayer_pixel_um) // 4 * 4
     side_px = max(_LEAST_BAYER_PX, room_px)
     return phone.model_copy(update={

@@ -50,7 +50,7 @@ def test_another_data_seed_gives_other_slides():
 
 
 def test_one_image_is_cut_into_parts_a_field_apart_that_share_nothing(image):
-    config, plan = describe_job(DemoOptions(images=(image(1200, 3000),), pixel_size_um=0.5))
+    config, plan = describe_job(DemoOptions(images=(image(2000, 3000),), pixel_size_um=0.5))
     width = field_um(config)
     assert width == load_parameters().phone.bayer_columns * load_parameters().phone.bayer_pixel_um
     parts = [slide.content for slide in plan.slides]
