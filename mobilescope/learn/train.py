@@ -232,7 +232,6 @@ class _Run:
         """Go on from ``.last.pt`` where there is one; after a finished run nothing is left to do."""
         if not self._last_path.exists():
             self._log_path.unlink(missing_ok=True)
-            self._model_path.unlink(missing_ok=True)
             return
         network, card, state = load_model(self._last_path)
         same = all(card.training.get(key) == self._card.training[key] for key in ("config", "pairs_sha256"))

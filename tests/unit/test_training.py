@@ -169,6 +169,22 @@ def test_a_stop_before_the_first_validation_leaves_a_model(pairs, model):
     assert read_card(model).training["steps_done"] == 0
 
 
+def test_a_model_of_an_earlier_run_stands_until_there_is_a_better_one(pairs, model, monkeypatch):
+    model.write_bytes(b"an earlier model")
+    monkeypatch.setattr("mobilescope.learn.train.enhancement_loss", lambda *_: torch.tensor(math.nan))
+    with pytest.raises(TrainingError, match="nan"):
+        train(pairs, model, QUICK, network=TINY)
+    assert model.read_bytes() == b"an earlier model"
+
+
+def test_a_model_of_an_earlier_run_is_not_returned_as_the_new_one(pairs, model):
+    model.write_bytes(b"an earlier model")
+    stop = StopToken()
+    stop.request()
+    assert train(pairs, model, QUICK, network=TINY, stop=stop).stopped
+    assert read_card(model).network == TINY
+
+
 def test_a_finished_run_is_not_repeated(pairs, model):
     first = train(pairs, model, QUICK, network=TINY)
     seen = []
