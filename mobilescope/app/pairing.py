@@ -24,7 +24,7 @@ from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairWriter
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
-from mobilescope.imaging.quality import GateThresholds, judge
+from mobilescope.imaging.quality import GateThresholds, Verdict, judge
 from mobilescope.imaging.registration import largest_valid_window, lattice_map, register
 from mobilescope.imaging.warp import resample
 
@@ -193,6 +193,8 @@ def align_capture(
             )
             verdict = judge(registration.quality, thresholds)
             lattice = largest_valid_window(registration, factor=FACTOR)
+            if verdict.accepted and min(lattice.shape) < _SMALLEST_WINDOW_PX:
+                verdict = Verdict(False, _too_little(lattice.shape))
         except (RegistrationError, InputImageError) as error:
             return _refused(capture, str(error), developed, mosaic)
         origin, shape = lattice.fixed_origin_px, lattice.shape
@@ -206,6 +208,12 @@ def align_capture(
             _input_origin_px(placed), asdict(registration.quality), _window(mosaic, placed, shape, cell),
             np.ascontiguousarray(source_yx[..., ::-1]),
         )
+
+
+def _too_little(shape: tuple[int, int]) -> str:
+    return (
+        f"the specimen bears the map over {shape[0]}x{shape[1]} px only (at least {_SMALLEST_WINDOW_PX} on each side)"
+    )
 
 
 def _input_origin_px(label_origin_px: tuple[int, int]) -> tuple[float, float]:

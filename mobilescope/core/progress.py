@@ -44,4 +44,4 @@ class StopToken:
     def raise_if_requested(self, what: str) -> None:
         """Raise CancelledError naming the interrupted work if a stop was asked for."""
         if self.requested:
-            raise CancelledError(f"{what} stopped on request", "run the same command again to resume")
+            raise CancelledError(f"{what} stopped on request", "run the same command again; what was finished is kept")

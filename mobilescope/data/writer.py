@@ -278,7 +278,7 @@ class SessionWriter:
         if not self._file:
             raise SessionError(f"{self.path} was closed", "open it again to go on")
         if self._failed:
-            raise SessionError(f"an earlier write to {self.path} failed", "run the same command again to resume")
+            raise SessionError(f"an earlier write to {self.path} failed", "run the same command again to go on")
 
     def _check_new(self, slide: str, known: bool, what: str) -> None:
         self._check_sound()

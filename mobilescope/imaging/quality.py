@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, ndimage
 
 from mobilescope.core.config import StrictModel
 from mobilescope.imaging.elastic import BlockGrid, correlate_blocks
@@ -23,6 +23,8 @@ _COARSE_BAND = (0.02, 0.07)
 _FINE_BAND = (0.12, 0.22)
 _BLANK_WINDOW_PX = 16
 _BLANK_CONTRAST = 0.015
+# Further from specimen than this (the distance of the displacement field's control points) a map is a guess.
+_SUPPORT_REACH_PX = 32
 
 
 @dataclass(frozen=True)
@@ -210,3 +212,14 @@ def specimen_mask(grey: Grey) -> NDArray[np.bool_]:
     mean = cv2.blur(smooth, side)
     variance = np.asarray(cv2.blur(smooth**2, side) - mean**2)
     return np.asarray(variance > _BLANK_CONTRAST**2)
+
+
+def supported_mask(specimen: NDArray[np.bool_], reach_px: int = _SUPPORT_REACH_PX) -> NDArray[np.bool_]:
+    """Return where a map rests on specimen: within ``reach_px`` of some, or bare but with specimen all around.
+
+    Between specimen a smooth map is interpolated; outside it is extrapolated, and on bare glass nothing shows by how
+    much it errs.
+    """
+    far = cv2.distanceTransform((~specimen).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
+    near = (far <= reach_px) & specimen.any()
+    return np.asarray(ndimage.binary_fill_holes(near), dtype=np.bool_)

@@ -35,6 +35,7 @@ from mobilescope.imaging.quality import (
     residual_over_specimen,
     saturated_fraction,
     specimen_mask,
+    supported_mask,
 )
 from mobilescope.imaging.warp import (
     MapYX,
@@ -84,6 +85,8 @@ class Registration:
     ----------
     map_yx : ndarray, shape (rows, columns, 2), float32
         (row, column) in the fixed image of every moving pixel, centres at integers.
+    supported : ndarray, shape (rows, columns), bool
+        Moving pixels where the map rests on specimen rather than on extrapolation over bare glass.
     homography : ndarray, shape (3, 3), float64
         The map's global part, moving (x, y, 1) to fixed (x, y).
     fixed_shape : tuple of int
@@ -95,6 +98,7 @@ class Registration:
     """
 
     map_yx: MapYX
+    supported: NDArray[np.bool_]
     homography: FloatArray
     fixed_shape: tuple[int, int]
     inliers: int
@@ -193,7 +197,8 @@ def register(
         saturated_fraction=saturated_fraction(moving_float), blank_fraction=1 - float(specimen.mean()),
     )
     return Registration(
-        map_yx=map_yx, homography=match.homography, fixed_shape=(fixed.shape[0], fixed.shape[1]),
+        map_yx=map_yx, supported=supported_mask(specimen), homography=match.homography,
+        fixed_shape=(fixed.shape[0], fixed.shape[1]),
         inliers=match.inliers, inlier_ratio=match.inlier_ratio, reprojection_px=match.reprojection_px,
         inlier_spread=match.inlier_spread, quality=quality, blocks=blocks, seconds=time.perf_counter() - started,
     )
@@ -229,7 +234,7 @@ def label_map(registration: Registration, factor: float = 2.5) -> MapYX:
 
 
 def largest_valid_window(registration: Registration, factor: float = 2.5, margin_px: float = 4.0) -> LatticeWindow:
-    """Return the largest lattice rectangle inside both the moving image's footprint and the fixed image.
+    """Return the largest lattice rectangle inside the moving image's supported part and the fixed image.
 
     Parameters
     ----------
@@ -252,6 +257,8 @@ def largest_valid_window(registration: Registration, factor: float = 2.5, margin
             (source[..., 0] >= margin_px) & (source[..., 0] <= rows - 1 - margin_px)
             & (source[..., 1] >= margin_px) & (source[..., 1] <= columns - 1 - margin_px)
         )
+        nearest = np.round(np.nan_to_num(source)).astype(int)
+        inside &= registration.supported[nearest[..., 0].clip(0, rows - 1), nearest[..., 1].clip(0, columns - 1)]
         top, left, height, width = _largest_rectangle(inside)
         # Even starts and sizes put the window's corners on whole fixed pixels at a factor of 2.5.
         bottom, right = (top + height) // 2 * 2, (left + width) // 2 * 2

@@ -40,8 +40,8 @@ PRESETS: dict[str, TrainingConfig] = {
         validate_every=1000, validation_fields=16,
     ),
     "quick": TrainingConfig(
-        preset="quick", batch=4, learning_rate=3e-3, schedule="one-cycle", steps=3000, augment=True,
-        validate_every=300,
+        preset="quick", batch=4, learning_rate=6e-3, schedule="one-cycle", steps=3500, augment=True,
+        validate_every=350,
     ),
 }
 

@@ -112,12 +112,21 @@ def report(title: str, figures: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def share_data(first: Path, again: Path) -> None:
+    """Make a folder that holds everything of a finished job but its model and report, without copying."""
+    again.mkdir()
+    for file in first.iterdir():
+        if not file.name.startswith(("model", "report")):
+            (again / file.name).hardlink_to(file)
+
+
 def main() -> None:
     """Run the demos asked for and print their figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the data")
     parser.add_argument("--training-seeds", type=int, default=5, help="seeds of the training, on the data of seed 0")
     parser.add_argument("--stain", default="blood")
+    parser.add_argument("--no-procedural", action="store_true", help="leave the made-up specimen out")
     parser.add_argument("--no-tissue", action="store_true", help="leave the real tissue out")
     parser.add_argument("--json", action="store_true")
     hidden = (("seed", int, 0), ("training-seed", int, 0), ("pixel-size-um", float, None), ("out", str, ""))
@@ -131,23 +140,24 @@ def main() -> None:
         return
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        def go(title: str, **options: Any) -> None:
-            results[title] = child(out=f"{folder}/{options.pop('place', title)}", **options)
+        def go(title: str, place: str, **options: Any) -> None:
+            results[title] = child(out=f"{folder}/{place}", **options)
             report(title, results[title])
 
-        for seed in range(arguments.seeds):
-            go(f"{arguments.stain}, data seed {seed}", seed=seed, stain=arguments.stain, place=f"data-{seed}")
-        for seed in range(1, arguments.training_seeds):
-            first, again = Path(folder, "data-0"), Path(folder, f"training-{seed}")
-            again.mkdir()
-            for file in first.iterdir():
-                if not file.name.startswith(("model", "report")):
-                    (again / file.name).hardlink_to(file)
-            go(f"data seed 0, training seed {seed}", training_seed=seed, stain=arguments.stain, place=again.name)
+        def spread_over_seeds(name: str, key: str, **options: Any) -> None:
+            for seed in range(arguments.seeds):
+                go(f"{name}, data seed {seed}", f"{key}-data-{seed}", seed=seed, **options)
+            for seed in range(1, arguments.training_seeds):
+                share_data(Path(folder, f"{key}-data-0"), Path(folder, f"{key}-training-{seed}"))
+                title = f"{name}, data seed 0, training seed {seed}"
+                go(title, f"{key}-training-{seed}", training_seed=seed, **options)
+
+        if not arguments.no_procedural:
+            spread_over_seeds(arguments.stain, "procedural", stain=arguments.stain)
         if not arguments.no_tissue and DATA.is_dir():
             fields = sorted(str(path) for path in (DATA / "he_monuseg_train").glob("*.tif"))
-            go("real tissue, 7 H&E images", image=fields, pixel_size_um=0.25)
-            go("real tissue, one slide region", image=[str(DATA / "wsi" / "cmu1_small_region.svs")])
+            spread_over_seeds("7 H&E images", "tissue", image=fields, pixel_size_um=0.25)
+            go("one slide region", "region", image=[str(DATA / "wsi" / "cmu1_small_region.svs")])
     for key in ("ssim_bicubic", "ssim_colour", "ssim_network", "cie94_raw", "cie94_network"):
         values = [figures["blind"][key] for figures in results.values()]
         print(f"{key}: {min(values):.4f} to {max(values):.4f} over {len(values)} runs")

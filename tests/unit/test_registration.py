@@ -6,6 +6,7 @@ from phone_pairs import Pair, PhoneModel, phone_pair, read_rgb
 from scipy import ndimage
 
 from mobilescope.core.errors import InputImageError
+from mobilescope.imaging.quality import supported_mask
 from mobilescope.imaging.registration import (
     Registration,
     label_map,
@@ -178,6 +179,34 @@ def test_the_largest_window_keeps_its_margin_and_is_large(found, tissue):
     top, left = window.fixed_origin_px
     assert top + window.fixed_shape[0] <= tissue.fixed.shape[0]
     assert left + window.fixed_shape[1] <= tissue.fixed.shape[1]
+
+
+def test_the_window_leaves_out_bare_glass_far_from_the_specimen():
+    image = read_rgb("he_monuseg_train/mr_A7-A13E.tif").copy()
+    image[:, image.shape[1] // 2 :] = 235
+    pair = phone_pair(image, (256, 256), PhoneModel(), 5)
+    found = registered(pair)
+    window = largest_valid_window(found)
+    source = lattice_map(found, window.fixed_origin_px, window.shape)
+    bare = found.supported.argmin(axis=1)
+    assert 0.4 * 256 < np.median(bare) < 0.75 * 256
+    assert window.shape[0] > 200
+    assert window.shape[1] < 0.7 * 256
+    nearest = np.moveaxis(np.round(source).astype(int), -1, 0)
+    assert found.supported[tuple(nearest)].all()
+    assert np.percentile(errors_px(found.map_yx, pair)[found.supported], 95) < 0.5
+
+
+def test_a_gap_within_the_specimen_is_supported_from_all_around():
+    specimen = np.ones((300, 300), dtype=bool)
+    specimen[80:220, 80:220] = False
+    assert supported_mask(specimen).all()
+    assert not supported_mask(np.zeros((300, 300), dtype=bool)).any()
+    corner = np.zeros((300, 300), dtype=bool)
+    corner[:100, :100] = True
+    supported = supported_mask(corner)
+    assert supported[110, 110]
+    assert not supported[200, 200]
 
 
 def test_images_that_are_too_small_or_of_a_wrong_shape_are_refused(tissue):
