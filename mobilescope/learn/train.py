@@ -108,7 +108,9 @@ class _Run:
         self._network.initialise(config.seed)
         place(self._network, device)
         self._dtype = pick_dtype(config.precision, device)
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=config.learning_rate)
+        self._optimizer = torch.optim.Adam(
+            self._network.parameters(), lr=config.learning_rate, betas=(0.9, config.adam_beta2)
+        )
         self._best = _Best()
         self._step = 0
         self._seconds = 0.0
