@@ -7,7 +7,7 @@ OUT ?= demo
 SEED ?= 0
 TRAINING_SEED ?= 0
 
-.PHONY: demo test bench lint install clean
+.PHONY: demo test bench lint install firmware-tools clean
 
 install: $(VENV)/.installed
 
@@ -21,15 +21,19 @@ $(VENV)/.installed: pyproject.toml constraints.txt tools/system-packages.sh
 demo: install
 	$(BIN)/mobilescope demo --out $(OUT) --seed $(SEED) --training-seed $(TRAINING_SEED)
 
-test: install lint
+firmware-tools:
+	bash tools/system-packages.sh firmware
+
+test: install firmware-tools lint
 	$(BIN)/python -m pytest
 
 lint: install
 	$(BIN)/ruff check .
+	$(BIN)/python firmware/generate.py --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install
+bench: install firmware-tools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_CONSTRAINTS) -e '.[bench]'
 	$(BIN)/python tests/benchmarks/run_all.py
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs the system libraries that Python wheels don't bring, through apt where this user may, else names them.
+# Installs the system packages that Python wheels don't bring, through apt where this user may, else names them.
+# With the argument "firmware" also what builds, simulates and flashes the illumination firmware.
 set -euo pipefail
 
 # Package, and the file or Python module by which its presence is known.
@@ -9,6 +10,19 @@ lib=/usr/lib/$(uname -m)-linux-gnu
 need libgl1 "$lib/libGL.so.1"
 need libglib2.0-0 "$lib/libglib-2.0.so.0"
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
+if [ "${1:-}" = firmware ]; then
+  need gcc /usr/bin/gcc
+  need libc6-dev /usr/include/stdio.h
+  need make /usr/bin/make
+  need gcc-avr /usr/bin/avr-gcc
+  need binutils-avr /usr/bin/avr-objcopy
+  need avr-libc /usr/lib/avr/include/avr/io.h
+  need libsimavr-dev /usr/include/simavr/sim_avr.h
+  need libelf-dev /usr/include/libelf.h
+  need avrdude /usr/bin/avrdude
+  need arduino-core-avr /usr/share/arduino/hardware/arduino/avr/boards.txt
+  need arduino-builder /usr/bin/arduino-builder
+fi
 
 [ ${#packages[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then

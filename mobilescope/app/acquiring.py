@@ -7,7 +7,7 @@ from pathlib import Path
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.scan import scan_slide, take_flat_field
 from mobilescope.app.instrument import Instruments
-from mobilescope.core.config import validate
+from mobilescope.core.config import PhoneConfig, validate
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.schema import SessionHeader, SlideEntry
@@ -51,6 +51,14 @@ def instrument_name(session: Session) -> str:
     """Return the name of the instrument that a session was taken with."""
     described = session.header.instrument.get("instrument")
     return str(described["name"]) if isinstance(described, dict) and "name" in described else "unknown instrument"
+
+
+def phone_half_pitch_um(session: Session) -> float:
+    """Return the finest line and space that a session's phone scope resolves; R18's where the session doesn't say."""
+    described = session.header.instrument.get("instrument")
+    phone = described.get("phone") if isinstance(described, dict) else None
+    known = phone if isinstance(phone, dict) and "half_pitch_um" in phone else PhoneConfig().model_dump()
+    return float(known["half_pitch_um"])
 
 
 def scan_job(

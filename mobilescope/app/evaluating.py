@@ -6,15 +6,13 @@ import csv
 from dataclasses import asdict
 from pathlib import Path
 
+from mobilescope.app.acquiring import phone_half_pitch_um
 from mobilescope.app.pairing import registered_pairs
 from mobilescope.app.report import ReportInputs, write_report
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.session import Session
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.learn.evaluate import METHODS, Evaluation, evaluate
-
-# R18's phone: half-pitch resolution 0.87 µm, so the finest period it resolves is twice that.
-PHONE_CUTOFF_UM = 2 * 0.87
 
 
 def evaluate_session(
@@ -37,12 +35,13 @@ def evaluate_session(
     """
     pairs = registered_pairs(session)
     enhancer = Enhancer.from_checkpoint(model, device=device)
-    evaluation = evaluate(
-        pairs, enhancer, enhancer.card, cutoff_um=PHONE_CUTOFF_UM, force=force,
-        on_progress=on_progress, stop=stop or StopToken(),
-    )
     with Session.open(session) as opened:
         slides = tuple(slide.name for slide in opened.slides)
+        cutoff_um = 2 * phone_half_pitch_um(opened)
+    evaluation = evaluate(
+        pairs, enhancer, enhancer.card, cutoff_um=cutoff_um, force=force,
+        on_progress=on_progress, stop=stop or StopToken(),
+    )
     inputs = ReportInputs(
         session=session, pairs=pairs, slides=slides, model=model, card=enhancer.card,
         evaluation=evaluation, seconds=seconds,

@@ -68,10 +68,11 @@ class BenchtopConfig(StrictModel):
 
 
 class PhoneConfig(StrictModel):
-    """Which phone scope to use."""
+    """Which phone scope to use, and the finest lines that it resolves (R18: 0.87 µm line and space)."""
 
     kind: Literal["twin"] = "twin"
     preset: str = "default"
+    half_pitch_um: float = Field(default=0.87, gt=0)
 
 
 class InstrumentConfig(StrictModel):
