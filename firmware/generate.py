@@ -22,13 +22,13 @@ GAMMA = [round(255 * (value / 255) ** 2.2) for value in range(256)]
 
 
 def crc16(data: bytes) -> int:
-    """Return the CRC-16-CCITT of bytes, a bit at a time."""
+    """Return the CRC-16-CCITT of bytes, inverted, a bit at a time."""
     crc = 0xFFFF
     for byte in data:
         crc ^= byte << 8
         for _ in range(8):
             crc = (crc << 1 ^ 0x1021 if crc & 0x8000 else crc << 1) & 0xFFFF
-    return crc
+    return crc ^ 0xFFFF
 
 
 def encode(sequence: int, command: int, payload: bytes) -> bytes:
@@ -61,6 +61,10 @@ def header(table: dict[str, Any]) -> str:
             lines.append(f"#define {board['name'].upper()}_{key.upper()} {board[key]}ul")
         pieces = [board["signature"][place : place + 2] for place in (0, 2, 4)]
         lines.append(f"#define {board['name'].upper()}_SIGNATURE {{{', '.join(f'0x{piece}' for piece in pieces)}}}")
+    status = next(row["code"] for row in table["status"] if row["name"] == "BAD_FRAME")
+    reply = ", ".join(f"0x{byte:02x}" for byte in encode(0, 0, bytes([status])))
+    lines += ["", "/* The answer to a damaged frame, as it goes over the wire. */"]
+    lines += [f"#define BAD_FRAME_REPLY {{{reply}}}"]
     gamma = [", ".join(map(str, GAMMA[start : start + 16])) for start in range(0, 256, 16)]
     lines += ["", "#define GAMMA_TABLE { \\", *(f"    {row}, \\" for row in gamma), "}", "", "#endif", ""]
     return "\n".join(lines)

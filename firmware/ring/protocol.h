@@ -117,6 +117,9 @@
 #define TRINKET_MAX_STEPS 4ul
 #define TRINKET_SIGNATURE {0x1e, 0x93, 0x0b}
 
+/* The answer to a damaged frame, as it goes over the wire. */
+#define BAD_FRAME_REPLY {0x01, 0x01, 0x04, 0x01, 0x23, 0x42, 0x00}
+
 #define GAMMA_TABLE { \
     0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, \
     1, 1, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2, 2, \

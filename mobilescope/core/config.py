@@ -75,8 +75,20 @@ class PhoneConfig(StrictModel):
     half_pitch_um: float = Field(default=0.87, gt=0)
 
 
+class RingConfig(StrictModel):
+    """Which illumination ring lights the phone scope's slides.
+
+    ``simulated`` runs the firmware without a board; ``serial`` drives a board, the only one plugged in unless ``port``
+    names it. ``supply_ma`` is what the ring's supply can give: light that is estimated to take more is refused.
+    """
+
+    kind: Literal["simulated", "serial"] = "simulated"
+    port: str | None = None
+    supply_ma: int = Field(default=1000, ge=20, le=5000)
+
+
 class InstrumentConfig(StrictModel):
-    """One instrument file: a benchtop microscope, a phone scope, and the twin's parameters if it is one.
+    """One instrument file: a benchtop microscope, a phone scope with its ring, and the twin's parameters if it is one.
 
     The table ``twin`` is checked by the twin's own models, which this room does not know.
     """
@@ -84,4 +96,5 @@ class InstrumentConfig(StrictModel):
     name: str = "digital twin"
     benchtop: BenchtopConfig = BenchtopConfig()
     phone: PhoneConfig = PhoneConfig()
+    ring: RingConfig = RingConfig()
     twin: dict[str, Any] = Field(default_factory=dict)

@@ -70,6 +70,34 @@ class LimitError(DeviceError):
     """A move that would leave the range of the stage; refused before it started."""
 
 
+class LinkError(DeviceError):
+    """A board that does not answer, or not as the protocol says."""
+
+
+class LinkLostError(LinkError):
+    """A connection that is gone: the cable was pulled, or the port vanished."""
+
+
+class PortError(UserError):
+    """A port that is missing, busy or may not be opened."""
+
+
+class FirmwareVersionError(UserError):
+    """A board's firmware and this software that do not speak the same protocol."""
+
+
+class RefusedError(UserError):
+    """A command that the board refused; the light is as it was.
+
+    ``status`` is the code of the protocol's table, ``data`` what the board sent with it.
+    """
+
+    def __init__(self, cause: str, remedy: str = "", *, status: int, data: bytes = b"") -> None:
+        super().__init__(cause, remedy)
+        self.status = status
+        self.data = data
+
+
 class SessionError(MobilescopeError):
     """A session that can't be read or written as asked."""
 

@@ -6,6 +6,8 @@ from binascii import crc_hqx
 from dataclasses import dataclass
 
 _CRC_START = 0xFFFF
+# Without it a zero byte lost or added at a frame's end would leave the CRC right.
+_CRC_INVERTED = 0xFFFF
 _LEAST_BODY = 4
 _GREATEST_BODY = 253
 
@@ -24,8 +26,8 @@ class FrameError(ValueError):
 
 
 def crc16(data: bytes) -> int:
-    """Return the CRC-16-CCITT (polynomial 0x1021, start 0xFFFF) of bytes."""
-    return crc_hqx(data, _CRC_START)
+    """Return the CRC-16-CCITT (polynomial 0x1021, start 0xFFFF, inverted) of bytes."""
+    return crc_hqx(data, _CRC_START) ^ _CRC_INVERTED
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -122,7 +122,7 @@ STATUS_TEXT = {
     Status.CURRENT_LIMIT: "The estimated current is above the supply's rating; nothing has changed.",
     Status.TOO_MANY_STEPS: "More steps than this board keeps.",
     Status.NO_SEQUENCE: "A step that is to be played was never set.",
-    Status.SEQUENCE_RUNNING: "Steps can't be changed while they are played.",
+    Status.SEQUENCE_RUNNING: "While a sequence is played its steps can't be changed and nothing can be stored.",
     Status.UNKNOWN_SETTING: "This firmware has no such setting.",
     Status.STORE_TOO_SOON: "Less than 10 s since the last store: the EEPROM wears.",
     Status.STORE_FAILED: "The EEPROM did not read back what was written.",

@@ -1,0 +1,3 @@
+MCU_uno := atmega328p
+FLASH_uno := 12288
+RAM_uno := 1024

@@ -1,0 +1,23 @@
+/* Adafruit Trinket 5 V: numbers of the board. */
+#ifndef BOARD_TRINKET_H
+#define BOARD_TRINKET_H
+
+#include <avr/io.h>
+#include <stdint.h>
+
+enum { MAX_PIXELS = TRINKET_MAX_PIXELS, MAX_PAYLOAD = TRINKET_MAX_PAYLOAD, MAX_STEPS = TRINKET_MAX_STEPS };
+
+#define BOARD_CODE BOARD_TRINKET
+#define BOARD_SIGNATURE TRINKET_SIGNATURE
+#define BOARD_CAPABILITIES (CAPABILITY_TRIGGER | CAPABILITY_BUTTON | CAPABILITY_STORE)
+#define BOARD_HAS_BUTTON 1
+#define BOARD_WATCHDOG WDTCR
+
+/* The ring's data line is pin 0. */
+#define RING_PORT PORTB
+#define RING_DDR DDRB
+#define RING_PIN PINB
+#define RING_BIT PB0
+#define RING_ARDUINO_PIN 0
+
+#endif
