@@ -10,7 +10,7 @@ import pytest
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.errors import LimitError
-from mobilescope.core.protocols import PositionUm
+from mobilescope.core.protocols import LightState, PositionUm
 from mobilescope.data.pairs import PairWriter
 from mobilescope.twin.benchtop import TwinBenchtop
 from mobilescope.twin.parameters import load_parameters
@@ -51,6 +51,23 @@ class SoftwareStage:
         return "software stage"
 
 
+class SoftwareRing:
+    """A light without a board: shows what it is told."""
+
+    def __init__(self):
+        self.off()
+
+    def set_colour(self, red, green, blue, brightness=1.0):
+        lit = brightness > 0 and max(red, green, blue) > 0
+        self._state = LightState(lit, red, green, blue, brightness, source="software ring")
+
+    def off(self):
+        self._state = LightState(False, 0, 0, 0, 0.0, source="software ring")
+
+    def state(self):
+        return self._state
+
+
 @dataclass(frozen=True)
 class Twin:
     stage: SoftwareStage
@@ -86,7 +103,8 @@ def make_twin():
         rack, truth, stage = SlideRack(specs, parameters.surface), TruthLog(), device or SoftwareStage()
         frame = BenchtopConfig(frame_rows=frame_px, frame_columns=frame_px)
         benchtop = TwinBenchtop(stage, rack, parameters, frame, seed=seed, truth=truth)
-        return Twin(stage, benchtop, TwinPhone(rack, parameters, seed=seed, truth=truth), truth, rack)
+        phone = TwinPhone(rack, parameters, seed=seed, truth=truth, illuminator=SoftwareRing())
+        return Twin(stage, benchtop, phone, truth, rack)
 
     return make
 

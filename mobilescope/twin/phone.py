@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import DeviceError
 from mobilescope.core.geometry import Affine, PixelGrid, RegionUm
-from mobilescope.core.protocols import Illuminator, LightState, PhoneCapture, PositionUm
+from mobilescope.core.protocols import Illuminator, PhoneCapture, PositionUm
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.imaging.raw import cfa_sites
 from mobilescope.twin.lens import PhoneLens
@@ -20,31 +20,6 @@ from mobilescope.twin.slides import BLANK, Slide, SlideRack
 from mobilescope.twin.truth import CaptureTruth, TruthLog
 
 
-class TwinRing:
-    """The illumination ring. Implements `Illuminator`."""
-
-    def __init__(self) -> None:
-        self._state = LightState(on=False, red=0, green=0, blue=0, brightness=0.0, source="twin ring")
-
-    def set_colour(self, red: int, green: int, blue: int, brightness: float = 1.0) -> None:
-        """Light the ring; values outside 0–255 (or 0–1) are refused."""
-        if not all(0 <= value <= 255 for value in (red, green, blue)) or not 0 <= brightness <= 1:
-            raise DeviceError(
-                f"the ring can't show {red}, {green}, {blue} at brightness {brightness}",
-                "channels go from 0 to 255, brightness from 0 to 1",
-            )
-        lit = brightness > 0 and max(red, green, blue) > 0
-        self._state = LightState(on=lit, red=red, green=green, blue=blue, brightness=brightness, source="twin ring")
-
-    def off(self) -> None:
-        """Switch the light off."""
-        self._state = LightState(on=False, red=0, green=0, blue=0, brightness=0.0, source="twin ring")
-
-    def state(self) -> LightState:
-        """Return what the ring shows."""
-        return self._state
-
-
 class TwinPhone:
     """Implements `PhoneCamera` over the same rack of slides as the benchtop.
 
@@ -52,13 +27,15 @@ class TwinPhone:
     white balance and exposure anew for each capture.
     """
 
-    def __init__(self, rack: SlideRack, parameters: TwinParameters, *, seed: int, truth: TruthLog) -> None:
+    def __init__(
+        self, rack: SlideRack, parameters: TwinParameters, *, seed: int, truth: TruthLog, illuminator: Illuminator
+    ) -> None:
         self._rack = rack
         self._phone: PhoneParameters = parameters.phone
         self._lens = PhoneLens.drawn(parameters.phone, seed)
         self._rng = np.random.default_rng([seed, 0xF0])
         self._truth = truth
-        self._ring = TwinRing()
+        self._ring = illuminator
         self._rotation_deg = 0.0
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from usaf_contrast import bar_contrast, gaussian_contrast
 
-from mobilescope.core.errors import ConfigError, DeviceError
+from mobilescope.core.errors import ConfigError
 from mobilescope.imaging.raw import develop_half_size, develop_srgb
 from mobilescope.twin.parameters import load_parameters
 from mobilescope.twin.specimens import UsafTarget
@@ -128,25 +128,6 @@ def test_the_colour_of_the_ring_colours_the_picture(make_twin):
     twin.phone.illuminator.set_colour(255, 255, 255, 0.5)
     half = develop(twin.phone.capture(0, 0), develop_half_size).mean(axis=(0, 1))
     np.testing.assert_allclose(half, pictures["white"] / 2, rtol=0.02)
-
-
-@pytest.mark.parametrize("colour", [(256, 0, 0), (-1, 0, 0), (0, 0, 0, 1.5), (0, 0, 0, float("nan"))])
-def test_the_ring_refuses_values_that_it_can_not_show(make_twin, colour):
-    ring = make_twin().phone.illuminator
-    ring.set_colour(10, 20, 30)
-    before = ring.state()
-    with pytest.raises(DeviceError, match="0 to 255"):
-        ring.set_colour(*colour)
-    assert ring.state() == before
-
-
-def test_a_ring_without_brightness_is_off(make_twin):
-    ring = make_twin().phone.illuminator
-    assert not ring.state().on
-    ring.set_colour(255, 255, 255)
-    assert ring.state().on
-    ring.set_colour(255, 255, 255, 0.0)
-    assert not ring.state().on
 
 
 def test_exposure_and_colour_drift_from_capture_to_capture(make_twin):
