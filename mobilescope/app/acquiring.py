@@ -57,8 +57,8 @@ def phone_half_pitch_um(session: Session) -> float:
     """Return the finest line and space that a session's phone scope resolves; R18's where the session doesn't say."""
     described = session.header.instrument.get("instrument")
     phone = described.get("phone") if isinstance(described, dict) else None
-    known = phone if isinstance(phone, dict) and "half_pitch_um" in phone else PhoneConfig().model_dump()
-    return float(known["half_pitch_um"])
+    known = phone.get("half_pitch_um") if isinstance(phone, dict) else None
+    return float(known) if isinstance(known, int | float) else PhoneConfig().half_pitch_um
 
 
 def scan_job(

@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 
 import mobilescope
 from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
+from mobilescope.app.devices_cli import devices
+from mobilescope.app.firmware_cli import firmware_app
+from mobilescope.app.ring_cli import ring_app
 from mobilescope.core.errors import CancelledError, UserError
 
 
@@ -27,6 +30,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Paired phone and benchtop microscopy: scan, register, train, enhance, and say how far to trust it.",
 )
+
+app.add_typer(ring_app)
+app.add_typer(firmware_app)
+app.command()(devices)
 
 Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on standard output.")]
 SessionFile = Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.h5).")]
@@ -147,11 +154,11 @@ def _acquire(plan_file: Path, session: Path, json: bool, *, what: str) -> None:
 
     plan, config = load_plan(plan_file), load_instrument(_Settings.config)
     prepare_folder(session.parent)
-    instruments = build_instruments(config, source=str(_Settings.config or "built-in instrument"))
     say(f"instrument: {config.name}")
     work = scan_job if what == "scan" else capture_job
     with (
-        stoppable() as stop, ProgressDisplay() as progress, open_writer(session, plan, instruments) as writer
+        build_instruments(config, source=str(_Settings.config or "built-in instrument")) as instruments,
+        stoppable() as stop, ProgressDisplay() as progress, open_writer(session, plan, instruments) as writer,
     ):
         work(writer, plan, instruments, on_progress=progress, stop=stop)
     with Session.open(session) as opened:

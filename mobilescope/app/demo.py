@@ -120,8 +120,10 @@ def run_demo(
         return result
 
     started = time.monotonic()
-    instruments = build_instruments(config, source=str(instrument_file), truth=truth)
-    with open_writer(session, plan, instruments) as writer:
+    with (
+        build_instruments(config, source=str(instrument_file), truth=truth) as instruments,
+        open_writer(session, plan, instruments) as writer,
+    ):
         timed("scan", lambda: scan_job(writer, plan, instruments, on_progress=on_progress, stop=stop))
         timed("capture", lambda: capture_job(writer, plan, instruments, on_progress=on_progress, stop=stop))
     timed("stitch", lambda: _stitch_all(session, plan, on_progress, stop))

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+from mobilescope.app.lighting import RingLight
 from mobilescope.core.config import InstrumentConfig, load_model, validate
 from mobilescope.core.protocols import BenchtopMicroscope, PhoneCamera
 from mobilescope.devices.micromanager import MicroManagerStage, demo_configuration
@@ -22,14 +23,24 @@ from mobilescope.twin.truth import TruthLog
 class Instruments:
     """Both instruments and the description that is stored with every session.
 
-    ``check_slide`` raises a UserError for the name of a slide that can't be mounted.
+    Leaving the with-block switches the light off and frees the ring's port. ``check_slide`` raises a UserError for the
+    name of a slide that can't be mounted.
     """
 
     benchtop: BenchtopMicroscope
     phone: PhoneCamera
+    light: RingLight
     description: dict[str, Any]
     blank_slide: str
     check_slide: Callable[[str], object]
+
+    def __enter__(self) -> Self:
+        """Return the instruments."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the ring dark."""
+        self.light.close()
 
     @property
     def description_json(self) -> str:
@@ -57,9 +68,11 @@ def build_instruments(config: InstrumentConfig, *, source: str, truth: TruthLog 
     rack = SlideRack(table.slides, parameters.surface)
     log = truth if truth is not None else TruthLog()
     stage = MicroManagerStage(demo_configuration())
+    light = RingLight(config.ring)
     return Instruments(
         benchtop=TwinBenchtop(stage, rack, parameters, config.benchtop, seed=table.seed, truth=log),
-        phone=TwinPhone(rack, parameters, seed=table.seed, truth=log),
+        phone=TwinPhone(rack, parameters, seed=table.seed, truth=log, illuminator=light),
+        light=light,
         description=config.model_dump(mode="json"),
         blank_slide=BLANK,
         check_slide=rack.slide,

@@ -33,7 +33,7 @@ def _text(length: int) -> Any:
 
 
 _LIGHT = np.dtype([
-    ("on", "u1"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("brightness", "<f8"), ("source", _text(32)),
+    ("on", "u1"), ("red", "u1"), ("green", "u1"), ("blue", "u1"), ("brightness", "<f8"), ("source", _text(96)),
 ])
 _FOCUS = np.dtype([
     ("verdict", _text(32)), ("z_um", "<f8"), ("score", "<f8"), ("images_taken", "<i4"), ("seconds", "<f8"),

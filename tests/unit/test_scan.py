@@ -8,7 +8,7 @@ import pytest
 from mobilescope.acquire.autofocus import autofocus
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.scan import FocusPolicy, scan_slide, take_flat_field
-from mobilescope.core.errors import CancelledError
+from mobilescope.core.errors import CancelledError, DeviceError
 from mobilescope.core.progress import StopToken
 from mobilescope.plans.grids import FieldGrid
 
@@ -119,7 +119,7 @@ def test_a_scan_goes_on_with_what_the_sink_lacks(empty_twin):
 def test_a_stop_before_the_first_tile_takes_none(empty_twin):
     stop, sink = StopToken(), MemorySink()
     stop.request()
-    with pytest.raises(CancelledError, match="resume"):
+    with pytest.raises(CancelledError, match="run the same command again"):
         scan_slide(empty_twin.benchtop, sink, "slide", GRID, stop=stop)
     assert not sink.tiles
     assert not empty_twin.truth.tiles
@@ -216,3 +216,15 @@ def test_the_light_goes_off_when_the_phone_fails(twin, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         capture_fields(twin.phone, MemorySink(), "slide", GRID)
     assert not twin.phone.illuminator.state().on
+
+
+def test_a_capture_in_the_dark_is_not_kept(twin):
+    sink = MemorySink()
+
+    def lights_out(progress):
+        if progress.done == 3:
+            twin.phone.illuminator.off()
+
+    with pytest.raises(DeviceError, match="light was out when field 3"):
+        capture_fields(twin.phone, sink, "slide", GRID, on_progress=lights_out)
+    assert [index for _, index in sink.captures] == [0, 1, 2]
