@@ -42,6 +42,15 @@ def test_the_twin_is_named_on_every_acquisition(small_job):
         assert "instrument: small twin" in small_job.runs[command].errors
 
 
+def test_every_capture_records_the_ring_that_lit_it(small_job):
+    with Session.open(small_job.folder / "session.h5") as session:
+        lights = [capture.light for slide in session.slides for capture in session.captures(slide.name)]
+    assert len(lights) == CAPTURES * len(SLIDES)
+    for light in lights:
+        assert (light.on, light.red, light.green, light.blue, light.brightness) == (True, 255, 255, 255, 1.0)
+        assert light.source == "ring of 12 pixels, Arduino Uno or Nano (ATmega328P), firmware 1.0.0"
+
+
 def test_stitch_reports_every_slide_with_its_residual(small_job):
     mosaics = small_job.runs["stitch"].json()["mosaics"]
     assert [entry["slide"] for entry in mosaics] == list(SLIDES)
