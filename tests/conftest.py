@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from mobilescope.twin.parameters import load_parameters
 from mobilescope.twin.phone import TwinPhone
 from mobilescope.twin.slides import SlideRack, SlideSpec
 from mobilescope.twin.truth import TruthLog
+
+# A run started in the background ignores Ctrl-C, and so would the programs that tests stop with it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
