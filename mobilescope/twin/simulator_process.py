@@ -134,6 +134,8 @@ class SimulatorProcess:
             stdout=subprocess.PIPE,
             stderr=self._said,
             text=True,
+            # Ctrl-C in a terminal is for the program: the light must still be there to be switched off.
+            start_new_session=True,
         )
         self.pid = self._popen.pid
         self._blamed = False

@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mobilescope.core.errors import ConfigError, DeviceError, LimitError
+from mobilescope.app.lighting import RingLight
+from mobilescope.core.config import RingConfig
+from mobilescope.core.errors import ConfigError, LimitError, UserError
 from mobilescope.core.protocols import BenchtopMicroscope, Illuminator, PhoneCamera
 from mobilescope.devices.micromanager import MicroManagerStage, demo_configuration
 from mobilescope.imaging.raw import develop_srgb
@@ -137,9 +139,12 @@ class TestPhoneCamera:
 
 
 class TestIlluminator:
+    """The ring that an instrument file asks for by default: the firmware, simulated, behind the real driver."""
+
     @pytest.fixture
-    def light(self, phone):
-        return phone.illuminator
+    def light(self):
+        with RingLight(RingConfig()) as light:
+            yield light
 
     def test_it_is_one(self, light):
         assert isinstance(light, Illuminator)
@@ -163,6 +168,6 @@ class TestIlluminator:
         light.set_colour(1, 2, 3)
         before = light.state()
         for values in ((300, 0, 0), (0, -1, 0), (0, 0, 0, 2.0)):
-            with pytest.raises(DeviceError):
+            with pytest.raises(UserError):
                 light.set_colour(*values)
         assert light.state() == before
