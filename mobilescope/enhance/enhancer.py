@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import InputImageError
-from mobilescope.imaging.colour import to_float, to_uint8
+from mobilescope.core.errors import MobilescopeError
+from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.enhance.engines import Engine, EngineName, pick_engine
+from mobilescope.enhance.memory import is_out_of_memory
+from mobilescope.enhance.pictures import check_shape, from_engine, to_engine
+from mobilescope.enhance.tiling import Piece, plan_tiles
 from mobilescope.learn.checkpoint import ModelCard, load_model
-from mobilescope.learn.device import Precision, pick_device, pick_dtype, place
-from mobilescope.learn.networks import EnhancementNetwork, halo_px, output_size
+from mobilescope.learn.device import Precision, pick_device
+from mobilescope.learn.networks import EnhancementNetwork, output_size
 
-_TILE_PX = 512
+_CPU_TILE_PX = 512
+_GPU_TILE_PX = 2048
+_LEAST_TILE_PX = 32
+
+ReadTile = Callable[[slice, slice], NDArray[np.generic]]
 
 
 class Enhancer:
@@ -32,59 +42,137 @@ class Enhancer:
         *,
         device: str = "auto",
         precision: Precision = "auto",
-        tile_px: int = _TILE_PX,
+        engine: EngineName = "auto",
+        calibration: Sequence[NDArray[np.generic]] = (),
+        tile_px: int | None = None,
     ) -> None:
-        self._device = pick_device(device)
-        self._dtype = pick_dtype(precision, self._device)
-        self._network = place(network.eval(), self._device)
-        self._tile_px = max(network.config.stride, tile_px // network.config.stride * network.config.stride)
+        place = pick_device(device)
+        self._config = network.config
+        self._engine: Engine = pick_engine(engine, network, place, precision, calibration)
+        self._tile_px = tile_px or (_GPU_TILE_PX if place.type == "cuda" else _CPU_TILE_PX)
         self.card = card
 
     @classmethod
-    def from_checkpoint(cls, path: Path, device: str = "auto", precision: Precision = "auto") -> Self:
-        """Load a model file; the errors are those of `mobilescope.learn.checkpoint.load_model`."""
+    def from_checkpoint(
+        cls,
+        path: Path,
+        device: str = "auto",
+        precision: Precision = "auto",
+        *,
+        engine: EngineName = "auto",
+        calibration: Sequence[NDArray[np.generic]] = (),
+    ) -> Self:
+        """Load a model file; the errors are those of `mobilescope.learn.checkpoint.load_model`.
+
+        Parameters
+        ----------
+        calibration : sequence of pictures
+            What int8 measures the network's ranges on; a few that are like those to come.
+        """
         network, card, _ = load_model(path)
-        return cls(network, card, device=device, precision=precision)
+        return cls(network, card, device=device, precision=precision, engine=engine, calibration=calibration)
 
-    def __call__(self, image: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Enhance one image."""
-        if image.ndim != 3 or image.shape[-1] != 3 or 0 in image.shape:
-            raise InputImageError(
-                f"an image of shape {image.shape} can't be enhanced", "give an RGB image (rows, columns, 3)"
-            )
-        enhanced = self._tiled(to_float(image))
-        if image.dtype == np.uint8:
-            return to_uint8(enhanced)
-        if image.dtype == np.uint16:
-            return np.round(enhanced * 65535).astype(np.uint16)
-        return enhanced
+    @property
+    def engine(self) -> str:
+        """What computes: library, device and precision."""
+        return self._engine.name
 
-    def _tiled(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        config = self._network.config
-        rows, columns, channels = image.shape
-        result = np.empty((output_size(rows, config), output_size(columns, config), channels), dtype=np.float32)
-        halo, tile = halo_px(config), self._tile_px
-        for top in range(0, rows, tile):
-            for left in range(0, columns, tile):
-                bottom, right = min(top + tile, rows), min(left + tile, columns)
-                # Past the picture's own edge the network's zero padding takes over, as it does untiled.
-                first_row, first_column = max(0, top - halo), max(0, left - halo)
-                piece = image[first_row : min(rows, bottom + halo), first_column : min(columns, right + halo)]
-                output = self._run(piece)
-                out_top, out_left = output_size(top, config), output_size(left, config)
-                skip_row = out_top - output_size(first_row, config)
-                skip_column = out_left - output_size(first_column, config)
-                height, width = output_size(bottom, config) - out_top, output_size(right, config) - out_left
-                result[out_top : out_top + height, out_left : out_left + width] = output[
-                    skip_row : skip_row + height, skip_column : skip_column + width
-                ]
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """Return the output's (rows, columns, 3) for an input's shape; InputImageError where that is no picture's."""
+        check_shape(shape)
+        return output_size(shape[0], self._config), output_size(shape[1], self._config), shape[2]
+
+    def __call__(
+        self,
+        image: NDArray[np.generic],
+        *,
+        on_progress: ProgressListener = ignore_progress,
+        stop: StopToken | None = None,
+    ) -> NDArray[np.generic]:
+        """Enhance one image; CancelledError between tiles when asked to stop."""
+        shape = self.output_shape(image.shape)
+        pieces = self.stream(lambda *place: image[place], image.shape, on_progress=on_progress, stop=stop)
+        first = next(pieces)
+        if first.pixels.shape == shape:
+            return first.pixels
+        result = np.empty(shape, first.pixels.dtype)
+        for piece in itertools.chain([first], pieces):
+            rows, columns = piece.pixels.shape[:2]
+            result[piece.row : piece.row + rows, piece.column : piece.column + columns] = piece.pixels
         return result
 
-    def _run(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        batch = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-        batch = batch.to(self._device).contiguous(memory_format=torch.channels_last)
-        with torch.inference_mode(), torch.autocast(
-            self._device.type, self._dtype, enabled=self._dtype != torch.float32
-        ):
-            output = self._network(batch)
-        return output.float().clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()
+    def stream(
+        self,
+        read: ReadTile,
+        shape: tuple[int, ...],
+        *,
+        on_progress: ProgressListener = ignore_progress,
+        stop: StopToken | None = None,
+    ) -> Iterator[Piece]:
+        """Enhance a picture that need not fit into memory, piece by piece, from left to right and top to bottom.
+
+        Parameters
+        ----------
+        read : callable
+            Gives the pixels (rows, columns, 3) of two slices of the picture; called once for each tile.
+        shape : tuple
+            The picture's (rows, columns, 3).
+        """
+        check_shape(shape)
+        return self._stream(read, shape, on_progress, stop or StopToken())
+
+    def _stream(
+        self, read: ReadTile, shape: tuple[int, ...], on_progress: ProgressListener, stop: StopToken
+    ) -> Iterator[Piece]:
+        plan = plan_tiles(shape[0], shape[1], self._tile_px, self._config)
+        done = 0
+        for group in plan.groups(max(1, self._engine.batch_px // plan.tile_area_px)):
+            stop.raise_if_requested("enhancing")
+            given = [
+                read(slice(tile.rows.first, tile.rows.last), slice(tile.columns.first, tile.columns.last))
+                for tile in group
+            ]
+            outputs = self._run(np.stack([to_engine(pixels) for pixels in given]))
+            done += len(group)
+            on_progress(Progress("enhance", done, len(plan), "tiles"))
+            for tile, output in zip(group, outputs, strict=True):
+                yield Piece(tile.rows.start, tile.columns.start, from_engine(tile.kept(output), given[0].dtype))
+
+    def _run(self, pictures: NDArray[np.generic]) -> NDArray[np.generic]:
+        """Enhance tiles of one shape, in smaller parts where memory runs out: a tile is a picture like any other."""
+        _, rows, columns, _ = pictures.shape
+        if len(plan_tiles(rows, columns, self._tile_px, self._config)) > 1:  # planned before tiles had to shrink
+            return np.stack([self._in_parts(picture) for picture in pictures])
+        try:
+            return self._engine.run(pictures)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failure = error
+        self._engine.release()
+        if len(pictures) > 1:
+            return np.concatenate([self._run(picture[None]) for picture in pictures])
+        self._shrink(rows, columns, failure)
+        return self._in_parts(pictures[0])[None]
+
+    def _shrink(self, rows: int, columns: int, failure: BaseException) -> None:
+        smaller = min(self._tile_px, max(rows, columns)) // 2
+        if smaller < _LEAST_TILE_PX or len(plan_tiles(rows, columns, smaller, self._config)) < 2:
+            raise MobilescopeError(
+                f"memory ran out on a tile of {columns}×{rows} px", "close other programs"
+            ) from failure
+        self._tile_px = smaller
+        warnings.warn(
+            f"memory ran out on a tile of {columns}×{rows} px; going on with tiles of {smaller} px",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+    def _in_parts(self, picture: NDArray[np.generic]) -> NDArray[np.generic]:
+        output = np.empty(self.output_shape(picture.shape), picture.dtype)
+        rows, columns, _ = picture.shape
+        for tile in plan_tiles(rows, columns, self._tile_px, self._config):
+            part = picture[tile.rows.first : tile.rows.last, tile.columns.first : tile.columns.last]
+            kept = tile.kept(self._run(part[None])[0])
+            output[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] = kept
+        return output

@@ -9,7 +9,7 @@ from torch import nn
 
 from mobilescope.core.errors import UserError
 
-Precision = Literal["auto", "fp32", "bf16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -31,11 +31,18 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the dtype of the convolutions; ``"auto"`` takes bfloat16 where the hardware multiplies it natively."""
+    """Return the dtype of the convolutions; ``"auto"`` takes bfloat16 where the hardware multiplies it natively.
+
+    For ``"int8"`` it is the dtype of what stays in floating point beside the integers.
+    """
     if precision == "fp32":
         return torch.float32
     if precision == "bf16":
         return torch.bfloat16
+    if precision == "fp16":
+        if device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_fp16", False):
+            raise UserError("this CPU computes fp16 no faster than fp32", "choose bf16, fp32 or auto")
+        return torch.float16
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     capabilities = torch.cpu.get_capabilities()

@@ -1,6 +1,6 @@
 """Every benchmark, one after the other; the last figures stand in docs/benchmarks.md.
 
-    make bench                                    all of them, about two and a half hours on two cores
+    make bench                                    all of them, about three hours on two cores
     python tests/benchmarks/run_all.py stitching  one of them
 """
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("session", "stitching", "registration", "ring", "job")
+BENCHMARKS = ("session", "stitching", "registration", "ring", "inference", "job")
 
 
 def main() -> int:

@@ -69,7 +69,7 @@ def test_the_papers_network_tiles_to_itself():
 def test_without_its_halo_the_seams_show(monkeypatch):
     """The comparison above would tell."""
     image = picture(64, 64)
-    monkeypatch.setattr("mobilescope.enhance.enhancer.halo_px", lambda config: 2)
+    monkeypatch.setattr("mobilescope.enhance.tiling.halo_px", lambda config: 2)
     assert np.abs(enhancer(16)(image) - untiled(image)).max() > 1e-5
 
 
@@ -82,6 +82,42 @@ def test_the_type_that_goes_in_comes_out(kind):
     assert found.dtype == kind
     expected = enhancer()(given.astype(np.float32) / top)
     np.testing.assert_allclose(found / top, expected, atol=0.51 / top if top > 1 else 0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "remedy"), [((20, 20), "repeat its channel"), ((20, 20, 1), "repeat"), ((20, 20, 4), "alpha")]
+)
+def test_the_refusal_says_how_to_mend_it(shape, remedy):
+    with pytest.raises(InputImageError, match=remedy):
+        enhancer()(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_picture_that_is_not_finite_is_refused(value):
+    image = picture(20, 20)
+    image[3, 4, 1] = value
+    with pytest.raises(InputImageError, match="NaN or infinite"):
+        enhancer()(image)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(255, 0), (1, -0.5), (1.5, 0)])
+def test_floats_on_another_scale_are_refused(factor, offset):
+    with pytest.raises(InputImageError, match="0–1"):
+        enhancer()(picture(20, 20) * np.float32(factor) + np.float32(offset))
+
+
+def test_the_overshoot_of_rounding_is_clipped():
+    image = picture(20, 20)
+    image[0, 0], image[5, 5] = -1e-5, 1 + 1e-5
+    np.testing.assert_array_equal(enhancer()(image), enhancer()(np.clip(image, 0, 1)))
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_other_floats_give_float32(kind):
+    image = picture(20, 20).astype(kind)
+    found = enhancer()(image)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, enhancer()(image.astype(np.float32)), atol=1e-6)
 
 
 def test_outputs_stay_in_range():
