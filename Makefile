@@ -11,7 +11,7 @@ TRAINING_SEED ?= 0
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt tools/system-packages.sh
+$(VENV)/.installed: Makefile pyproject.toml constraints.txt tools/system-packages.sh
 	bash tools/system-packages.sh
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is " + sys.version'
 	$(PYTHON) -m venv $(VENV)
