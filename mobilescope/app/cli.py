@@ -9,11 +9,15 @@ import typer
 from typer.core import TyperGroup
 
 import mobilescope
+from mobilescope.app.cli_types import Json, PlanFile, SessionFile, SessionOption
 from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
 from mobilescope.app.devices_cli import devices
+from mobilescope.app.enhance_cli import enhance
+from mobilescope.app.evaluate_cli import evaluate
 from mobilescope.app.firmware_cli import firmware_app
 from mobilescope.app.ring_cli import ring_app
-from mobilescope.core.errors import CancelledError, UserError
+from mobilescope.app.train_cli import train
+from mobilescope.core.errors import UserError
 
 
 class _Commands(TyperGroup):
@@ -34,14 +38,6 @@ app = typer.Typer(
 app.add_typer(ring_app)
 app.add_typer(firmware_app)
 app.command()(devices)
-
-Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on standard output.")]
-SessionFile = Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.h5).")]
-SessionOption = Annotated[Path, typer.Option("--session", help="Session file to write, or to go on with.")]
-PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file (.toml).")]
-ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file (.pt).")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
-
 
 class _Settings:
     """What the options before the command said."""
@@ -219,106 +215,8 @@ def register(session: SessionFile, json: Json = False) -> None:
         print_json({"pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused})
 
 
-@app.command()
-def train(
-    session: SessionFile,
-    out: Annotated[Path, typer.Option(help="Model file to write; an interrupted run goes on.")] = Path("model.pt"),
-    preset: Annotated[str, typer.Option(help="quick or r18.")] = "quick",
-    steps: Annotated[int | None, typer.Option(min=1, help="Steps, instead of the preset's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Train the enhancement network on a session's accepted pairs.
-
-    Ctrl-C stops at the next step and keeps the best model; the same command goes on.
-
-    Example: mobilescope train demo/session.h5 --out model.pt --preset quick
-    """
-    from mobilescope.app.folders import prepare_file
-    from mobilescope.app.pairing import registered_pairs
-    from mobilescope.learn.presets import preset as find_preset
-    from mobilescope.learn.train import train as run_training
-
-    changes: dict[str, Any] = {"seed": seed} | ({} if steps is None else {"steps": steps})
-    config = find_preset(preset).model_copy(update=changes)
-    pairs = registered_pairs(session)
-    prepare_file(out)
-    with stoppable() as stop, ProgressDisplay() as progress:
-        result = run_training(pairs, out, config, device=device, on_progress=progress, stop=stop)
-    say(
-        f"{result.steps} steps on {result.patches} patches in {result.seconds:.0f} s; best at step {result.best_step}: "
-        f"validation SSIM {result.validation_ssim:.4f}; model {result.model}"
-    )
-    if result.stopped:
-        raise CancelledError(f"training stopped at step {result.steps}; {out} holds the best so far",
-                             "run the same command to go on")
-    if json:
-        print_json({
-            "model": str(result.model), "steps": result.steps, "best_step": result.best_step,
-            "validation_ssim": result.validation_ssim, "validation_loss": result.validation_loss,
-            "seconds": result.seconds,
-        })
-
-
-@app.command()
-def evaluate(
-    model: ModelFile,
-    session: SessionFile,
-    report: Annotated[Path, typer.Option(help="HTML report to write; the scores go beside it as CSV.")] = Path(
-        "report.html"
-    ),
-    force: Annotated[bool, typer.Option(help="Evaluate also on slides that the model was trained on.")] = False,
-    device: Device = "auto",
-    json: Json = False,
-) -> None:
-    """Evaluate a model on a session's blind slides: SSIM and CIE-94 against the benchtop, with baselines.
-
-    Example: mobilescope evaluate demo/model.pt demo/session.h5 --report report.html
-    """
-    from mobilescope.app.evaluating import evaluate_session
-    from mobilescope.app.folders import prepare_file
-    from mobilescope.app.report import score_lines
-    from mobilescope.learn.evaluate import METHODS
-
-    prepare_file(report)
-    with stoppable() as stop, ProgressDisplay() as progress:
-        result = evaluate_session(
-            session, model, report, {}, force=force, device=device, on_progress=progress, stop=stop
-        )
-    for line in score_lines(result):
-        say(line)
-    say(f"report: {report}")
-    if json:
-        metrics = ("ssim", "ssim_rgb", "cie94", "psnr_db", "detail")
-        print_json({
-            "report": str(report), "fields": len(result.fields), "trained_on": list(result.trained_on),
-            **{m: {k: result.interval(m, k).__dict__ for k in metrics} for m in METHODS},
-        })
-
-
-@app.command()
-def enhance(
-    model: ModelFile,
-    source: Annotated[Path, typer.Argument(metavar="IN", help="An image, a folder of images, or a session.")],
-    target: Annotated[Path, typer.Argument(metavar="OUT", help="Image file, or folder for several.")],
-    device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    json: Json = False,
-) -> None:
-    """Enhance phone images with a trained model.
-
-    Example: mobilescope enhance demo/model.pt phone.png enhanced.png
-    """
-    from mobilescope.app.enhancing import enhance_path
-
-    with stoppable() as stop, ProgressDisplay() as progress:
-        written = enhance_path(
-            model, source, target, device=device, precision=precision, on_progress=progress, stop=stop
-        )
-    say(f"{len(written)} enhanced: {target}")
-    if json:
-        print_json({"model": str(model), "written": [str(path) for path in written]})
+for command in (train, evaluate, enhance):
+    app.command()(command)
 
 
 @app.command()

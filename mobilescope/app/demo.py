@@ -192,7 +192,7 @@ def _procedural_slides(options: DemoOptions) -> dict[str, tuple[SlideSpec, Slide
         spec = SlideSpec.model_validate({"specimen": options.stain, "seed": 100 * options.seed + number + 1})
         side = 3 if role == "validation" else _MAX_GRID
         capture = GridPlan(rows=side, columns=side, overlap=_GAP)
-        slides[name] = (spec, SlidePlan(name=name, role=role, scan=_SCAN, capture=capture))
+        slides[name] = (spec, SlidePlan(name=name, role=role, stain=options.stain, scan=_SCAN, capture=capture))
     return slides
 
 

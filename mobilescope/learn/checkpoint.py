@@ -20,7 +20,8 @@ from mobilescope.core.errors import DiskSpaceError, InputFileError, ModelKindErr
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 
 KIND = "mobilescope-enhancement"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_NORMALISATION = "sRGB-encoded RGB, 0-1"
 _LEAST_FREE_BYTES = 1_000_000
 
 
@@ -34,7 +35,11 @@ class ModelCard:
     input_pixel_um, output_pixel_um : float
         Pixel pitches that the network was trained between.
     training : dict
-        Training configuration, steps done, slides by role, digest of the session, validation figures.
+        Training configuration, steps done, slides by role, digests of the sessions, validation figures.
+    stain : str
+        What the training slides were stained with, several joined by " + "; "unknown" where nobody said.
+    normalisation : str
+        How pixel values are counted on both sides of the network.
     """
 
     network: NetworkConfig
@@ -44,6 +49,8 @@ class ModelCard:
     warp: str
     training: dict[str, Any] = field(default_factory=dict)
     software_version: str = mobilescope.__version__
+    stain: str = "unknown"
+    normalisation: str = _NORMALISATION
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON-ready values."""
@@ -55,24 +62,35 @@ class ModelCard:
             "output_pixel_um": self.output_pixel_um,
             "instrument": self.instrument,
             "warp": self.warp,
+            "stain": self.stain,
+            "normalisation": self.normalisation,
             "training": self.training,
             "software_version": self.software_version,
         }
 
 
-def save_model(path: Path, network: EnhancementNetwork, card: ModelCard, state: dict[str, Any] | None = None) -> None:
+def save_model(
+    path: Path,
+    network: EnhancementNetwork,
+    card: ModelCard,
+    state: dict[str, Any] | None = None,
+    reference: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write a checkpoint; the old file stays whole until the new one is.
 
     Parameters
     ----------
     state : dict, optional
         What resuming needs besides the weights: tensors, numbers and strings, nested in dicts and lists.
+    reference : dict of Tensor, optional
+        Statistics of the training set by which later inputs are judged.
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     content = {
         "card": json.dumps(card.to_json() | {"weights_sha256": _digest(weights)}),
         "weights": weights,
         "state": state or {},
+        "reference": reference or {},
     }
     temporary = path.with_name(path.name + ".part")
     try:
@@ -134,6 +152,15 @@ def read_card(path: Path) -> ModelCard:
     return _card_from(card, path)
 
 
+def read_reference(path: Path) -> dict[str, torch.Tensor]:
+    """Return the statistics of a model's training set; empty for a model that was saved without them."""
+    content, _ = _read(path)
+    reference = content.get("reference", {})
+    if not isinstance(reference, dict) or not all(isinstance(value, torch.Tensor) for value in reference.values()):
+        raise InputFileError(f"the reference statistics in {path} are damaged", "restore the file from a copy")
+    return reference
+
+
 def _card_from(card: dict[str, Any], path: Path) -> ModelCard:
     try:
         return ModelCard(
@@ -144,6 +171,8 @@ def _card_from(card: dict[str, Any], path: Path) -> ModelCard:
             warp=str(card["warp"]),
             training=dict(card["training"]),
             software_version=str(card["software_version"]),
+            stain=str(card.get("stain", "unknown")),
+            normalisation=str(card.get("normalisation", _NORMALISATION)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputFileError(f"the card of the model {path} is incomplete: {error}", "train the model again") from error

@@ -31,11 +31,13 @@ class SlidePlan(StrictModel):
     """One slide of a job.
 
     Scan and capture are laid around ``centre_um`` (x, y). ``content_um`` (x, y, width, height in the stage frame)
-    bounds what may be evaluated on this slide; without it everything captured may be.
+    bounds what may be evaluated on this slide; without it everything captured may be. ``stain`` is remembered by
+    the models that learn from the slide.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     role: Role
+    stain: str = Field(default="unknown", max_length=64)
     scan: GridPlan
     capture: GridPlan
     centre_um: tuple[float, float] = (0.0, 0.0)

@@ -17,7 +17,7 @@ from mobilescope.core.errors import (
     OutputError,
     UserError,
 )
-from mobilescope.learn.checkpoint import ModelCard, load_model, read_card, save_model
+from mobilescope.learn.checkpoint import FORMAT_VERSION, ModelCard, load_model, read_card, read_reference, save_model
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 
 TINY = NetworkConfig(first_width=2, blocks=1, growth=1)
@@ -36,10 +36,12 @@ def path(tmp_path):
     return path
 
 
-def rewrite(path, *, card=None, **content):
+def rewrite(path, *, card=None, leave_out=(), **content):
     """Save the checkpoint again with parts of it, or of its card, changed."""
     whole = torch.load(path, weights_only=True)
     changed = json.loads(whole["card"]) | (card or {})
+    for name in leave_out:
+        del changed[name]
     torch.save(whole | {"card": json.dumps(changed)} | content, path)
 
 
@@ -58,7 +60,7 @@ def test_everything_comes_back(path):
 
 
 def test_the_file_holds_nothing_but_tensors_and_plain_values(path):
-    assert set(torch.load(path, weights_only=True)) == {"card", "weights", "state"}
+    assert set(torch.load(path, weights_only=True)) == {"card", "weights", "state", "reference"}
 
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
@@ -115,7 +117,7 @@ def test_another_kind_of_model_is_refused(path):
 
 
 def test_a_newer_file_is_refused(path):
-    rewrite(path, card={"format_version": 2, "software_version": "9.9"})
+    rewrite(path, card={"format_version": FORMAT_VERSION + 1, "software_version": "9.9"})
     with pytest.raises(NewerVersionError, match=r"9\.9.*update"):
         load_model(path)
 
@@ -187,3 +189,18 @@ def test_plain_pickles_are_refused(path):
     path.write_bytes(pickle.dumps({"card": "{}"}, protocol=2))
     with pytest.raises((InputFileError, ModelKindError), match=r"model\.pt"):
         load_model(path)
+
+
+def test_reference_statistics_come_back(path):
+    network, card = model()
+    save_model(path, network, card, reference={"mean": torch.arange(3.0)})
+    assert torch.equal(read_reference(path)["mean"], torch.arange(3.0))
+
+
+def test_a_model_without_reference_statistics_says_so(path):
+    assert read_reference(path) == {}
+
+
+def test_a_model_of_the_first_version_still_loads(path):
+    rewrite(path, card={"format_version": 1}, leave_out=("stain", "normalisation"))
+    assert read_card(path).stain == "unknown"

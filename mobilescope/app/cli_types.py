@@ -1,0 +1,15 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="End with one line of JSON on standard output.")]
+SessionFile = Annotated[Path, typer.Argument(metavar="SESSION", help="A session file (.h5).")]
+SessionOption = Annotated[Path, typer.Option("--session", help="Session file to write, or to go on with.")]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file (.toml).")]
+ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file (.pt).")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
