@@ -132,7 +132,8 @@ class Enhancer:
                 read(slice(tile.rows.first, tile.rows.last), slice(tile.columns.first, tile.columns.last))
                 for tile in group
             ]
-            outputs = self._run(np.stack([to_engine(pixels) for pixels in given]))
+            pictures = [to_engine(pixels) for pixels in given]
+            outputs = self._run(pictures[0][None] if len(pictures) == 1 else np.stack(pictures))
             done += len(group)
             on_progress(Progress("enhance", done, len(plan), "tiles"))
             for tile, output in zip(group, outputs, strict=True):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,11 @@ class Scale:
     full: float
     centre: float
 
+
+# Groups of features that a GPU's matrix units convolve best: 34 to 62 channels each took 0.60-0.68 ms on an H200 as 64,
+# 0.76-1.16 ms as the next multiple of eight (2048², bfloat16).
+GPU_GROUP = 32
+_LEAST_GROUP = 8
 
 BYTES = Scale(255.0, 128.0)
 UNIT = Scale(1.0, 0.5)
@@ -63,6 +69,41 @@ def scaled_weights(network: EnhancementNetwork, scale: Scale) -> Weights:
     )
 
 
+def padded_weights(weights: Weights, multiple: int) -> Weights:
+    """Return weights of the same network with zeros added, so that every stage has features in equal, round number.
+
+    Matrix units multiply whole groups of channels, and a sum of two pictures of features is one pass over memory only
+    where both are equally wide. Zero weights and biases yield features that are zero, which change nothing.
+
+    Parameters
+    ----------
+    multiple : int
+        The features' number becomes the least multiple of this that holds the widest stage.
+    """
+    widest = max(weights.entry[0].shape[0], *(second[0].shape[0] for _, second in weights.blocks))
+    width = math.ceil(widest / multiple) * multiple
+
+    def grown(pair: tuple[Tensor, Tensor], outputs: int | None, inputs: int | None) -> tuple[Tensor, Tensor]:
+        weight, bias = pair
+        more_out = 0 if outputs is None else outputs - weight.shape[0]
+        more_in = 0 if inputs is None else inputs - weight.shape[1]
+        return functional.pad(weight, (0, 0, 0, 0, 0, more_in, 0, more_out)), functional.pad(bias, (0, more_out))
+
+    tail = weights.tail
+    if tail is not None:
+        # Eight is what a matrix unit's narrowest tile takes; the surplus outputs are cut away after the convolution.
+        outputs = math.ceil(tail.weight.shape[0] / _LEAST_GROUP) * _LEAST_GROUP
+        weight, bias = grown((tail.weight, tail.bias), outputs, width)
+        tail = replace(tail, weight=weight, bias=bias)
+    return Weights(
+        grown(weights.entry, width, _LEAST_GROUP),
+        [(grown(first, width, width), grown(second, width, width)) for first, second in weights.blocks],
+        grown(weights.expand, None, width),
+        weights.exit,
+        tail,
+    )
+
+
 def _pair(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
     weight = layer.weight.detach().float().cpu()
     bias = torch.zeros(len(weight)) if layer.bias is None else layer.bias.detach().float().cpu()
@@ -73,12 +114,21 @@ class Stages(nn.Module):
     """The network on pictures of one scale: (batch, rows, columns, 3) in the engine's type in, the same out, centred.
 
     The output still lacks ``scale.centre``, and is neither clipped nor rounded.
+
+    Parameters
+    ----------
+    group : int
+        Features are padded to a multiple of this; 1 leaves them as they are.
     """
 
-    def __init__(self, network: EnhancementNetwork, scale: Scale, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, network: EnhancementNetwork, scale: Scale, device: torch.device, dtype: torch.dtype, group: int = 1
+    ) -> None:
         super().__init__()
         self._config = network.config
         weights = scaled_weights(network, scale)
+        if group > 1:
+            weights = padded_weights(weights, group)
         self._tail = weights.tail
 
         def placed(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -92,10 +142,16 @@ class Stages(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Enhance a batch of pictures."""
+        surplus = self._entry[0].shape[1] - pictures.shape[-1]
+        if surplus:
+            pictures = functional.pad(pictures, (0, surplus))
         x = functional.conv2d(pictures.permute(0, 3, 1, 2), *self._entry, padding=1)
         for first, second in self._blocks:
             inner = _conv_relu(_conv_relu(x, first), second)
-            inner[:, : x.shape[1]] += x
+            if inner.shape[1] == x.shape[1]:
+                inner += x
+            else:
+                inner[:, : x.shape[1]] += x
             x = inner
         if self._tail is None or self._folded is None:
             return self._plain_tail(x).permute(0, 2, 3, 1)
@@ -112,8 +168,8 @@ class Stages(nn.Module):
         padding = (tail.before, tail.after(columns), tail.before, tail.after(rows))
         out = _padded_conv(features, folded, tail.stride, padding).permute(0, 2, 3, 1)
         down, across = tail.periods(rows), tail.periods(columns)
-        out = out.reshape(batch, down, across, repeat, repeat * channels).transpose(2, 3)
-        out = out.reshape(batch, down * repeat, across * repeat, channels)
+        out = out[..., : repeat * repeat * channels].reshape(batch, down, across, repeat, repeat * channels)
+        out = out.transpose(2, 3).reshape(batch, down * repeat, across * repeat, channels)
         out = out[:, : output_size(rows, self._config), : output_size(columns, self._config)]
         for strip in edge_strips(rows, self._config):
             line = self._plain_tail(features[:, :, strip.first : strip.last])[:, :, strip.take]
