@@ -70,7 +70,7 @@ def scaled_weights(network: EnhancementNetwork, scale: Scale) -> Weights:
 
 
 def padded_weights(weights: Weights, multiple: int) -> Weights:
-    """Return weights of the same network with zeros added, so that every stage has features in equal, round number.
+    """Return weights of the same network with zeros added, so that its features come in equal, round numbers.
 
     Matrix units multiply whole groups of channels, and a sum of two pictures of features is one pass over memory only
     where both are equally wide. Zero weights and biases yield features that are zero, which change nothing.
@@ -78,30 +78,40 @@ def padded_weights(weights: Weights, multiple: int) -> Weights:
     Parameters
     ----------
     multiple : int
-        The features' number becomes the least multiple of this that holds the widest stage.
+        Features between the blocks become the least multiple of this that holds the widest, those inside a block
+        the least multiple that holds them.
     """
     widest = max(weights.entry[0].shape[0], *(second[0].shape[0] for _, second in weights.blocks))
-    width = math.ceil(widest / multiple) * multiple
+    width = _rounded_up(widest, multiple)
 
-    def grown(pair: tuple[Tensor, Tensor], outputs: int | None, inputs: int | None) -> tuple[Tensor, Tensor]:
-        weight, bias = pair
-        more_out = 0 if outputs is None else outputs - weight.shape[0]
-        more_in = 0 if inputs is None else inputs - weight.shape[1]
-        return functional.pad(weight, (0, 0, 0, 0, 0, more_in, 0, more_out)), functional.pad(bias, (0, more_out))
-
+    blocks = []
+    for first, second in weights.blocks:
+        inner = _rounded_up(first[0].shape[0], multiple)
+        blocks.append((_grown(first, inner, width), _grown(second, width, inner)))
     tail = weights.tail
     if tail is not None:
         # Eight is what a matrix unit's narrowest tile takes; the surplus outputs are cut away after the convolution.
-        outputs = math.ceil(tail.weight.shape[0] / _LEAST_GROUP) * _LEAST_GROUP
-        weight, bias = grown((tail.weight, tail.bias), outputs, width)
+        outputs = _rounded_up(tail.weight.shape[0], _LEAST_GROUP)
+        weight, bias = _grown((tail.weight, tail.bias), outputs, width)
         tail = replace(tail, weight=weight, bias=bias)
     return Weights(
-        grown(weights.entry, width, _LEAST_GROUP),
-        [(grown(first, width, width), grown(second, width, width)) for first, second in weights.blocks],
-        grown(weights.expand, None, width),
+        _grown(weights.entry, width, _LEAST_GROUP),
+        blocks,
+        _grown(weights.expand, weights.expand[0].shape[0], width),
         weights.exit,
         tail,
     )
+
+
+def _rounded_up(count: int, multiple: int) -> int:
+    return math.ceil(count / multiple) * multiple
+
+
+def _grown(pair: tuple[Tensor, Tensor], outputs: int, inputs: int) -> tuple[Tensor, Tensor]:
+    """Return weight and bias with zeros for further channels."""
+    weight, bias = pair
+    more_out, more_in = outputs - weight.shape[0], inputs - weight.shape[1]
+    return functional.pad(weight, (0, 0, 0, 0, 0, more_in, 0, more_out)), functional.pad(bias, (0, more_out))
 
 
 def _pair(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
