@@ -73,7 +73,8 @@ def padded_weights(weights: Weights, multiple: int) -> Weights:
     """Return weights of the same network with zeros added, so that its features come in equal, round numbers.
 
     Matrix units multiply whole groups of channels, and a sum of two pictures of features is one pass over memory only
-    where both are equally wide. Zero weights and biases yield features that are zero, which change nothing.
+    where both are equally wide. Zero weights and biases yield features that are zero, which change nothing. The first
+    convolution's bias, which would be another such pass, becomes the weight of a channel that is 1 in every pixel.
 
     Parameters
     ----------
@@ -84,6 +85,11 @@ def padded_weights(weights: Weights, multiple: int) -> Weights:
     widest = max(weights.entry[0].shape[0], *(second[0].shape[0] for _, second in weights.blocks))
     width = _rounded_up(widest, multiple)
 
+    entry, entry_bias = _grown(weights.entry, width, _LEAST_GROUP)
+    channels = weights.entry[0].shape[1]
+    if channels < _LEAST_GROUP:
+        entry[:, channels, 1, 1] = entry_bias
+        entry_bias = torch.zeros_like(entry_bias)
     blocks = []
     for first, second in weights.blocks:
         inner = _rounded_up(first[0].shape[0], multiple)
@@ -95,7 +101,7 @@ def padded_weights(weights: Weights, multiple: int) -> Weights:
         weight, bias = _grown((tail.weight, tail.bias), outputs, width)
         tail = replace(tail, weight=weight, bias=bias)
     return Weights(
-        _grown(weights.entry, width, _LEAST_GROUP),
+        (entry, entry_bias),
         blocks,
         _grown(weights.expand, weights.expand[0].shape[0], width),
         weights.exit,
@@ -145,17 +151,18 @@ class Stages(nn.Module):
             weight = pair[0].to(device=device, dtype=dtype, memory_format=torch.channels_last)
             return weight, pair[1].to(device=device, dtype=dtype)
 
-        self._entry = placed(weights.entry)
+        self._entry, entry_bias = placed(weights.entry)
+        self._entry_bias = entry_bias if bool(entry_bias.any()) else None
         self._blocks = [(placed(first), placed(second)) for first, second in weights.blocks]
         self._expand, self._exit = placed(weights.expand), placed(weights.exit)
         self._folded = None if weights.tail is None else placed((weights.tail.weight, weights.tail.bias))
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Enhance a batch of pictures."""
-        surplus = self._entry[0].shape[1] - pictures.shape[-1]
+        surplus = self._entry.shape[1] - pictures.shape[-1]
         if surplus:
-            pictures = functional.pad(pictures, (0, surplus))
-        x = functional.conv2d(pictures.permute(0, 3, 1, 2), *self._entry, padding=1)
+            pictures = functional.pad(pictures, (0, surplus), value=1.0)
+        x = functional.conv2d(pictures.permute(0, 3, 1, 2), self._entry, self._entry_bias, padding=1)
         for first, second in self._blocks:
             inner = _conv_relu(_conv_relu(x, first), second)
             if inner.shape[1] == x.shape[1]:

@@ -66,6 +66,7 @@ class _Recorded:
     """A CUDA graph of one tile shape: one launch in place of some thirty."""
 
     def __init__(self, engine: TorchEngine, example: Tensor) -> None:
+        self._staged = torch.empty(example.shape, dtype=example.dtype, pin_memory=True)
         self._input = torch.empty_like(example, device=engine._device)
         self._input.copy_(example)
         with torch.backends.cudnn.flags(enabled=True, benchmark=True):
@@ -84,7 +85,8 @@ class _Recorded:
 
         An H200 downloads 5120² RGB in 1.4 ms into such memory, in 6.2 ms into memory that is not page-locked.
         """
-        self._input.copy_(given, non_blocking=True)
+        self._staged.copy_(given)
+        self._input.copy_(self._staged, non_blocking=True)
         self._graph.replay()
         result = torch.empty(self._output.shape, dtype=self._output.dtype, pin_memory=True)
         result.copy_(self._output, non_blocking=True)
