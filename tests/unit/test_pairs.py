@@ -98,7 +98,7 @@ def test_refused_pairs_give_patches_only_when_asked(store):
 
 @pytest.mark.parametrize(("size", "stride"), [(61, 36), (60, 35), (60, 0)])
 def test_odd_patches_are_refused(store, size, stride):
-    with pytest.raises(ValueError, match="even"):
+    with pytest.raises(ValueError, match="multiples of 2"):
         store.patches("training", size, stride)
 
 

@@ -6,14 +6,9 @@ from phone_pairs import Pair, PhoneModel, phone_pair, read_rgb
 from scipy import ndimage
 
 from mobilescope.core.errors import InputImageError
+from mobilescope.imaging.lattices import label_map, largest_valid_crop, largest_valid_window, lattice_map
 from mobilescope.imaging.quality import supported_mask
-from mobilescope.imaging.registration import (
-    Registration,
-    label_map,
-    largest_valid_window,
-    lattice_map,
-    register,
-)
+from mobilescope.imaging.registration import Registration, register
 from mobilescope.imaging.warp import lattice_points, resample
 
 FIXED_UM = 0.37
