@@ -98,7 +98,7 @@ def software_stage():
     return SoftwareStage
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_twin():
     """Build a twin: specimens by slide name, and the tables benchtop, stage, surface and phone over the defaults."""
 

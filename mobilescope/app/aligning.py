@@ -213,12 +213,13 @@ def _refused(
     middle = (np.array([rows, columns]) - 1) / 2
     lies_yx = centre + (lattice_points(shape, 1 / variant.factor) - middle) * ratio
     # The nominal place is not known to half a pixel, and whole pixels stay as they are.
-    lies_yx += np.round(lies_yx[0, 0]) - lies_yx[0, 0]
+    to_whole = np.round(lies_yx[0, 0]) - lies_yx[0, 0]
+    lies_yx += to_whole
     first = np.floor(lies_yx[0, 0]).astype(int) - 1
     size = np.ceil(lies_yx[-1, -1]).astype(int) + 2 - first
     pixels = mosaic.read(int(first[0]), int(first[1]), int(size[0]), int(size[1]))
     label, _ = resample(pixels, (lies_yx - first).astype(np.float32), interpolation="linear")
-    origin_y, origin_x = centre - middle * ratio
+    origin_y, origin_x = centre + to_whole - middle * ratio
     return AlignedPair(
         capture, False, reason, seen[:rows, :columns], np.asarray(label, dtype=np.uint8),
         (float(origin_x), float(origin_y)), figures, crop_px=(0, 0),

@@ -56,12 +56,9 @@ def compress(image: NDArray[np.uint8], quality: int) -> bytes:
         raise InputImageError(f"an image of type {image.dtype} and shape {image.shape}", "give RGB bytes")
     settings = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
                 cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420]
-    try:
-        done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
-    except cv2.error as error:
-        raise InputImageError(f"an image of shape {image.shape} can't be a JPEG") from error
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), settings)
     if not done:
-        raise InputImageError(f"an image of shape {image.shape} can't be a JPEG")
+        raise InputImageError(f"an image of shape {image.shape} can't be a JPEG", "cut it in parts")
     return bytes(data.tobytes())
 
 
