@@ -21,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import tomli_w
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from truth_metrics import object_counts
 
 from mobilescope.app.acquiring import capture_job, open_writer, phone_half_pitch_um, scan_job
