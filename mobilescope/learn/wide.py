@@ -33,7 +33,9 @@ class WideNetwork(nn.Module):
         self._group = group
         self._width = _rounded_up(max(network.config.widths()), group)
         self._places: Tensor
-        places, self._before, self._period = _exit_places(network.config)
+        common = math.gcd(network.config.shuffle, network.config.stride)
+        self._period, self._repeat = network.config.stride // common, network.config.shuffle // common
+        places, self._before, self._taps = _exit_places(network.config, self._repeat)
         self.register_buffer("_places", places, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -57,17 +59,20 @@ class WideNetwork(nn.Module):
         outputs = network.expand.out_channels
         padded = _rounded_up(outputs, _LEAST_GROUP)
         sub_pixels = _conv(features, network.expand, padded)
-        none = network.exit.weight.new_zeros(1)
-        weight = torch.cat([network.exit.weight.flatten(), none])[self._places]
-        more_out = _rounded_up(len(weight), _LEAST_GROUP) - len(weight)
+        # Scattering has a gather for a gradient; picking weights by index would have sums by atomic additions.
+        repeat = self._repeat
+        spread = network.exit.weight[:, None, None].expand(-1, repeat, repeat, -1, -1, -1).reshape(-1)
+        rows_out, taps = config.channels * repeat**2, self._taps
+        weight = spread.new_zeros(rows_out * outputs * taps**2).scatter(0, self._places, spread)
+        weight = weight.view(rows_out, outputs, taps, taps)
+        more_out = _rounded_up(rows_out, _LEAST_GROUP) - rows_out
         weight = functional.pad(weight, (0, 0, 0, 0, 0, padded - outputs, 0, more_out))
         ends = [
-            self._period * (math.ceil(size / self._period) - 1) + weight.shape[-1] - self._before - size
+            self._period * (math.ceil(size / self._period) - 1) + taps - self._before - size
             for size in (columns, rows)
         ]
         sub_pixels = functional.pad(sub_pixels, (self._before, ends[0], self._before, ends[1]))
-        out = functional.conv2d(sub_pixels, weight, stride=self._period)[:, : len(self._places)]
-        repeat = math.isqrt(len(self._places) // config.channels)
+        out = functional.conv2d(sub_pixels, weight, stride=self._period)[:, :rows_out]
         picture = functional.pixel_shuffle(out, repeat)
         if network.exit.bias is not None:
             picture = picture + network.exit.bias[:, None, None]
@@ -86,7 +91,7 @@ def _conv(x: Tensor, layer: nn.Conv2d, outputs: int) -> Tensor:
     return functional.conv2d(x, weight, bias, padding=1)
 
 
-def _exit_places(config: NetworkConfig) -> tuple[Tensor, int, int]:
+def _exit_places(config: NetworkConfig, repeat: int) -> tuple[Tensor, int, int]:
     """Return where the weights of the exit convolution stand in a convolution over sub-pixels as channels.
 
     Output line ``a`` of a period looks at sub-pixel lines ``stride·a − 1`` to ``stride·a + 1``, each in a feature line
@@ -94,23 +99,23 @@ def _exit_places(config: NetworkConfig) -> tuple[Tensor, int, int]:
 
     Returns
     -------
-    places : Tensor (channels·repeat², channels·shuffle², taps, taps), int64
-        Index into the flattened weights; the number of weights where there is none. Channels are in the order in
-        which pixel shuffle takes them: colour, row, column.
-    before, period : int
-        Feature lines before a period that its outputs look at, and features from one period to the next.
+    places : Tensor (channels·repeat²·channels·9,), int64
+        For each weight of each output pixel of a period, in the order output colour, row, column, input colour, tap
+        row, tap column, its place in the flattened (channels·repeat², channels·shuffle², taps, taps). Channels are
+        in the order in which pixel shuffle takes them: colour, row, column.
+    before, taps : int
+        Feature lines before a period that its outputs look at, and all that they look at.
     """
     shuffle, channels = config.shuffle, config.channels
-    common = math.gcd(shuffle, config.stride)
-    period, repeat = config.stride // common, shuffle // common
     lines = [[divmod(config.stride * a + tap - 1, shuffle) for tap in range(3)] for a in range(repeat)]
     before = -min(line for row in lines for line, _ in row)
     taps = before + 1 + max(line for row in lines for line, _ in row)
-    index = torch.arange(channels * channels * 9).reshape(channels, channels, 3, 3)
-    places = torch.full((channels, repeat, repeat, channels, shuffle, shuffle, taps, taps), index.numel())
+    index = torch.arange(channels * repeat**2 * channels * shuffle**2 * taps**2)
+    index = index.reshape(channels, repeat, repeat, channels, shuffle, shuffle, taps, taps)
+    places = torch.empty((channels, repeat, repeat, channels, 3, 3), dtype=torch.int64)
     for a in range(repeat):
         for b in range(repeat):
             for i, (line, sub_row) in enumerate(lines[a]):
                 for j, (column, sub_column) in enumerate(lines[b]):
-                    places[:, a, b, :, sub_row, sub_column, line + before, column + before] = index[:, :, i, j]
-    return places.reshape(channels * repeat**2, channels * shuffle**2, taps, taps), before, period
+                    places[:, a, b, :, i, j] = index[:, a, b, :, sub_row, sub_column, line + before, column + before]
+    return places.reshape(-1), before, taps

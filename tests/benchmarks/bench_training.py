@@ -37,6 +37,7 @@ from mobilescope.learn.stepping import Stepper
 from mobilescope.learn.train import learning_rate_at
 
 WARM_UP = 20
+PEER_WORKERS = 8
 
 
 def random_pairs(path: Path, fields: int = 12, size: int = 240) -> None:
@@ -96,7 +97,8 @@ def plain(patches: PatchSet, config: TrainingConfig, device: torch.device) -> tu
     network = network_of(config).to(device)
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate, betas=(0.9, config.adam_beta2))
     order = Order(len(patches), config.batch, config.seed, augment=config.augment)
-    loader = DataLoader(PlainPatches(patches, order, config.steps), batch_size=config.batch)
+    workers = PEER_WORKERS if device.type == "cuda" else 0
+    loader = DataLoader(PlainPatches(patches, order, config.steps), batch_size=config.batch, num_workers=workers)
     started = time.perf_counter()
     for step, (inputs, labels) in enumerate(loader):
         if step == WARM_UP:
