@@ -1,88 +1,186 @@
-"""Enhancement of files: one picture, a folder of them, or every capture of a session."""
+"""Enhancement of files: a picture or slide of any size, a folder of them, or every capture of a session."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.app.developing import develop_capture
+from mobilescope.app.calibrating import calibration_from, calibration_of
+from mobilescope.app.enhance_jobs import Job, open_jobs
 from mobilescope.app.folders import prepare_folder
-from mobilescope.app.images import SUFFIXES, read_rgb, write_rgb
-from mobilescope.core.errors import InputFileError, OutputError, UserError
+from mobilescope.app.images import Picture, as_integers, is_pyramid, write_rgb
+from mobilescope.app.pyramids import write_pyramid
+from mobilescope.core.errors import CancelledError, InputImageError, MobilescopeError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.data.session import Session
+from mobilescope.enhance.engines import EngineName
 from mobilescope.enhance.enhancer import Enhancer
+from mobilescope.enhance.tiling import bands
+from mobilescope.imaging.pixel_sources import Pixels, PixelSource
 from mobilescope.learn.device import Precision
 
-Job = tuple[Path, Callable[[], NDArray[np.generic]]]
+# Beyond this, the network is asked for structures far from those that it was trained on.
+MOST_PIXEL_SIZE_RATIO = 2.0
+
+
+@dataclass(frozen=True)
+class EnhanceOptions:
+    """How to enhance.
+
+    Attributes
+    ----------
+    device, precision, engine : str
+        See `mobilescope.enhance.enhancer.Enhancer`.
+    pixel_size_um : float, optional
+        Pixel pitch of the pictures, instead of what their files state.
+    calibration : Path, optional
+        Pictures that int8 measures on; without it, those to be enhanced.
+    tile_px : int, optional
+        Side of a tile; smaller ones take less memory.
+    force : bool
+        Enhance pictures whose pixel pitch is far from the model's.
+    again : bool
+        Enhance what was enhanced by the same model from the same input.
+    """
+
+    device: str = "auto"
+    precision: str = "auto"
+    engine: str = "auto"
+    pixel_size_um: float | None = None
+    calibration: Path | None = None
+    tile_px: int | None = None
+    force: bool = False
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Enhanced:
+    """One result: what it was made from, where it stands, and how far to trust it."""
+
+    source: str
+    target: Path
+    state: str
+    reasons: tuple[str, ...]
+    seconds: float
+    engine: str
+    skipped: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return {
+            "input": self.source, "output": str(self.target), "state": self.state, "reasons": list(self.reasons),
+            "seconds": round(self.seconds, 3), "engine": self.engine, "skipped": self.skipped,
+        }
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A picture that could not be enhanced, and why."""
+
+    source: str
+    error: MobilescopeError
+
+
+@dataclass(frozen=True)
+class EnhanceResult:
+    """What became of every picture, in their order."""
+
+    engine: str
+    done: tuple[Enhanced, ...]
+    failed: tuple[Failed, ...]
 
 
 def enhance_path(
     model: Path,
     source: Path,
     target: Path,
+    options: EnhanceOptions | None = None,
     *,
-    device: str = "auto",
-    precision: str = "auto",
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
-) -> list[Path]:
-    """Enhance what ``source`` holds and return the files written.
+) -> EnhanceResult:
+    """Enhance what ``source`` holds.
 
     A picture goes to ``target``, or into it where that is a folder; a folder's pictures and a session's captures go
-    into the folder ``target`` under their own names.
+    into the folder ``target`` under their own names. Names that end in .ome.tif make pyramids, written in parts.
+    Of several pictures, those that fail are listed and the others done; the failure of a single one is raised.
     """
-    stop = stop or StopToken()
-    if precision not in get_args(Precision):
-        raise UserError(f"there is no precision {precision!r}", f"choose one of {', '.join(get_args(Precision))}")
-    if not source.exists():
-        raise InputFileError(f"there is no file or folder {source}", "check the path")
-    enhancer = Enhancer.from_checkpoint(model, device=device, precision=cast("Precision", precision))
-    if source.is_file() and source.suffix.lower() == ".h5":
-        with Session.open(source) as session:
-            return _run(enhancer, list(_session_jobs(session, target)), on_progress, stop)
-    if source.is_dir():
-        pictures = sorted(path for path in source.iterdir() if path.suffix.lower() in SUFFIXES)
-        if not pictures:
-            raise InputFileError(f"{source} holds no pictures", f"their names end in {', '.join(SUFFIXES)}")
-        _check_names(pictures, target)
-        jobs: list[Job] = [(target / f"{path.stem}.png", partial(read_rgb, path)) for path in pictures]
-        return _run(enhancer, jobs, on_progress, stop)
-    single = target / f"{source.stem}.png" if target.is_dir() else target
-    if single.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{target} has no known picture ending", f"use one of {', '.join(SUFFIXES)}")
-    if single.exists() and single.samefile(source):
-        raise OutputError(f"{single} is the input itself", "give another output")
-    return _run(enhancer, [(single, partial(read_rgb, source))], on_progress, stop)
+    options, stop = options or EnhanceOptions(), stop or StopToken()
+    _check(options)
+    with open_jobs(source, target) as jobs:
+        work = _Work.prepare(model, jobs, options)
+        done: list[Enhanced] = []
+        failed: list[Failed] = []
+        for count, job in enumerate(jobs, start=1):
+            stop.raise_if_requested("enhancing")
+            try:
+                done.append(work.enhance(job, on_progress if len(jobs) == 1 else ignore_progress, stop))
+            except CancelledError:
+                raise
+            except MobilescopeError as error:
+                if len(jobs) == 1:
+                    raise
+                failed.append(Failed(job.name, error))
+            if len(jobs) > 1:
+                on_progress(Progress("enhance", count, len(jobs), job.targets[0].name))
+        return EnhanceResult(work.engine, tuple(done), tuple(failed))
 
 
-def _check_names(pictures: list[Path], folder: Path) -> None:
-    """Refuse a folder where results would replace pictures or each other."""
-    if folder.exists() and folder.samefile(pictures[0].parent):
-        raise OutputError(f"{folder} is the input folder itself", "give another output folder")
-    stems = [path.stem for path in pictures]
-    twice = next((stem for stem in stems if stems.count(stem) > 1), None)
-    if twice is not None:
-        raise InputFileError(f"{pictures[0].parent} holds several pictures named {twice}", "rename all but one")
+def _check(options: EnhanceOptions) -> None:
+    """Refuse options that no model takes, before one is loaded."""
+    if options.precision not in get_args(Precision):
+        raise UserError(
+            f"there is no precision {options.precision!r}", f"choose one of {', '.join(get_args(Precision))}"
+        )
+    if options.engine not in get_args(EngineName):
+        raise UserError(f"there is no engine {options.engine!r}", f"choose one of {', '.join(get_args(EngineName))}")
+    if options.calibration is not None and options.precision != "int8":
+        raise UserError("calibration pictures are for int8 alone", "leave them out, or choose the precision int8")
 
 
-def _session_jobs(session: Session, folder: Path) -> Iterator[Job]:
-    for slide in session.slides:
-        for capture in session.captures(slide.name):
-            yield folder / f"{slide.name}-{capture.index:04d}.png", partial(develop_capture, session, capture)
+@dataclass(frozen=True)
+class _Work:
+    """A model that is ready, and how to use it."""
+
+    enhancer: Enhancer
+    assessor: TrustAssessor
+    model_digest: str
+    options: EnhanceOptions
+
+    @classmethod
+    def prepare(cls, model: Path, jobs: list[Job], options: EnhanceOptions) -> _Work:
+        enhancer = Enhancer.from_checkpoint(
+            model, options.device, cast("Precision", options.precision), engine=cast("EngineName", options.engine),
+            calibration=_calibration(jobs, options), tile_px=options.tile_px,
+        )
+        return cls(enhancer, TrustAssessor.from_checkpoint(model), options)
+
+    @property
+    def engine(self) -> str:
+        return self.enhancer.engine
+
+    def enhance(self, job: Job, on_progress: ProgressListener, stop: StopToken) -> Enhanced:
+        """Enhance one picture, unless that was done before."""
+        begun, digest = time.perf_counter(), job.digest()
+        earlier = None if self.options.again else self._earlier(job, digest)
+        if earlier is not None:
+            return earlier
+        picture = job.open()
+        shape = self.enhancer.output_shape(picture.shape)
+        target = job.target(shape)
+        pitch_um = self._pitch_um(job, picture)
+        prepare_folder(target.parent)
+        ...
 
 
-def _run(enhancer: Enhancer, jobs: list[Job], on_progress: ProgressListener, stop: StopToken) -> list[Path]:
-    written = []
-    for done, (path, read) in enumerate(jobs, start=1):
-        stop.raise_if_requested("enhancing")
-        prepare_folder(path.parent)
-        write_rgb(path, enhancer(read()))
-        written.append(path)
-        on_progress(Progress("enhance", done, len(jobs), path.name))
-    return written
+def _calibration(jobs: list[Job], options: EnhanceOptions) -> list[Pixels]:
+    if options.precision != "int8":
+        return []
+    return calibration_of(job.open() for job in jobs) if options.calibration is None else calibration_from(
+        options.calibration
+    )

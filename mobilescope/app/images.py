@@ -108,17 +108,12 @@ def replaced_when_written(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_writable_as(path: Path, shape: tuple[int, ...]) -> None:
-    """Refuse an output whose format can't hold a picture of that shape, or not without holding it whole in memory."""
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise OutputError(f"{path} has no known picture ending", f"use one of {', '.join(SUFFIXES)}")
+def can_be_written_as(path: Path, shape: tuple[int, ...]) -> bool:
+    """Return whether an output's format can hold a picture of that shape, which is not held whole in vain."""
     if is_pyramid(path):
-        return
-    if shape[0] * shape[1] > MOST_PIXELS_AT_ONCE or (suffix in _JPEG and max(shape) > _JPEG_LONGEST_PX):
-        raise OutputError(
-            f"{path} would be a picture of {shape[1]}×{shape[0]} px", "give a name that ends in .ome.tif"
-        )
+        return True
+    longest = _JPEG_LONGEST_PX if path.suffix.lower() in _JPEG else MOST_PIXELS_AT_ONCE
+    return shape[0] * shape[1] <= MOST_PIXELS_AT_ONCE and max(shape) <= longest
 
 
 def is_pyramid(path: Path) -> bool:
@@ -141,7 +136,8 @@ def write_rgb(
         Written into a TIFF as its resolution.
     """
     suffix = path.suffix.lower()
-    check_writable_as(path, image.shape)
+    if suffix not in SUFFIXES:
+        raise OutputError(f"{path} has no known picture ending", f"use one of {', '.join(SUFFIXES)}")
     with replaced_when_written(path) as temporary:
         if suffix in _TIFF:
             options: dict[str, Any] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,8 @@ from typing import Any
 
 import h5py
 
+from mobilescope.app.images import INPUT_SUFFIXES, open_picture
+from mobilescope.app.picture_notes import read_note
 from mobilescope.core.errors import InputFileError, NewerVersionError
 from mobilescope.data.layout import mosaic_path, pairs_path
 from mobilescope.data.mosaics import Mosaic
@@ -17,20 +20,37 @@ from mobilescope.data.session import Session
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return the facts of a session, a pair file or a model, JSON-ready; ``problems`` lists what is damaged."""
+    """Return the facts of a session, a pair file, a model or a picture, JSON-ready; ``problems`` lists what is damaged.
+
+    A picture's ``provenance`` is the record of how it was made; None where it carries none.
+    """
     if not path.exists():
         raise InputFileError(f"there is no file {path}", "check the path")
     if not path.is_file():
-        raise InputFileError(f"{path} is not a file", "give a session (.h5) or a model (.pt)")
+        raise InputFileError(f"{path} is not a file", "give a session (.h5), a model (.pt) or a picture")
     if path.suffix == ".pt":
-        from mobilescope.learn.checkpoint import load_model  # brings torch, which takes longer to load than the answer
+        from mobilescope.app.model_card import model_facts  # brings torch, which takes longer to load than the answer
 
-        _, card, _ = load_model(path)
-        return {"file": str(path), **card.to_json(), "problems": []}
-    if _format_of(path) == PAIRS_FORMAT:
+        return model_facts(path)
+    if path.suffix.lower() in INPUT_SUFFIXES:
+        return _describe_picture(path)
+    if format_of(path) == PAIRS_FORMAT:
         return _describe_pairs(path)
     with Session.open(path) as session:
         return {**session.summary(), "problems": [*session.verify(), *_derived_problems(session)]}
+
+
+def _describe_picture(path: Path) -> dict[str, Any]:
+    picture, note = open_picture(path), read_note(path)
+    rows, columns, _ = picture.shape
+    try:
+        provenance = None if note is None else json.loads(note)
+    except ValueError as error:
+        raise InputFileError(f"the record in {path} is damaged", "restore the file from a copy") from error
+    return {
+        "file": str(path), "kind": "picture", "rows": rows, "columns": columns, "samples": picture.source.dtype.name,
+        "pixel_size_um": picture.pixel_size_um, "provenance": provenance, "problems": [],
+    }
 
 
 def _derived_problems(session: Session) -> Iterator[str]:
@@ -49,7 +69,8 @@ def _problem_of(open_file: Callable[[], Mosaic | PairStore]) -> Iterator[str]:
         yield error.cause
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
+    """Return what an HDF5 file of ours says it is; empty for any other file."""
     try:
         with h5py.File(path, "r", swmr=True) as file:
             return str(file.attrs.get("format", ""))
@@ -72,12 +93,21 @@ def _describe_pairs(path: Path) -> dict[str, Any]:
         }
 
 
-def lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """Yield facts as indented lines for reading."""
+def lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield facts for reading: a model's as a card, others as indented lines."""
+    if "network" in facts:
+        from mobilescope.app.model_card import card_lines  # brings torch
+
+        yield from card_lines(facts)
+    else:
+        yield from _indented(facts, "")
+
+
+def _indented(facts: dict[str, Any], indent: str) -> Iterator[str]:
     for key, value in facts.items():
         if isinstance(value, dict):
             yield f"{indent}{key}:"
-            yield from lines(value, indent + "  ")
+            yield from _indented(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             yield f"{indent}{key}:"
             for entry in value:
