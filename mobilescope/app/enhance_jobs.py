@@ -1,4 +1,4 @@
-"""What is to be enhanced, and under which names the results go: one picture, a folder of them, or a session's captures."""
+"""What is to be enhanced and where the results go: one picture, a folder of them, or a session's captures."""
 
 from __future__ import annotations
 

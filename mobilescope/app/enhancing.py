@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -14,13 +14,24 @@ from numpy.typing import NDArray
 from mobilescope.app.calibrating import calibration_from, calibration_of
 from mobilescope.app.enhance_jobs import Job, open_jobs
 from mobilescope.app.folders import prepare_folder
-from mobilescope.app.images import Picture, as_integers, is_pyramid, write_rgb
+from mobilescope.app.images import Picture, is_pyramid, write_rgb
+from mobilescope.app.picture_notes import read_record
 from mobilescope.app.pyramids import write_pyramid
-from mobilescope.core.errors import CancelledError, InputImageError, MobilescopeError, UserError
+from mobilescope.app.trusting import assess_picture
+from mobilescope.core.errors import (
+    CancelledError,
+    DiskSpaceError,
+    InputFileError,
+    InputImageError,
+    MobilescopeError,
+    UserError,
+)
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.enhance.engines import EngineName
 from mobilescope.enhance.enhancer import Enhancer
+from mobilescope.enhance.provenance import ModelIdentity, Provenance, record_provenance
 from mobilescope.enhance.tiling import bands
+from mobilescope.enhance.trust import TrustAssessor
 from mobilescope.imaging.pixel_sources import Pixels, PixelSource
 from mobilescope.learn.device import Precision
 
@@ -113,14 +124,16 @@ def enhance_path(
     options, stop = options or EnhanceOptions(), stop or StopToken()
     _check(options)
     with open_jobs(source, target) as jobs:
-        work = _Work.prepare(model, jobs, options)
+        work = _Work(model, jobs, options)
+        for folder in {job.targets[0].parent for job in jobs}:
+            prepare_folder(folder)
         done: list[Enhanced] = []
         failed: list[Failed] = []
         for count, job in enumerate(jobs, start=1):
             stop.raise_if_requested("enhancing")
             try:
                 done.append(work.enhance(job, on_progress if len(jobs) == 1 else ignore_progress, stop))
-            except CancelledError:
+            except (CancelledError, DiskSpaceError):
                 raise
             except MobilescopeError as error:
                 if len(jobs) == 1:
@@ -143,39 +156,137 @@ def _check(options: EnhanceOptions) -> None:
         raise UserError("calibration pictures are for int8 alone", "leave them out, or choose the precision int8")
 
 
-@dataclass(frozen=True)
 class _Work:
     """A model that is ready, and how to use it."""
 
-    enhancer: Enhancer
-    assessor: TrustAssessor
-    model_digest: str
-    options: EnhanceOptions
-
-    @classmethod
-    def prepare(cls, model: Path, jobs: list[Job], options: EnhanceOptions) -> _Work:
-        enhancer = Enhancer.from_checkpoint(
+    def __init__(self, model: Path, jobs: list[Job], options: EnhanceOptions) -> None:
+        self._options = options
+        self._identity = ModelIdentity.of_file(model)
+        self._enhancer = Enhancer.from_checkpoint(
             model, options.device, cast("Precision", options.precision), engine=cast("EngineName", options.engine),
             calibration=_calibration(jobs, options), tile_px=options.tile_px,
         )
-        return cls(enhancer, TrustAssessor.from_checkpoint(model), options)
+        self._assessor = TrustAssessor.from_checkpoint(model, options.device)
 
     @property
     def engine(self) -> str:
-        return self.enhancer.engine
+        return self._enhancer.engine
 
     def enhance(self, job: Job, on_progress: ProgressListener, stop: StopToken) -> Enhanced:
-        """Enhance one picture, unless that was done before."""
-        begun, digest = time.perf_counter(), job.digest()
-        earlier = None if self.options.again else self._earlier(job, digest)
-        if earlier is not None:
-            return earlier
-        picture = job.open()
-        shape = self.enhancer.output_shape(picture.shape)
-        target = job.target(shape)
-        pitch_um = self._pitch_um(job, picture)
-        prepare_folder(target.parent)
-        ...
+        """Enhance one picture, unless that was done before; what is wrong with it is an error that names it."""
+        begun = time.perf_counter()
+        try:
+            digest = job.digest()
+            earlier = None if self._options.again else self._earlier(job, digest)
+            if earlier is not None:
+                return earlier
+            picture = job.open()
+            target = job.target(self._enhancer.output_shape(picture.shape))
+            pixels = self._pixel_sizes(picture)
+            trust = assess_picture(self._assessor, picture, pixels.input_um)
+            record = record_provenance(self._identity, digest, self._settings(job, pixels), trust)
+            prepare_folder(target.parent)
+            self._write(target, picture, pixels, record, on_progress, stop)
+        except InputImageError as error:
+            if job.name in error.cause:
+                raise
+            raise InputImageError(f"{job.name}: {error.cause}", error.remedy) from error
+        return Enhanced(job.name, target, trust.state, trust.reasons, time.perf_counter() - begun, self.engine)
+
+    def _earlier(self, job: Job, digest: str) -> Enhanced | None:
+        """Return an earlier result that the same model made of the same input in the same way."""
+        asked_um = self._options.pixel_size_um
+        for target in job.targets:
+            record = _record_at(target)
+            settings = record.get("settings", {})
+            same_pixels = settings.get("pixel_size_um") == asked_um if asked_um else (
+                settings.get("pixel_size_from") != "option"
+            )
+            if (
+                (record.get("model_sha256"), record.get("input_sha256")) == (self._identity.file_sha256, digest)
+                and settings.get("engine") == self.engine and same_pixels and record.get("trust")
+            ):
+                trust = record["trust"]
+                return Enhanced(job.name, target, trust["state"], tuple(trust["reasons"]), 0.0, self.engine, True)
+        return None
+
+    def _pixel_sizes(self, picture: Picture) -> _PixelSizes:
+        """Return the pixel pitch that a picture is taken to have; InputImageError where it is far from the model's."""
+        expected, given = self._enhancer.card.input_pixel_um, self._options.pixel_size_um
+        input_um = given or picture.pixel_size_um
+        origin = "option" if given else "file" if input_um else "model"
+        if input_um is not None and not self._options.force:
+            ratio = max(input_um / expected, expected / input_um)
+            if ratio > MOST_PIXEL_SIZE_RATIO:
+                raise InputImageError(
+                    f"the picture's pixels are {input_um:.3g} µm, and the model was trained on pixels of "
+                    f"{expected:.3g} µm",
+                    "resample the picture, use a model for its pixel size, or force it",
+                )
+        return _PixelSizes(input_um, (input_um or expected) / self._enhancer.card.network.factor, origin)
+
+    def _settings(self, job: Job, pixels: _PixelSizes) -> dict[str, str | int | float | bool | None]:
+        return {
+            "input": Path(job.name).name,
+            "input_sha256_of": job.digest_of,
+            "engine": self.engine,
+            "tile_px": self._options.tile_px,
+            "pixel_size_um": pixels.input_um,
+            "pixel_size_from": pixels.origin,
+            "output_pixel_size_um": pixels.output_um,
+            "forced": self._options.force,
+        }
+
+    def _write(
+        self, target: Path, picture: Picture, pixels: _PixelSizes, record: Provenance,
+        on_progress: ProgressListener, stop: StopToken,
+    ) -> None:
+        note, enhancer = json.dumps(record.to_json()), self._enhancer
+        if not is_pyramid(target):
+            enhanced = enhancer(picture.read(), on_progress=on_progress, stop=stop)
+            write_rgb(target, enhanced, note=note, pixel_size_um=pixels.output_um)
+            return
+        shape = enhancer.output_shape(picture.shape)
+        pieces = enhancer.stream(ByBand(picture.source), picture.shape, on_progress=on_progress, stop=stop)
+        write_pyramid(
+            target, bands(pieces, shape[1]), shape, picture.source.dtype, pixel_size_um=pixels.output_um, note=note,
+            summary=record.label,
+        )
+
+
+@dataclass(frozen=True)
+class _PixelSizes:
+    """Pixel pitch of a picture, where it is known, and of what is made of it, with where that comes from."""
+
+    input_um: float | None
+    output_um: float
+    origin: str
+
+
+class ByBand:
+    """Reads tiles from bands as wide as the picture, so that a strip of its file is decoded once for all of them."""
+
+    def __init__(self, source: PixelSource) -> None:
+        self._source = source
+        self._rows = slice(0, 0)
+        self._band: NDArray[np.generic] | None = None
+
+    def __call__(self, rows: slice, columns: slice) -> NDArray[np.generic]:
+        """Return the pixels of two slices."""
+        if self._band is None or rows != self._rows:
+            self._band, self._rows = None, rows  # the last one is let go before the next is made
+            self._band = self._source.read(rows.start, 0, rows.stop - rows.start, self._source.shape[1])
+        return self._band[:, columns]
+
+
+def _record_at(path: Path) -> dict[str, Any]:
+    """Return the record in an earlier result; empty where there is none, or something else stands there."""
+    if not path.is_file():
+        return {}
+    try:
+        return read_record(path) or {}
+    except InputFileError:
+        return {}
 
 
 def _calibration(jobs: list[Job], options: EnhanceOptions) -> list[Pixels]:

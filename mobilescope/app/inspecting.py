@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import h5py
 
 from mobilescope.app.images import INPUT_SUFFIXES, open_picture
-from mobilescope.app.picture_notes import read_note
+from mobilescope.app.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
 from mobilescope.data.layout import mosaic_path, pairs_path
 from mobilescope.data.mosaics import Mosaic
@@ -41,15 +40,11 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _describe_picture(path: Path) -> dict[str, Any]:
-    picture, note = open_picture(path), read_note(path)
+    picture = open_picture(path)
     rows, columns, _ = picture.shape
-    try:
-        provenance = None if note is None else json.loads(note)
-    except ValueError as error:
-        raise InputFileError(f"the record in {path} is damaged", "restore the file from a copy") from error
     return {
         "file": str(path), "kind": "picture", "rows": rows, "columns": columns, "samples": picture.source.dtype.name,
-        "pixel_size_um": picture.pixel_size_um, "provenance": provenance, "problems": [],
+        "pixel_size_um": picture.pixel_size_um, "provenance": read_record(path), "problems": [],
     }
 
 
@@ -112,5 +107,8 @@ def _indented(facts: dict[str, Any], indent: str) -> Iterator[str]:
             yield f"{indent}{key}:"
             for entry in value:
                 yield f"{indent}  - " + ", ".join(f"{name} {item}" for name, item in entry.items())
+        elif isinstance(value, list) and any(isinstance(entry, str) and " " in entry for entry in value):
+            yield f"{indent}{key}:"
+            yield from (f"{indent}  - {entry}" for entry in value)
         else:
             yield f"{indent}{key}: {value if value != [] else 'none'}"

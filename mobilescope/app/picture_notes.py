@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import tifffile
@@ -60,6 +62,18 @@ def read_note(path: Path) -> str | None:
         raise InputFileError(f"there is no image file {path}", "check the path") from error
     except (OSError, SyntaxError, ValueError, IndexError, struct.error, tifffile.TiffFileError) as error:
         raise InputFileError(f"{path} can't be read as an image ({error})", "give a PNG, JPEG or TIFF") from error
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Return the record of how a picture was made; None where it carries none, InputFileError where it is damaged."""
+    note = read_note(path)
+    if note is None:
+        return None
+    try:
+        record = json.loads(note)
+    except ValueError as error:
+        raise InputFileError(f"the record of how {path} was made is damaged", "enhance its input again") from error
+    return record if isinstance(record, dict) else None
 
 
 def _from_plain(path: Path) -> str | None:

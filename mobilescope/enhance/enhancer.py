@@ -61,6 +61,7 @@ class Enhancer:
         *,
         engine: EngineName = "auto",
         calibration: Sequence[NDArray[np.generic]] = (),
+        tile_px: int | None = None,
     ) -> Self:
         """Load a model file; the errors are those of `mobilescope.learn.checkpoint.load_model`.
 
@@ -68,9 +69,13 @@ class Enhancer:
         ----------
         calibration : sequence of pictures
             What int8 measures the network's ranges on; a few that are like those to come.
+        tile_px : int, optional
+            Side of a tile without its halo, input pixels; what suits the device where it is not given.
         """
         network, card, _ = load_model(path)
-        return cls(network, card, device=device, precision=precision, engine=engine, calibration=calibration)
+        return cls(
+            network, card, device=device, precision=precision, engine=engine, calibration=calibration, tile_px=tile_px
+        )
 
     @property
     def engine(self) -> str:
