@@ -20,6 +20,10 @@ from mobilescope.enhance.tiling import Piece, grid_tiles
 
 TILE_PX = 512
 _BAND_ROWS = 512
+# Tiles that wait to be compressed side by side.
+_ENCODED_BYTES = 1 << 24
+# Higher levels take twice the time and more for some hundredths of the size.
+_DEFLATE_LEVEL = 4
 
 
 def pyramid_sizes(rows: int, columns: int) -> list[tuple[int, int]]:
@@ -75,7 +79,8 @@ def write_pyramid(
             pitch = None if pixel_size_um is None else pixel_size_um * 2**level
             tiff.write(
                 _whole_tiles(bands), shape=(rows, columns, 3), dtype=dtype, tile=(TILE_PX, TILE_PX),
-                photometric="rgb", compression="zlib", predictor=np.dtype(dtype).kind == "u",
+                photometric="rgb", compression="zlib", compressionargs={"level": _DEFLATE_LEVEL},
+                predictor=np.dtype(dtype).kind == "u", buffersize=_ENCODED_BYTES,
                 subifds=len(sizes) - 1 if level == 0 else None, subfiletype=1 if level else 0,
                 metadata=_metadata(path, pixel_size_um, note, summary) if level == 0 else None,
                 resolution=None if pitch is None else (1e4 / pitch, 1e4 / pitch),
