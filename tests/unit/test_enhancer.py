@@ -133,6 +133,14 @@ def test_a_view_of_a_picture_is_as_good_as_a_copy():
     np.testing.assert_array_equal(enhancer()(turned), enhancer()(turned.copy()))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_picture_that_may_not_be_written_is_as_good(kind):
+    image = np.round(picture(20, 20) * (255 if kind is np.uint8 else 1)).astype(kind)
+    locked = image.copy()
+    locked.flags.writeable = False
+    np.testing.assert_array_equal(enhancer()(locked), enhancer()(image))
+
+
 def test_the_given_picture_is_not_changed():
     image = picture(20, 20)
     before = image.copy()

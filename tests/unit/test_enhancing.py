@@ -287,7 +287,7 @@ def test_int8_holds_or_says_why_not(tmp_path):
 def test_a_full_disk_leaves_no_half_picture(model, tmp_path, small_disk, name):
     noise = np.random.default_rng(0).integers(0, 256, (900, 900, 3), dtype=np.uint8)
     source = save(tmp_path / "in.png", noise)
-    with pytest.raises(DiskSpaceError, match="full|free"):
+    with pytest.raises(DiskSpaceError, match=r"full|free"):
         enhance(model, source, small_disk / name)
     assert list(small_disk.iterdir()) == []
 
