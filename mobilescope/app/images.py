@@ -64,6 +64,8 @@ def open_picture(path: Path) -> Picture:
         raise InputFileError(f"{path} is empty", "copy it again")
     if path.suffix.lower() in (".png", *_JPEG):
         _check_plain(path)
+    else:
+        _check_tiff(path)
     source, pixel_size_um = open_pixels(path, floats=True)
     return Picture(source, pixel_size_um)
 
@@ -84,9 +86,20 @@ def _check_plain(path: Path) -> None:
     except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
         raise InputFileError(f"{path} can't be read as an image ({error})", "give a PNG, JPEG or TIFF") from error
     if mode == "CMYK":
-        raise InputImageError(f"{path} holds CMYK colours", "convert it to RGB with its colour profile")
+        raise _no_rgb(path)
     if frames > 1 and image.format != "MPO":  # phones put a second, small picture behind a JPEG
         raise InputImageError(f"{path} is an animation of {frames} pictures", "save one of them")
+
+
+def _check_tiff(path: Path) -> None:
+    """Refuse inks; whatever else is wrong is found when the pixels are opened."""
+    with contextlib.suppress(tifffile.TiffFileError, OSError, ValueError, IndexError), tifffile.TiffFile(path) as tiff:
+        if tiff.pages.first.photometric == tifffile.PHOTOMETRIC.SEPARATED:
+            raise _no_rgb(path)
+
+
+def _no_rgb(path: Path) -> InputImageError:
+    return InputImageError(f"{path} holds CMYK colours", "convert it to RGB with its colour profile")
 
 
 @contextlib.contextmanager

@@ -182,7 +182,6 @@ def test_enhance_takes_a_picture_a_folder_or_a_session(small_job, tmp_path):
 @pytest.mark.parametrize(("file", "told"), [
     ("session.h5", {"state": "closed", "schema_version": 1, "pairs": True}),
     ("session.pairs.h5", {"format": "mobilescope-pairs"}),
-    ("model.pt", {"kind": "mobilescope-enhancement", "instrument": "small twin"}),
 ])
 def test_inspect_tells_people_and_programs_the_same(small_job, file, told):
     run = mobilescope("inspect", file, "--json", folder=small_job.folder)
@@ -192,6 +191,19 @@ def test_inspect_tells_people_and_programs_the_same(small_job, file, told):
     for key, value in told.items():
         assert f"{key}: {value}" in run.errors.splitlines()
     assert "problems: none" in run.errors.splitlines()
+
+
+def test_inspect_shows_a_model_as_a_card(small_job):
+    run = mobilescope("inspect", "model.pt", "--json", folder=small_job.folder)
+    facts = run.json()
+    assert (facts["kind"], facts["instrument"], facts["problems"]) == ("mobilescope-enhancement", "small twin", [])
+    assert facts["parameters"] == 229_197
+    for words in (
+        "model card of model.pt", "229,197 parameters (R18's)", "0.925 µm in, 0.37 µm out", "small twin",
+        "not for diagnosis", "training slides", "first", "validation slides", "second", f"{STEPS} steps", "ssim",
+    ):
+        assert words in run.errors
+    assert "third" not in run.errors.replace("third-party", "")
 
 
 def test_without_json_standard_output_is_empty(small_job):
