@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -292,6 +293,14 @@ def _record_at(path: Path) -> dict[str, Any]:
 def _calibration(jobs: list[Job], options: EnhanceOptions) -> list[Pixels]:
     if options.precision != "int8":
         return []
-    return calibration_of(job.open() for job in jobs) if options.calibration is None else calibration_from(
-        options.calibration
-    )
+    return calibration_of(_readable(jobs)) if options.calibration is None else calibration_from(options.calibration)
+
+
+def _readable(jobs: list[Job]) -> Iterator[Picture]:
+    for job in jobs:
+        try:
+            yield job.open()
+        except UserError:
+            if len(jobs) == 1:
+                raise
+            # One of several is listed as failed when its turn comes.

@@ -79,15 +79,16 @@ def _check_plain(path: Path) -> None:
     """Refuse what would be decoded to other colours than it shows, or in part."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is too large is refused later
-            image = Image.open(path)
-        with image:
-            mode, frames = image.mode, getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                mode, frames, file_format = image.mode, getattr(image, "n_frames", 1), image.format
+    except Image.DecompressionBombError:
+        return  # what is too large is refused, with a way out, when the pixels are opened
+    except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise InputFileError(f"{path} can't be read as an image ({error})", "give a PNG, JPEG or TIFF") from error
     if mode == "CMYK":
         raise _no_rgb(path)
-    if frames > 1 and image.format != "MPO":  # phones put a second, small picture behind a JPEG
+    if frames > 1 and file_format != "MPO":  # phones put a second, small picture behind a JPEG
         raise InputImageError(f"{path} is an animation of {frames} pictures", "save one of them")
 
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("session", "stitching", "registration", "ring", "inference", "gpu", "job")
+BENCHMARKS = ("session", "stitching", "registration", "ring", "inference", "slides", "gpu", "job")
 
 
 def main() -> int:

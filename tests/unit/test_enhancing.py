@@ -262,6 +262,11 @@ def test_int8_measures_on_what_is_given_or_else_on_the_input(model, tmp_path, mo
     pairs = write_pairs(("a", "training"), ("b", "validation"), ("c", "training"), size=96)
     enhance(model, source, tmp_path / "out.png", calibration=pairs, **int8)
     assert [each.dtype for each in seen[-1]] == [np.uint16] * 2
+    (tmp_path / "many").mkdir()
+    (tmp_path / "many" / "a.png").write_bytes(b"no picture")
+    save(tmp_path / "many" / "b.png", picture(seed=6))
+    assert len(enhance(model, tmp_path / "many", tmp_path / "out", **int8).done) == 1
+    np.testing.assert_array_equal(seen[-1][0], picture(seed=6))
 
 
 def test_int8_holds_or_says_why_not(tmp_path):
