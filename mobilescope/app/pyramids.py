@@ -20,6 +20,7 @@ from mobilescope.enhance.tiling import Piece, grid_tiles
 
 TILE_PX = 512
 _BAND_ROWS = 512
+_NARROW_ROWS = 128
 # Tiles that wait to be compressed side by side.
 _ENCODED_BYTES = 1 << 24
 # Higher levels take twice the time and more for some hundredths of the size.
@@ -71,10 +72,10 @@ def write_pyramid(
         tifffile.TiffWriter(temporary, bigtiff=True, ome=True) as tiff,
     ):
         for level, (rows, columns) in enumerate(sizes):
-            bands = wide
+            bands = _narrow(wide)
             if level + 1 < len(sizes):
                 spill = spills.enter_context(tempfile.TemporaryFile(dir=path.parent))
-                bands = _halving(wide, spill)
+                bands = _halving(bands, spill)
                 wide = _spilled(spill, sizes[level + 1], dtype)
             pitch = None if pixel_size_um is None else pixel_size_um * 2**level
             tiff.write(
@@ -97,6 +98,14 @@ def _metadata(path: Path, pixel_size_um: float | None, note: str, summary: str) 
         }
     name = path.name.split(".")[0]
     return {"axes": "YXS", "Name": name, "Description": summary, **size, **note_for_ome(note, summary)}
+
+
+def _narrow(bands: Iterator[Piece]) -> Iterator[Piece]:
+    """Yield bands of few rows, so that little is held beside them; copies, so that no wide band is held by its rows."""
+    for band in bands:
+        for row in range(0, len(band.pixels), _NARROW_ROWS):
+            yield Piece(band.row + row, 0, band.pixels[row : row + _NARROW_ROWS].copy())
+        del band
 
 
 def _whole_tiles(bands: Iterator[Piece]) -> Iterator[NDArray[np.generic]]:
