@@ -38,6 +38,8 @@ from mobilescope.learn.device import Precision
 
 # Beyond this, the network is asked for structures far from those that it was trained on.
 MOST_PIXEL_SIZE_RATIO = 2.0
+# Pictures of fewer tiles are done before their progress could be read.
+_TILES_OF_A_SLIDE = 50
 
 
 @dataclass(frozen=True)
@@ -130,19 +132,29 @@ def enhance_path(
             prepare_folder(folder)
         done: list[Enhanced] = []
         failed: list[Failed] = []
+        several = len(jobs) > 1
         for count, job in enumerate(jobs, start=1):
             stop.raise_if_requested("enhancing")
             try:
-                done.append(work.enhance(job, on_progress if len(jobs) == 1 else ignore_progress, stop))
+                done.append(work.enhance(job, _progress_of(job, on_progress) if several else on_progress, stop))
             except (CancelledError, DiskSpaceError):
                 raise
             except MobilescopeError as error:
-                if len(jobs) == 1:
+                if not several:
                     raise
                 failed.append(Failed(job.name, error))
-            if len(jobs) > 1:
+            if several:
                 on_progress(Progress("enhance", count, len(jobs), job.targets[0].name))
         return EnhanceResult(work.engine, tuple(done), tuple(failed))
+
+
+def _progress_of(job: Job, listener: ProgressListener) -> ProgressListener:
+    """Return a listener for one picture among several: the tiles of a slide have a stage of their own."""
+    def listen(progress: Progress) -> None:
+        if progress.total >= _TILES_OF_A_SLIDE:
+            listener(Progress(job.targets[-1].name, progress.done, progress.total, progress.note))
+
+    return listen
 
 
 def _check(options: EnhanceOptions) -> None:
