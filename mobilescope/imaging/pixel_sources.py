@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -16,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from mobilescope.core.errors import InputFileError, InputImageError
+from mobilescope.imaging.tiff_segments import segment_decoder, segment_shape
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
@@ -28,8 +28,6 @@ _FLOATS = (np.float32, np.float64)
 _PLAIN_PHOTOMETRICS = (
     tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR
 )
-# Marks the samples of a JPEG stream as RGB: TIFF says so in its own tag and leaves the mark out.
-_ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 
 class PixelSource(Protocol):
@@ -74,10 +72,10 @@ class SegmentedSource:
     def __init__(self, path: Path, page: tifffile.TiffPage) -> None:
         self._path = path
         self._shape = (int(page.imagelength), int(page.imagewidth))
-        self._tile_rows, self._tile_columns = _segment_shape(page)
+        self._tile_rows, self._tile_columns = segment_shape(page)
         self._tiles_across = -(-self._shape[1] // self._tile_columns)
         self._spans = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        self._decode = _segment_decoder(page)
+        self._decode = segment_decoder(page)
         self._blank = _white(np.dtype(page.dtype), (self._tile_rows, self._tile_columns, 3))
         self._tile = lru_cache(maxsize=max(16, _CACHE_BYTES // self._blank.nbytes))(self._read_tile)
 
@@ -119,37 +117,6 @@ class SegmentedSource:
             return as_rgb(self._decode(data, index), self._path, floats=True)
         except (ValueError, RuntimeError, cv2.error) as error:
             raise InputFileError(f"{self._path}: tile {index} can't be decoded ({error})", "copy it again") from error
-
-
-def _segment_shape(page: tifffile.TiffPage) -> tuple[int, int]:
-    """Return the rows and columns of a page's tiles or strips."""
-    if page.is_tiled:
-        return int(page.tilelength), int(page.tilewidth)
-    return min(int(page.rowsperstrip), int(page.imagelength)), int(page.imagewidth)
-
-
-def _segment_decoder(page: tifffile.TiffPage) -> Callable[[bytes, int], NDArray[np.generic]]:
-    """Return a function from a segment's bytes and number to its pixels (rows, columns[, samples])."""
-    tables = page.jpegtables
-    if page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8:
-        mark = _ADOBE_RGB if page.photometric == tifffile.PHOTOMETRIC.RGB else b""
-        head = b"\xff\xd8" + mark + (tables[2:-2] if tables else b"")
-
-        def decode_jpeg(data: bytes, index: int) -> NDArray[np.generic]:
-            tile = cv2.imdecode(np.frombuffer(head + data[2:], np.uint8), cv2.IMREAD_COLOR)
-            if tile is None:
-                raise ValueError(f"no JPEG image in tile {index}")
-            return np.asarray(tile[..., ::-1])
-
-        return decode_jpeg
-
-    def decode(data: bytes, index: int) -> NDArray[np.generic]:
-        pixels, _, _ = page.decode(data, index, jpegtables=tables)
-        if pixels is None:
-            raise ValueError(f"no pixels in tile {index}")
-        return np.asarray(pixels[0])
-
-    return decode
 
 
 def _white(dtype: DTypeLike, shape: tuple[int, ...]) -> Pixels:
@@ -297,14 +264,14 @@ def _open_tiff(path: Path, floats: bool) -> tuple[PixelSource, float | None]:
 
 def _in_segments(page: tifffile.TiffPage) -> bool:
     """Tell whether segments are small enough and decode with what is installed, by decoding the first stored one."""
-    rows, columns = _segment_shape(page)
+    rows, columns = segment_shape(page)
     if rows * columns * page.samplesperpixel * np.dtype(page.dtype).itemsize > _LARGEST_SEGMENT_BYTES:
         return False
     for index, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
         if count:
             page.parent.filehandle.seek(offset)
             try:
-                _segment_decoder(page)(page.parent.filehandle.read(count), index)
+                segment_decoder(page)(page.parent.filehandle.read(count), index)
             except (ValueError, RuntimeError, IndexError, cv2.error):
                 return False
             return True
