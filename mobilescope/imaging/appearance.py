@@ -22,7 +22,7 @@ BLOCK_PX = 128
 _WINDOW_PX = 64
 _STEP_PX = 32
 # Most places along an axis that are looked at, and most blocks that are measured.
-_MOST_ALONG = 8
+_MOST_ALONG = 6
 _MOST_BLOCKS = 16
 # Cycles per pixel. Above, noise and what interpolation does to it outweigh the specimen.
 _BAND_EDGES = np.geomspace(0.03, 0.28, 10)
@@ -143,9 +143,10 @@ def detail_features(block: Image, noise: float, blur_px: float = 0.0) -> Feature
     sparse, skewed = [], []
     for finer, coarser in itertools.pairwise(layers):
         layer = (finer - coarser)[_BORDER_PX:-_BORDER_PX, _BORDER_PX:-_BORDER_PX]
-        spread = float(np.mean(layer**2)) + 1e-12
-        sparse.append(np.log(float(np.mean(np.abs(layer))) / np.sqrt(spread) + 1e-6))
-        skewed.append(np.cbrt(float(np.mean(layer**3)) / spread**1.5))
+        squared = layer * layer
+        spread = float(squared.mean()) + 1e-12
+        sparse.append(np.log(float(np.abs(layer).mean()) / np.sqrt(spread) + 1e-6))
+        skewed.append(np.cbrt(float((squared * layer).mean()) / spread**1.5))
     return np.concatenate([profile - profile.mean(), sparse, skewed])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.data.pairs import PairStore
+from mobilescope.data.pairs import PairStore, Window
 from mobilescope.imaging.appearance import (
     BLOCK_PX,
     LEAST_SIDE_PX,
@@ -32,6 +33,7 @@ from mobilescope.learn.statistics import AS_TRAINED, BLUR_PX, FINER, Gaussian, T
 
 _MOST_FIELDS = 72
 _MOST_EXAMPLES = 16
+_EXAMPLE_PX = 240  # a whole block is left at the coarsest sampling that is tried
 _TURNED_PATCHES = 12
 _TURNED_PX = 64
 _LEAST_BLOCKS = 4
@@ -71,28 +73,38 @@ def attach_reference(
     """
     stop = stop or StopToken()
     network, card, state = load_model(model)
-    fields = _load(pairs)
-    measured = []
-    for number, (slide, picture) in enumerate(fields):
+    chosen = _choose(pairs)
+    slides, found, blocks, examples = [], [], [], []
+    for number, (slide, picture) in enumerate(_read(pairs, chosen)):
         stop.raise_if_requested("measuring the training set")
-        blocks = pick_blocks(partial(_part, picture), picture.shape[0], picture.shape[1])
-        if blocks.pixels:
-            measured.append((slide, signature(network, blocks), blocks.pixels[0], picture))
-        on_progress(Progress("measure the training set", number + 1, len(fields)))
-    if sum(len(each[1].detail) for each in measured) < _LEAST_BLOCKS:
+        seen = pick_blocks(partial(_part, picture), picture.shape[0], picture.shape[1])
+        if seen.pixels:
+            slides.append(slide)
+            found.append(signature(network, seen))
+            blocks.append(seen.pixels[0])
+            examples.append(_middle(picture, _EXAMPLE_PX))
+        on_progress(Progress("measure the training set", number + 1, len(chosen)))
+    if sum(len(each.detail) for each in found) < _LEAST_BLOCKS:
         return 0
-    examples = _spread_out([picture for _, _, _, picture in measured], _MOST_EXAMPLES)
-    patches = _spread_out([block[:_TURNED_PX, :_TURNED_PX] for _, _, block, _ in measured], _TURNED_PATCHES)
-    statistics = summarise(
-        [slide for slide, *_ in measured], [found for _, found, *_ in measured], hypotheses(examples, stop),
-        disagreement_limit(network, patches),
-    )
+    patches = [block[:_TURNED_PX, :_TURNED_PX] for block in _spread_out(blocks, _TURNED_PATCHES)]
+    becomes = hypotheses(_spread_out(examples, _MOST_EXAMPLES), stop)
+    statistics = summarise(slides, found, becomes, disagreement_limit(network, patches))
     save_model(model, network, card, state, statistics.to_tensors())
-    return len(measured)
+    return len(found)
 
 
-def _load(paths: Sequence[Path]) -> list[tuple[str, Image]]:
-    """Return slide names and inputs of the accepted pairs, float32 0–1, spread over all files and slides."""
+@dataclass(frozen=True)
+class _Place:
+    """A pair's window in one of the files."""
+
+    file: int
+    pair: int
+    slide: str
+    window: Window
+
+
+def _choose(paths: Sequence[Path]) -> list[_Place]:
+    """Return accepted pairs, spread over all files and slides."""
     listed = []
     for number, path in enumerate(paths):
         with PairStore.open(path) as store:
@@ -100,15 +112,18 @@ def _load(paths: Sequence[Path]) -> list[tuple[str, Image]]:
                 top, bottom, left, right = record.bounds
                 large = min(bottom - top, right - left) >= LEAST_SIDE_PX
                 if record.accepted and record.role != "blind" and large:
-                    listed.append((number, index, f"{number}/{record.slide}", record.bounds))
-    pictures = []
+                    listed.append(_Place(number, index, f"{number}/{record.slide}", record.bounds))
+    return _spread_out(listed, _MOST_FIELDS)
+
+
+def _read(paths: Sequence[Path], places: Sequence[_Place]) -> Iterator[tuple[str, Image]]:
+    """Yield slide names and inputs, float32 0–1, one after the other."""
     for number, path in enumerate(paths):
         with PairStore.open(path) as store:
-            for which, index, slide, (top, bottom, left, right) in _spread_out(listed, _MOST_FIELDS):
-                if which == number:
-                    window = store.input_window(index, top, left, bottom - top, right - left)
-                    pictures.append((slide, to_float(window)))
-    return pictures
+            for place in places:
+                if place.file == number:
+                    top, bottom, left, right = place.window
+                    yield place.slide, to_float(store.input_window(place.pair, top, left, bottom - top, right - left))
 
 
 def _part(picture: Image, rows: slice, columns: slice) -> Image:
@@ -184,7 +199,7 @@ def hypotheses(pictures: Sequence[Image], stop: StopToken | None = None) -> Floa
     for finer in FINER:
         stop.raise_if_requested("measuring the training set")
         blocks = [
-            (_middle(resized(picture, float(finer))), noise_level(luminance(picture))) for picture in pictures
+            (_whole_block(resized(picture, float(finer))), noise_level(luminance(picture))) for picture in pictures
         ]
         rows.append([
             np.mean([detail_features(block, noise, float(blur)) for block, noise in blocks], axis=0)
@@ -193,13 +208,16 @@ def hypotheses(pictures: Sequence[Image], stop: StopToken | None = None) -> Floa
     return np.array(rows)
 
 
-def _middle(picture: Image) -> Image:
+def _whole_block(picture: Image) -> Image:
     """Return a picture's middle block; a picture that became too small is continued by its mirror image."""
     missing = [max(0, LEAST_SIDE_PX - side) for side in picture.shape[:2]]
-    whole = np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="reflect")
-    rows, columns = (min(BLOCK_PX, side) for side in whole.shape[:2])
-    top, left = (whole.shape[0] - rows) // 2, (whole.shape[1] - columns) // 2
-    return whole[top : top + rows, left : left + columns]
+    return _middle(np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="reflect"), BLOCK_PX)
+
+
+def _middle(picture: Image, side_px: int) -> Image:
+    rows, columns = (min(side_px, side) for side in picture.shape[:2])
+    top, left = (picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2
+    return picture[top : top + rows, left : left + columns]
 
 
 def disagreement_limit(network: EnhancementNetwork, patches: Sequence[Image]) -> float:

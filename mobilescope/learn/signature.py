@@ -59,10 +59,10 @@ def network_features(network: EnhancementNetwork, patches: NDArray[np.float32]) 
     batch = torch.from_numpy(np.ascontiguousarray(patches)).permute(0, 3, 1, 2).to(parameter.device)
     with torch.inference_mode():
         features: Tensor = network.blocks[:_DEPTH](network.entry(batch.contiguous(memory_format=torch.channels_last)))
-        inner = features[:, :, _EDGE_PX:-_EDGE_PX, _EDGE_PX:-_EDGE_PX].float().cpu().double()
-    # Zero padding reaches in from the border, which a picture that goes on beyond it does not have.
-    spread = inner.std(dim=(2, 3))
-    return torch.cat([inner.mean(dim=(2, 3)), torch.log(spread + 1e-3)], dim=1).numpy()
+        # Zero padding reaches in from the border, which a picture that goes on beyond it does not have.
+        inner = features[:, :, _EDGE_PX:-_EDGE_PX, _EDGE_PX:-_EDGE_PX].float()
+        spread = inner.std(dim=(2, 3))
+    return torch.cat([inner.mean(dim=(2, 3)), torch.log(spread + 1e-3)], dim=1).double().cpu().numpy()
 
 
 def _middle(block: Image) -> Image:
