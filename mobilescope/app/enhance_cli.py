@@ -78,9 +78,12 @@ def enhance(
 
 
 def _tell(result: EnhanceResult, target: Path) -> None:
+    alike: dict[str, list[Path]] = {}
     for each in result.done:
         if each.state != "trusted":
-            say(f"{each.target}: {each.state}: {'; '.join(each.reasons)}")
+            alike.setdefault(f"{each.state}: {'; '.join(each.reasons)}", []).append(each.target)
+    for text, paths in alike.items():
+        say(f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {text}")
     for failure in result.failed:
         text = str(failure.error)
         say(f"failed: {text if failure.source in text else f'{failure.source}: {text}'}")

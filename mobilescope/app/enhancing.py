@@ -227,7 +227,7 @@ class _Work:
         """Return the pixel pitch that a picture is taken to have; InputImageError where it is far from the model's."""
         expected, given = self._enhancer.card.input_pixel_um, self._options.pixel_size_um
         input_um = given or picture.pixel_size_um
-        origin = "option" if given else "file" if input_um else "model"
+        origin = "option" if given else "input" if input_um else "model"
         if input_um is not None and not self._options.force:
             ratio = max(input_um / expected, expected / input_um)
             if ratio > MOST_PIXEL_SIZE_RATIO:

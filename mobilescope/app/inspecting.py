@@ -40,11 +40,13 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _describe_picture(path: Path) -> dict[str, Any]:
-    picture = open_picture(path)
+    picture, record = open_picture(path), read_record(path)
     rows, columns, _ = picture.shape
+    settings = (record or {}).get("settings", {})
     return {
         "file": str(path), "kind": "picture", "rows": rows, "columns": columns, "samples": picture.source.dtype.name,
-        "pixel_size_um": picture.pixel_size_um, "provenance": read_record(path), "problems": [],
+        "pixel_size_um": picture.pixel_size_um or settings.get("output_pixel_size_um"), "provenance": record,
+        "problems": [],
     }
 
 

@@ -80,6 +80,18 @@ def test_bad_files_in_a_folder_are_told_and_the_rest_is_done(run, folder):
     assert lines[-1].startswith("1 enhanced, 1 failed: out")
 
 
+def test_the_same_doubt_about_many_pictures_is_told_once(run, folder):
+    (folder / "many").mkdir()
+    for seed in range(4):
+        write_rgb(folder / "many" / f"{seed}.png", picture(seed=seed))
+    _, told, lines = run("enhance", "model.pt", "many", "out", *FP32, "--json")
+    reasons = {tuple(each["reasons"]) for each in told["files"]}
+    assert len(reasons) == 1  # the model carries no statistics
+    assert [line for line in lines if "caution" in line] == [
+        f"out/0.png and 3 more: caution: {'; '.join(reasons.pop())}"
+    ]
+
+
 def test_want_of_memory_is_one_line_and_no_failure(run, folder, monkeypatch):
     plain, enough = TorchEngine.run, 60 * 60
 

@@ -174,6 +174,10 @@ def test_enhance_takes_a_picture_a_folder_or_a_session(small_job, tmp_path):
     np.testing.assert_array_equal(one, many)
     assert (deep.shape, deep.dtype) == ((160, 160, 3), np.uint16)
     assert written == [f"session/{slide}-{index:04d}.png" for slide in SLIDES for index in range(CAPTURES)]
+    record = mobilescope("inspect", written[0], "--json", folder=tmp_path).json()["provenance"]
+    assert record["settings"]["input_sha256_of"] == "raw frame"
+    assert record["settings"]["pixel_size_um"] == pytest.approx(0.925)
+    assert enhance(small_job.session, "session").json()["written"] == []
     for name in written:
         assert cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED).shape == (400, 400, 3)
     assert digests(pictures) == before

@@ -69,8 +69,7 @@ def test_every_output_says_what_made_it(model, tmp_path, name):
     assert record["settings"]["engine"] == done.engine
     assert (record["trust"]["state"], record["trust"]["reasons"]) == (done.state, list(done.reasons))
     assert (facts["rows"], facts["columns"]) == (175, 225)
-    if ".tif" in name:
-        assert facts["pixel_size_um"] == pytest.approx(0.37)
+    assert facts["pixel_size_um"] == pytest.approx(0.37)
 
 
 def test_a_pyramid_is_the_picture_written_whole(model, tmp_path):
@@ -146,7 +145,7 @@ def test_what_a_file_says_of_its_pixels_is_judged(model, tmp_path, pitch_um, sta
     about_pixels = [reason for reason in done.reasons if "sampled at" in reason]
     assert bool(about_pixels) == (state != "trusted")
     record = describe(tmp_path / "out.tif")["provenance"]
-    assert record["settings"]["pixel_size_from"] == "file"
+    assert record["settings"]["pixel_size_from"] == "input"
     assert record["settings"]["output_pixel_size_um"] == pytest.approx(pitch_um / 2.5)
     if state == "not for use":
         assert done.state == state
@@ -238,6 +237,19 @@ def test_slides_in_a_folder_become_pyramids(model, tmp_path, monkeypatch):
     assert all(each.skipped for each in enhance(model, source, target).done)
     with pytest.raises(OutputError, match=r"500×500 px.*\.ome\.tif"):
         enhance(model, source / "large.png", tmp_path / "large.png")
+
+
+def test_a_slide_among_others_has_progress_of_its_own(model, tmp_path):
+    source, seen = tmp_path / "in", []
+    source.mkdir()
+    save(source / "small.png")
+    tifffile.imwrite(source / "slide.ome.tif", picture(300, 300), photometric="rgb", ome=True, metadata={"axes": "YXS"})
+    options = EnhanceOptions(**(vars(PLAIN) | {"tile_px": 32}))
+    enhance_path(model, source, tmp_path / "out", options, on_progress=seen.append)
+    assert [(each.done, each.total) for each in seen if each.stage == "enhance"] == [(1, 2), (2, 2)]
+    tiles = [each for each in seen if each.stage != "enhance"]
+    assert {each.stage for each in tiles} == {"slide.ome.tif"}
+    assert tiles[-1].done == tiles[-1].total == len(tiles)
 
 
 # Precision --------------------------------------------------------------------------------------------------------
