@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilescope.core.errors import InputFileError, InputImageError
+from mobilescope.core.errors import InputFileError, InputImageError, ModelKindError
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.learn.checkpoint import ModelCard, save_model
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
@@ -176,3 +176,10 @@ def test_a_saved_model_enhances_as_it_did_before(tmp_path):
     assert loaded.card == card()
     with pytest.raises(InputFileError, match=r"none\.pt"):
         Enhancer.from_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_model_of_other_than_rgb_pictures_is_refused(channels):
+    config = NetworkConfig(channels=channels, first_width=6, growth=4)
+    with pytest.raises(ModelKindError, match=f"{channels} channels"):
+        Enhancer(network(config), card(config), device="cpu")
