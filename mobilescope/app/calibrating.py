@@ -9,11 +9,10 @@ import numpy as np
 
 from mobilescope.app.enhance_jobs import pictures_in
 from mobilescope.app.images import Picture, open_picture
-from mobilescope.app.inspecting import format_of
 from mobilescope.app.pairing import registered_pairs
 from mobilescope.app.sampling import sample_windows
 from mobilescope.core.errors import InputFileError
-from mobilescope.data.pairs import PAIRS_FORMAT, PairStore
+from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.pixel_sources import ArraySource, Pixels
 
 _SIDE_PX = 512
@@ -32,7 +31,7 @@ def calibration_from(path: Path) -> list[Pixels]:
     if not path.exists():
         raise InputFileError(f"there is no file or folder {path}", "check the path")
     if path.suffix.lower() == ".h5":
-        windows = list(_windows(_training_inputs(path if format_of(path) == PAIRS_FORMAT else registered_pairs(path))))
+        windows = list(_windows(_training_inputs(registered_pairs(path))))
     else:
         windows = list(_windows(open_picture(each) for each in (pictures_in(path) if path.is_dir() else [path])))
     if not windows:

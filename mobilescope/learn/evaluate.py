@@ -113,7 +113,7 @@ def picture_fields(
             low, label = store.input(index), store.label(index)
             bicubic = upsample_bicubic(low, *label.shape[:2])
             top, bottom, left, right = record.bounds
-            cut = (slice(top * 5 // 2, bottom * 5 // 2), slice(left * 5 // 2, right * 5 // 2))
+            cut = (store.label_slice(top, bottom), store.label_slice(left, right))
             yield FieldPictures(
                 record.slide, record.capture, to_float(label)[cut],
                 {
