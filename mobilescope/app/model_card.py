@@ -49,7 +49,8 @@ def card_lines(facts: dict[str, Any]) -> Iterator[str]:
             yield _line(key.replace("_", " "), _said(value))
     if "config" in training:
         yield _line("configuration", _joined(training["config"]))
-    yield _line("reference", f"statistics of its training set: {', '.join(facts['reference']) or 'none'}")
+    kinds = sorted({name.partition(".")[0].replace("_", " ") for name in facts["reference"]})
+    yield _line("reference", f"statistics of its training set: {', '.join(kinds) or 'none'}")
     yield _line("written by", f"mobilescope {facts['software_version']}, format {facts['format_version']}")
     yield _line("problems", ", ".join(facts["problems"]) or "none")
 
