@@ -60,8 +60,6 @@ def enhance(
         device=device, precision=precision, engine=engine, pixel_size_um=pixel_size_um, calibration=calibration,
         tile_px=tile_px, force=force, again=again,
     )
-    if precision == "int8":
-        say("choosing the convolutions that 8 bits are enough for, which takes up to a minute")
     with stoppable() as stop, ProgressDisplay() as progress, showing_warnings():
         result = enhance_path(model, source, target, options, on_progress=progress, stop=stop)
     _tell(result, target)

@@ -127,7 +127,7 @@ def enhance_path(
     options, stop = options or EnhanceOptions(), stop or StopToken()
     _check(options)
     with open_jobs(source, target) as jobs:
-        work = _Work(model, jobs, options)
+        work = _Work(model, jobs, options, on_progress)
         for folder in {job.targets[0].parent for job in jobs}:
             prepare_folder(folder)
         done: list[Enhanced] = []
@@ -172,13 +172,19 @@ def _check(options: EnhanceOptions) -> None:
 class _Work:
     """A model that is ready, and how to use it."""
 
-    def __init__(self, model: Path, jobs: list[Job], options: EnhanceOptions) -> None:
+    def __init__(
+        self, model: Path, jobs: list[Job], options: EnhanceOptions, on_progress: ProgressListener
+    ) -> None:
         self._options = options
         self._identity = ModelIdentity.of_file(model)
+        if options.precision == "int8":
+            on_progress(Progress("calibrate int8", 0, 1))  # which takes up to a minute
         self._enhancer = Enhancer.from_checkpoint(
             model, options.device, cast("Precision", options.precision), engine=cast("EngineName", options.engine),
             calibration=_calibration(jobs, options), tile_px=options.tile_px,
         )
+        if options.precision == "int8":
+            on_progress(Progress("calibrate int8", 1, 1))
         self._assessor = TrustAssessor.from_checkpoint(model, options.device)
 
     @property
