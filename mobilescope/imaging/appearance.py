@@ -121,7 +121,7 @@ def detail_features(block: Image, noise: float, blur_px: float = 0.0) -> Feature
 
     First the logarithmic power in bands of spatial frequency, less their mean, so that contrast drops out. Then, of the
     differences of Gaussians (Marr & Hildreth 1980) of growing width, how sparse they are (logarithm of mean over root
-    mean square) and how skewed (cube root): objects of one size stand out in one of them.
+    mean square) and how skewed (inverse hyperbolic sine): objects of one size stand out in one of them.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def detail_features(block: Image, noise: float, blur_px: float = 0.0) -> Feature
         squared = layer * layer
         spread = float(squared.mean()) + 1e-12
         sparse.append(np.log(float(np.abs(layer).mean()) / np.sqrt(spread) + 1e-6))
-        skewed.append(np.cbrt(float((squared * layer).mean()) / spread**1.5))
+        skewed.append(np.arcsinh(float((squared * layer).mean()) / spread**1.5))
     return np.concatenate([profile - profile.mean(), sparse, skewed])
 
 
