@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +155,18 @@ def _pair(seed, size, factor):
 
     low, high = picture(size), picture(round(size * factor))
     return np.round(low * 65535).astype(np.uint16), np.round(255 * (0.15 + 0.7 * high[..., ::-1])).astype(np.uint8)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for 2 MB; skipped where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture

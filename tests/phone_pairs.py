@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from mobilescope.twin.specimens.pixel_sources import open_pixels
+from mobilescope.imaging.pixel_sources import open_pixels
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

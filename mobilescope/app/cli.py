@@ -14,7 +14,9 @@ from mobilescope.app.console import ProgressDisplay, print_json, reporting_error
 from mobilescope.app.devices_cli import devices
 from mobilescope.app.enhance_cli import enhance
 from mobilescope.app.evaluate_cli import evaluate
+from mobilescope.app.export_cli import export
 from mobilescope.app.firmware_cli import firmware_app
+from mobilescope.app.inspect_cli import inspect
 from mobilescope.app.register_cli import register
 from mobilescope.app.ring_cli import ring_app
 from mobilescope.app.train_cli import train
@@ -201,47 +203,8 @@ def stitch(
         print_json({"session": str(session), "mosaics": results})
 
 
-for command in (register, train, evaluate, enhance):
+for command in (register, train, evaluate, enhance, inspect, export):
     app.command()(command)
-
-
-@app.command()
-def inspect(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A session, a pair file or a model.")], json: Json = False
-) -> None:
-    """Say what is in a session, a pair file or a model, and whether it is whole.
-
-    Example: mobilescope inspect demo/session.h5
-    """
-    from mobilescope.app.inspecting import describe, lines
-
-    facts = describe(file)
-    for line in lines(facts):
-        say(line)
-    if json:
-        print_json(facts)
-    if facts["problems"]:
-        raise typer.Exit(1)
-
-
-@app.command()
-def export(
-    session: SessionFile,
-    out: Annotated[Path, typer.Option(help="Folder to write into.")] = Path("export"),
-    kind: Annotated[str, typer.Option(help="ome-tiff (mosaics, pyramidal) or png (pairs).")] = "ome-tiff",
-    json: Json = False,
-) -> None:
-    """Export a session's mosaics as pyramidal OME-TIFF, or its pairs as PNG.
-
-    Example: mobilescope export demo/session.h5 --kind ome-tiff --out export
-    """
-    from mobilescope.app.exporting import export_session
-
-    with stoppable() as stop, ProgressDisplay() as progress:
-        written = export_session(session, out, kind, on_progress=progress, stop=stop)
-    say(f"{len(written)} files in {out}")
-    if json:
-        print_json({"session": str(session), "written": [str(path) for path in written]})
 
 
 def main() -> None:

@@ -7,10 +7,11 @@ import json
 import math
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -79,6 +80,23 @@ def _without_nan(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     return [_without_nan(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+@contextmanager
+def showing_warnings() -> Iterator[None]:
+    """Show each warning as a line, and the library's own however often they come."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        warnings.filterwarnings("always", category=RuntimeWarning, module=r"mobilescope\.")
+        yield
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Stand in for `warnings.showwarning`, which prints where in the code a warning arose."""
+    say("warning: " + " ".join(str(message).splitlines()))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A session's results in formats that other programs read."""
+"""A session's results and models in formats that other programs read."""
 
 from __future__ import annotations
 
@@ -9,16 +9,43 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from mobilescope.app.folders import prepare_folder
+from mobilescope.app.folders import prepare_file, prepare_folder
 from mobilescope.app.images import write_rgb
 from mobilescope.app.pairing import registered_pairs
-from mobilescope.core.errors import UserError
+from mobilescope.core.errors import OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 
 _TIFF_TILE_PX = 256
+
+
+SESSION_KINDS = ("ome-tiff", "png")
+
+
+def kind_of_export(file: Path, kind: str | None) -> str:
+    """Return what to export ``file`` as: what was asked for, or else a model's ONNX or a session's OME-TIFF.
+
+    Raises
+    ------
+    UserError
+        No such kind, or not of that file.
+    """
+    possible = ("onnx",) if file.suffix.lower() == ".pt" else SESSION_KINDS
+    if kind is not None and kind not in possible:
+        raise UserError(f"there is no export {kind!r} of {file}", f"choose {' or '.join(possible)}")
+    return kind or possible[0]
+
+
+def export_model(model: Path, target: Path) -> float:
+    """Write a model as ONNX and return the largest difference from torch; see `enhance.onnx_export.export_onnx`."""
+    from mobilescope.enhance.onnx_export import export_onnx  # brings torch
+
+    if target.suffix.lower() != ".onnx":
+        raise OutputError(f"{target} has no ONNX ending", "give a name that ends in .onnx")
+    prepare_file(target)
+    return export_onnx(model, target)
 
 
 def export_session(
@@ -30,8 +57,8 @@ def export_session(
     stop: StopToken | None = None,
 ) -> list[Path]:
     """Write a session's mosaics as OME-TIFF or its pairs as PNG and return the files."""
-    if kind not in ("ome-tiff", "png"):
-        raise UserError(f"there is no export {kind!r}", "choose ome-tiff or png")
+    if kind not in SESSION_KINDS:
+        raise UserError(f"there is no export {kind!r}", f"choose {' or '.join(SESSION_KINDS)}")
     stop = stop or StopToken()
     with Session.open(session) as opened:
         slides = [slide.name for slide in opened.slides]

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mobilescope.app.images import INPUT_SUFFIXES, open_picture
+from mobilescope.app.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
 from mobilescope.data.files import file_format
 from mobilescope.data.layout import mosaic_path, pair_files
@@ -18,21 +20,36 @@ from mobilescope.data.session import Session
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return the facts of a session, a pair file or a model, JSON-ready; ``problems`` lists what is damaged."""
+    """Return the facts of a session, a pair file, a model or a picture, JSON-ready; ``problems`` lists what is damaged.
+
+    A picture's ``provenance`` is the record of how it was made; None where it carries none.
+    """
     if not path.exists():
         raise InputFileError(f"there is no file {path}", "check the path")
     if not path.is_file():
-        raise InputFileError(f"{path} is not a file", "give a session (.h5) or a model (.pt)")
+        raise InputFileError(f"{path} is not a file", "give a session (.h5), a model (.pt) or a picture")
     if path.suffix == ".pt":
-        from mobilescope.learn.checkpoint import load_model  # brings torch, which takes longer to load than the answer
+        from mobilescope.app.model_card import model_facts  # brings torch, which takes longer to load than the answer
 
-        _, card, _ = load_model(path)
-        return {"file": str(path), **card.to_json(), "problems": []}
+        return model_facts(path)
+    if path.suffix.lower() in INPUT_SUFFIXES:
+        return _describe_picture(path)
     if file_format(path) == PAIRS_FORMAT:
         return _describe_pairs(path)
     with Session.open(path) as session:
         beside = [file.name for file in pair_files(path)]
         return {**session.summary(), "pair_files": beside, "problems": [*session.verify(), *_derived_problems(session)]}
+
+
+def _describe_picture(path: Path) -> dict[str, Any]:
+    picture, record = open_picture(path), read_record(path)
+    rows, columns, _ = picture.shape
+    settings = (record or {}).get("settings", {})
+    return {
+        "file": str(path), "kind": "picture", "rows": rows, "columns": columns, "samples": picture.source.dtype.name,
+        "pixel_size_um": picture.pixel_size_um or settings.get("output_pixel_size_um"), "provenance": record,
+        "problems": [],
+    }
 
 
 def _derived_problems(session: Session) -> Iterator[str]:
@@ -78,15 +95,27 @@ def _jpeg_sizes(records: tuple[PairRecord, ...]) -> dict[str, Any]:
     return {"jpeg": means}
 
 
-def lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:
-    """Yield facts as indented lines for reading."""
+def lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield facts for reading: a model's as a card, others as indented lines."""
+    if "network" in facts:
+        from mobilescope.app.model_card import card_lines  # brings torch
+
+        yield from card_lines(facts)
+    else:
+        yield from _indented(facts, "")
+
+
+def _indented(facts: dict[str, Any], indent: str) -> Iterator[str]:
     for key, value in facts.items():
         if isinstance(value, dict):
             yield f"{indent}{key}:"
-            yield from lines(value, indent + "  ")
+            yield from _indented(value, indent + "  ")
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             yield f"{indent}{key}:"
             for entry in value:
                 yield f"{indent}  - " + ", ".join(f"{name} {item}" for name, item in entry.items())
+        elif isinstance(value, list) and any(isinstance(entry, str) and " " in entry for entry in value):
+            yield f"{indent}{key}:"
+            yield from (f"{indent}  - {entry}" for entry in value)
         else:
             yield f"{indent}{key}: {value if value != [] else 'none'}"

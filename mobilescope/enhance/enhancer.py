@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import MobilescopeError
+from mobilescope.core.errors import MobilescopeError, ModelKindError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.enhance.compaction import without_silent_units
 from mobilescope.enhance.engines import Engine, EngineName, pick_engine
@@ -24,6 +24,7 @@ from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference
 from mobilescope.learn.device import Precision, pick_device
 from mobilescope.learn.networks import EnhancementNetwork, output_size
 
+_RGB = 3
 _CPU_TILE_PX = 512
 _GPU_TILE_PX = 2048
 _LEAST_TILE_PX = 32
@@ -55,6 +56,10 @@ class Enhancer:
         calibration: Sequence[NDArray[np.generic]] = (),
         tile_px: int | None = None,
     ) -> None:
+        if network.config.channels != _RGB:
+            raise ModelKindError(
+                f"this model is for pictures of {network.config.channels} channels", "RGB pictures need one of 3"
+            )
         place = pick_device(device)
         self._config = network.config
         self.units = sum(block.first.out_channels for block in residual_blocks(network))
@@ -72,6 +77,7 @@ class Enhancer:
         engine: EngineName = "auto",
         calibration: Sequence[NDArray[np.generic]] = (),
         whole: bool = False,
+        tile_px: int | None = None,
     ) -> Self:
         """Load a model file; the errors are those of `mobilescope.learn.checkpoint.load_model`.
 
@@ -81,12 +87,16 @@ class Enhancer:
             What int8 measures the network's ranges on; a few that are like those to come.
         whole : bool
             Compute also the units that never fired on the training pictures, where the model tells which those are.
+        tile_px : int, optional
+            Side of a tile without its halo, input pixels; what suits the device where it is not given.
         """
         network, card, _ = load_model(path)
         firing = None if whole else firing_units(network, read_reference(path))
         if firing is not None:
             network = without_silent_units(network, firing)
-        return cls(network, card, device=device, precision=precision, engine=engine, calibration=calibration)
+        return cls(
+            network, card, device=device, precision=precision, engine=engine, calibration=calibration, tile_px=tile_px
+        )
 
     @property
     def engine(self) -> str:

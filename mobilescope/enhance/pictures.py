@@ -36,7 +36,7 @@ def to_engine(image: NDArray[np.generic]) -> NDArray[np.generic]:
         For other types, and for floats that are not finite or not within 0–1.
     """
     if image.dtype == np.uint8:
-        return image
+        return image if image.flags.writeable else image.copy()  # torch wraps no memory that it may not write
     floats = to_float(image)
     if image.dtype == np.uint16:
         return floats
@@ -47,7 +47,9 @@ def to_engine(image: NDArray[np.generic]) -> NDArray[np.generic]:
         raise InputImageError(
             f"the image's values go from {low:g} to {high:g}", "scale a floating-point image to 0–1"
         )
-    return np.clip(floats, 0, 1) if low < 0 or high > 1 else floats
+    if low < 0 or high > 1:
+        return np.clip(floats, 0, 1)
+    return floats if floats.flags.writeable else floats.copy()
 
 
 def from_engine(enhanced: NDArray[np.generic], kind: DTypeLike) -> NDArray[np.generic]:

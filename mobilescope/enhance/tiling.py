@@ -122,12 +122,15 @@ def bands(pieces: Iterator[Piece], columns: int) -> Iterator[Piece]:
     columns : int
         The output's columns.
     """
-    row: list[Piece] = []
+    band: NDArray[np.generic] | None = None
     for piece in pieces:
-        row.append(piece)
-        if piece.column + piece.pixels.shape[1] == columns:
-            yield Piece(row[0].row, 0, np.concatenate([each.pixels for each in row], axis=1))
-            row = []
+        high, wide = piece.pixels.shape[:2]
+        if band is None:
+            band = np.empty((high, columns, *piece.pixels.shape[2:]), piece.pixels.dtype)
+        band[:, piece.column : piece.column + wide] = piece.pixels
+        if piece.column + wide == columns:
+            yield Piece(piece.row, 0, band)
+            band = None  # let go before the next one is made
 
 
 def grid_tiles(wide: Iterator[Piece], grid_px: int) -> Iterator[NDArray[np.generic]]:

@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("session", "stitching", "registration", "ring", "inference", "gpu", "training", "quality", "job")
+BENCHMARKS = (
+    "session", "stitching", "registration", "ring", "inference", "slides", "gpu", "training", "quality", "job",
+)
 
 
 def main() -> int:

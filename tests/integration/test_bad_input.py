@@ -85,7 +85,8 @@ def write_models(folder: Path) -> None:
 
 def write_pictures(folder: Path) -> None:
     for name, array in {
-        "float": np.zeros((80, 80), np.float32), "five": np.zeros((80, 80, 5), np.uint8),
+        "float": np.full((80, 80), 0.5, np.float32), "scaled": np.full((80, 80), 100, np.float32),
+        "nan": np.full((80, 80), np.nan, np.float32), "five": np.zeros((80, 80, 5), np.uint8),
         "integers": np.zeros((80, 80, 3), np.int32), "stack": np.zeros((9, 80, 80), np.uint8),
     }.items():
         tifffile.imwrite(folder / f"{name}.tif", array, photometric="minisblack")
@@ -178,6 +179,7 @@ MODEL_ARGUMENTS: dict[str, Arguments] = {
     "evaluate": lambda b, file: ["evaluate", file, b["session.h5"], "--report", b.out / "r.html"],
     "enhance": lambda b, file: ["enhance", file, b["picture.png"], b.out / "enhanced.png"],
     "inspect": lambda b, file: ["inspect", file],
+    "export": lambda b, file: ["export", file, "--out", b.out / "m.onnx"],
 }
 PICTURE_ARGUMENTS: dict[str, Arguments] = {
     "enhance": lambda b, file: ["enhance", b["model.pt"], file, b.out / "enhanced.png"],
@@ -230,8 +232,10 @@ def test_a_model_that_does_not_fit_is_refused_and_runs_no_code(bench, refused, c
     assert not bench["mark"].exists()
 
 
-@pytest.mark.parametrize("command", PICTURE_ARGUMENTS)
-@pytest.mark.parametrize("name", ["float.tif", "five.tif", "integers.tif", "stack.tif"])
+@pytest.mark.parametrize(("command", "name"), [
+    *((command, name) for command in PICTURE_ARGUMENTS for name in ("five.tif", "integers.tif", "stack.tif")),
+    ("demo", "float.tif"), ("enhance", "scaled.tif"), ("enhance", "nan.tif"),
+])
 def test_a_picture_of_a_wrong_type_is_refused(bench, refused, command, name):
     assert name in refused(*PICTURE_ARGUMENTS[command](bench, bench[name]))
 
@@ -344,6 +348,21 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
     ),
     "enhance two pictures of one name": (
         lambda b: ["enhance", b["model.pt"], b["twins"], b.out / "o"], "several pictures named a"
+    ),
+    "enhance with an unknown engine": (
+        lambda b: ["enhance", b["model.pt"], b["picture.png"], b.out / "o.png", "--engine", "abacus"], "torch"
+    ),
+    "enhance int8 by a picture too small": (
+        lambda b: ["enhance", b["model.pt"], b["tiny.png"], b.out / "o.png", "--precision", "int8"], "int8"
+    ),
+    "enhance pixels of another size": (
+        lambda b: ["enhance", b["model.pt"], b["picture.png"], b.out / "o.png", "--pixel-size-um", 0.1], "0.925 µm"
+    ),
+    "export a model as pictures": (
+        lambda b: ["export", b["model.pt"], "--kind", "png", "--out", b.out / "m.onnx"], "choose onnx"
+    ),
+    "export a model into another ending": (
+        lambda b: ["export", b["model.pt"], "--out", b.out / "m.pb"], "ends in .onnx"
     ),
     "scan into a session of another plan": (
         lambda b: ["--config", b["instrument.toml"], "scan", b["two-slides.toml"], "--session", b["session.h5"]],

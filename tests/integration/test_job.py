@@ -174,6 +174,10 @@ def test_enhance_takes_a_picture_a_folder_or_a_session(small_job, tmp_path):
     np.testing.assert_array_equal(one, many)
     assert (deep.shape, deep.dtype) == ((160, 160, 3), np.uint16)
     assert written == [f"session/{slide}-{index:04d}.png" for slide in SLIDES for index in range(CAPTURES)]
+    record = mobilescope("inspect", written[0], "--json", folder=tmp_path).json()["provenance"]
+    assert record["settings"]["input_sha256_of"] == "raw frame"
+    assert record["settings"]["pixel_size_um"] == pytest.approx(0.925)
+    assert enhance(small_job.session, "session").json()["written"] == []
     for name in written:
         assert cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED).shape == (400, 400, 3)
     assert digests(pictures) == before
@@ -182,7 +186,6 @@ def test_enhance_takes_a_picture_a_folder_or_a_session(small_job, tmp_path):
 @pytest.mark.parametrize(("file", "told"), [
     ("session.h5", {"state": "closed", "schema_version": 1, "pairs": True}),
     ("session.pairs.h5", {"format": "mobilescope-pairs"}),
-    ("model.pt", {"kind": "mobilescope-enhancement", "instrument": "small twin"}),
 ])
 def test_inspect_tells_people_and_programs_the_same(small_job, file, told):
     run = mobilescope("inspect", file, "--json", folder=small_job.folder)
@@ -192,6 +195,19 @@ def test_inspect_tells_people_and_programs_the_same(small_job, file, told):
     for key, value in told.items():
         assert f"{key}: {value}" in run.errors.splitlines()
     assert "problems: none" in run.errors.splitlines()
+
+
+def test_inspect_shows_a_model_as_a_card(small_job):
+    run = mobilescope("inspect", "model.pt", "--json", folder=small_job.folder)
+    facts = run.json()
+    assert (facts["kind"], facts["instrument"], facts["problems"]) == ("mobilescope-enhancement", "small twin", [])
+    assert facts["parameters"] == 229_197
+    for words in (
+        "model card of model.pt", "229,197 parameters (R18's)", "0.925 µm in, 0.37 µm out", "small twin",
+        "not for diagnosis", "training slides", "first", "validation slides", "second", f"{STEPS} steps", "ssim",
+    ):
+        assert words in run.errors
+    assert "third" not in run.errors.replace("third-party", "")
 
 
 def test_without_json_standard_output_is_empty(small_job):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilescope.core.errors import InputFileError, InputImageError
+from mobilescope.core.errors import InputFileError, InputImageError, ModelKindError
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.learn.checkpoint import ModelCard, save_model
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
@@ -133,6 +133,14 @@ def test_a_view_of_a_picture_is_as_good_as_a_copy():
     np.testing.assert_array_equal(enhancer()(turned), enhancer()(turned.copy()))
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_picture_that_may_not_be_written_is_as_good(kind):
+    image = np.round(picture(20, 20) * (255 if kind is np.uint8 else 1)).astype(kind)
+    locked = image.copy()
+    locked.flags.writeable = False
+    np.testing.assert_array_equal(enhancer()(locked), enhancer()(image))
+
+
 def test_the_given_picture_is_not_changed():
     image = picture(20, 20)
     before = image.copy()
@@ -168,3 +176,10 @@ def test_a_saved_model_enhances_as_it_did_before(tmp_path):
     assert loaded.card == card()
     with pytest.raises(InputFileError, match=r"none\.pt"):
         Enhancer.from_checkpoint(tmp_path / "none.pt")
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_a_model_of_other_than_rgb_pictures_is_refused(channels):
+    config = NetworkConfig(channels=channels, first_width=6, growth=4)
+    with pytest.raises(ModelKindError, match=f"{channels} channels"):
+        Enhancer(network(config), card(config), device="cpu")

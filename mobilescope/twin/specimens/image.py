@@ -13,8 +13,8 @@ from scipy.sparse import csr_array
 from mobilescope.core.errors import InputImageError
 from mobilescope.core.geometry import PixelGrid, RegionUm
 from mobilescope.imaging.colour import decode_8bit, srgb_decode
+from mobilescope.imaging.pixel_sources import Pixels, open_pixels
 from mobilescope.twin.specimens.base import SpecimenObject
-from mobilescope.twin.specimens.pixel_sources import Pixels, open_pixels
 
 _SMALLEST_PX = 64
 _DECODE_8BIT = decode_8bit(np.arange(256, dtype=np.uint8))

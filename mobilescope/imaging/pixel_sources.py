@@ -1,10 +1,9 @@
-"""Pixels of an image file at full resolution, read where they are asked for: plain images and tiled TIFF."""
+"""Pixels of an image file at full resolution, read where they are asked for: plain images, tiled and striped TIFF."""
 
 from __future__ import annotations
 
 import struct
 import warnings
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -12,22 +11,23 @@ from typing import Protocol
 import cv2
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from mobilescope.core.errors import InputFileError, InputImageError
+from mobilescope.imaging.tiff_segments import segment_decoder, segment_shape
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
 
 _FORMATS = "give a PNG, JPEG or TIFF (also OME-TIFF or a tiled slide such as SVS)"
 _EXPORT_AGAIN = "copy it again, or export it with LZW or JPEG compression"
 _CACHE_BYTES = 64_000_000
 _MOST_PIXELS_IN_MEMORY = 400_000_000
+_LARGEST_SEGMENT_BYTES = 64_000_000
+_FLOATS = (np.float32, np.float64)
 _PLAIN_PHOTOMETRICS = (
     tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR
 )
-# Marks the samples of a JPEG stream as RGB: TIFF says so in its own tag and leaves the mark out.
-_ADOBE_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 
 
 class PixelSource(Protocol):
@@ -36,6 +36,10 @@ class PixelSource(Protocol):
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns."""
+
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the samples."""
 
     def read(self, row: int, column: int, rows: int, columns: int) -> Pixels:
         """Return a window wholly inside the image, shape (rows, columns, 3)."""
@@ -52,23 +56,27 @@ class ArraySource:
         """Rows and columns."""
         return int(self._pixels.shape[0]), int(self._pixels.shape[1])
 
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the samples."""
+        return self._pixels.dtype
+
     def read(self, row: int, column: int, rows: int, columns: int) -> Pixels:
         """Return a view of the window."""
         return self._pixels[row : row + rows, column : column + columns]
 
 
-class TiledSource:
-    """A tiled TIFF page whose tiles are decoded when touched; the last few tens of megabytes are kept."""
+class SegmentedSource:
+    """A TIFF page whose tiles or strips are decoded when touched; the last few tens of megabytes are kept."""
 
     def __init__(self, path: Path, page: tifffile.TiffPage) -> None:
         self._path = path
         self._shape = (int(page.imagelength), int(page.imagewidth))
-        self._tile_rows, self._tile_columns = int(page.tilelength), int(page.tilewidth)
+        self._tile_rows, self._tile_columns = segment_shape(page)
         self._tiles_across = -(-self._shape[1] // self._tile_columns)
         self._spans = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        self._decode = _tile_decoder(page)
-        white = 255 if page.dtype == np.uint8 else 65535
-        self._blank = np.full((self._tile_rows, self._tile_columns, 3), white, dtype=page.dtype)
+        self._decode = segment_decoder(page)
+        self._blank = _white(np.dtype(page.dtype), (self._tile_rows, self._tile_columns, 3))
         self._tile = lru_cache(maxsize=max(16, _CACHE_BYTES // self._blank.nbytes))(self._read_tile)
 
     @property
@@ -76,8 +84,13 @@ class TiledSource:
         """Rows and columns."""
         return self._shape
 
+    @property
+    def dtype(self) -> np.dtype[np.generic]:
+        """Type of the samples."""
+        return self._blank.dtype
+
     def read(self, row: int, column: int, rows: int, columns: int) -> Pixels:
-        """Return the window, put together from its tiles."""
+        """Return the window, put together from its segments."""
         window = np.empty((rows, columns, 3), dtype=self._blank.dtype)
         for tile_row in range(row // self._tile_rows, (row + rows - 1) // self._tile_rows + 1):
             for tile_column in range(column // self._tile_columns, (column + columns - 1) // self._tile_columns + 1):
@@ -88,72 +101,70 @@ class TiledSource:
         return window
 
     def _read_tile(self, index: int) -> Pixels:
-        """Return one decoded tile; a tile that the file leaves out is white."""
+        """Return one decoded segment; one that the file leaves out is white."""
         offset, count = self._spans[index]
         if count == 0:
             return self._blank
-        with self._path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(count)
+        try:
+            with self._path.open("rb") as file:
+                file.seek(offset)
+                data = file.read(count)
+        except OSError as error:
+            raise InputFileError(f"{self._path} can't be read: {error.strerror}", "check the disk it is on") from error
         if len(data) < count:
             raise InputFileError(f"{self._path} is truncated in tile {index}", "copy the file again")
         try:
-            return as_rgb(self._decode(data, index), self._path)
+            return as_rgb(self._decode(data, index), self._path, floats=True)
         except (ValueError, RuntimeError, cv2.error) as error:
             raise InputFileError(f"{self._path}: tile {index} can't be decoded ({error})", "copy it again") from error
 
 
-def _tile_decoder(page: tifffile.TiffPage) -> Callable[[bytes, int], NDArray[np.generic]]:
-    """Return a function from a tile's bytes and number to its pixels (rows, columns[, samples])."""
-    tables = page.jpegtables
-    if page.compression == tifffile.COMPRESSION.JPEG and page.bitspersample == 8:
-        mark = _ADOBE_RGB if page.photometric == tifffile.PHOTOMETRIC.RGB else b""
-        head = b"\xff\xd8" + mark + (tables[2:-2] if tables else b"")
-
-        def decode_jpeg(data: bytes, index: int) -> NDArray[np.generic]:
-            tile = cv2.imdecode(np.frombuffer(head + data[2:], np.uint8), cv2.IMREAD_COLOR)
-            if tile is None:
-                raise ValueError(f"no JPEG image in tile {index}")
-            return np.asarray(tile[..., ::-1])
-
-        return decode_jpeg
-
-    def decode(data: bytes, index: int) -> NDArray[np.generic]:
-        pixels, _, _ = page.decode(data, index, jpegtables=tables)
-        if pixels is None:
-            raise ValueError(f"no pixels in tile {index}")
-        return np.asarray(pixels[0])
-
-    return decode
+def _white(dtype: DTypeLike, shape: tuple[int, ...]) -> Pixels:
+    """Return pixels of the largest value; those of floats are float32."""
+    if np.dtype(dtype).kind == "f":
+        return np.ones(shape, np.float32)
+    return np.full(shape, 255, np.uint8) if dtype == np.uint8 else np.full(shape, 65535, np.uint16)
 
 
-def as_rgb(pixels: NDArray[np.generic], path: Path) -> Pixels:
+def as_rgb(pixels: NDArray[np.generic], path: Path, *, floats: bool = False) -> Pixels:
     """Return (rows, columns, 3) from grey, grey+alpha, RGB or RGBA pixels; alpha is laid over white.
+
+    Parameters
+    ----------
+    floats : bool
+        Take float32 and float64 as well, and return float32.
 
     Raises
     ------
     InputImageError
         For other sample types than uint8 and uint16, and other shapes.
     """
-    if pixels.dtype not in (np.uint8, np.uint16):
+    if floats and pixels.dtype in _FLOATS:
+        pixels = pixels.astype(np.float32, copy=False)
+    elif pixels.dtype not in (np.uint8, np.uint16):
         raise _foreign_samples(path, pixels.dtype)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or not 1 <= pixels.shape[2] <= 4:
         raise InputImageError(f"{path} has the shape {pixels.shape}", "give one grey, RGB or RGBA image")
     if pixels.shape[2] in (2, 4):
-        white = np.float32(255 if pixels.dtype == np.uint8 else 65535)
+        white = _white(pixels.dtype, (1,)).astype(np.float32)
         alpha = pixels[..., -1:].astype(np.float32) / white
         pixels = pixels[..., :-1]
         if alpha.min() < 1:
             mixed = pixels.astype(np.float32) * alpha + white * (1 - alpha)
-            pixels = np.round(mixed).astype(pixels.dtype)
+            pixels = (mixed if pixels.dtype == np.float32 else np.round(mixed)).astype(pixels.dtype)
     colour: Pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], 3)))
     return colour
 
 
-def open_pixels(path: Path) -> tuple[PixelSource, float | None]:
+def open_pixels(path: Path, *, floats: bool = False) -> tuple[PixelSource, float | None]:
     """Open an image file.
+
+    Parameters
+    ----------
+    floats : bool
+        Take TIFF of floating-point samples as well; their values are as the file has them.
 
     Returns
     -------
@@ -174,7 +185,7 @@ def open_pixels(path: Path) -> tuple[PixelSource, float | None]:
     with path.open("rb") as file:
         magic = file.read(4)
     if magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return _open_tiff(path)
+        return _open_tiff(path, floats)
     return ArraySource(_read_plain(path)), None
 
 
@@ -217,7 +228,7 @@ def _read_with_opencv(path: Path) -> NDArray[np.generic]:
     return np.asarray(data)
 
 
-def _open_tiff(path: Path) -> tuple[PixelSource, float | None]:
+def _open_tiff(path: Path, floats: bool) -> tuple[PixelSource, float | None]:
     """Open the first image of a TIFF at full resolution."""
     try:
         with tifffile.TiffFile(path) as tiff:
@@ -228,36 +239,39 @@ def _open_tiff(path: Path) -> tuple[PixelSource, float | None]:
             planes = [n for n, axis in zip(level.shape, level.axes, strict=True) if axis not in "YXSC"]
             if np.prod(planes) > 1:
                 raise InputImageError(f"{path} holds {planes} planes ({level.axes})", "export one plane as RGB")
-            if page.dtype not in (np.uint8, np.uint16):
+            if page.dtype not in (np.uint8, np.uint16) and not (floats and page.dtype in _FLOATS):
                 raise _foreign_samples(path, page.dtype)
             ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True)]
             if max(ends) > path.stat().st_size:
                 raise InputFileError(f"{path} is truncated: {max(ends)} bytes expected", "copy the file again")
             if page.photometric not in _PLAIN_PHOTOMETRICS:
                 return ArraySource(_read_plain(path)), pixel_size_um
-            if page.is_tiled and len(level.pages) == 1 and page.planarconfig == 1 and _can_decode(page):
-                return TiledSource(path, page), pixel_size_um
+            if len(level.pages) == 1 and page.planarconfig == 1 and _in_segments(page):
+                return SegmentedSource(path, page), pixel_size_um
             if rows * columns > _MOST_PIXELS_IN_MEMORY:
                 raise _too_large(path, rows, columns)
             try:
                 pixels = level.asarray()
             except ValueError:  # a compression that tifffile leaves to a further package
-                return ArraySource(as_rgb(_read_with_opencv(path), path)), pixel_size_um
+                return ArraySource(as_rgb(_read_with_opencv(path), path, floats=floats)), pixel_size_um
             pixels = pixels.reshape([n for n in pixels.shape if n > 1])
             if pixels.ndim == 3 and pixels.shape[0] in (2, 3, 4) and pixels.shape[2] > 4:
                 pixels = np.moveaxis(pixels, 0, 2)
-            return ArraySource(as_rgb(pixels, path)), pixel_size_um
+            return ArraySource(as_rgb(pixels, path, floats=floats)), pixel_size_um
     except (tifffile.TiffFileError, OSError, ValueError, IndexError, RuntimeError, struct.error) as error:
         raise InputFileError(f"{path} can't be read as a TIFF ({error})", _EXPORT_AGAIN) from error
 
 
-def _can_decode(page: tifffile.TiffPage) -> bool:
-    """Tell whether single tiles can be decoded with what is installed, by decoding the first stored one."""
+def _in_segments(page: tifffile.TiffPage) -> bool:
+    """Tell whether segments are small enough and decode with what is installed, by decoding the first stored one."""
+    rows, columns = segment_shape(page)
+    if rows * columns * page.samplesperpixel * np.dtype(page.dtype).itemsize > _LARGEST_SEGMENT_BYTES:
+        return False
     for index, (offset, count) in enumerate(zip(page.dataoffsets, page.databytecounts, strict=True)):
         if count:
             page.parent.filehandle.seek(offset)
             try:
-                _tile_decoder(page)(page.parent.filehandle.read(count), index)
+                segment_decoder(page)(page.parent.filehandle.read(count), index)
             except (ValueError, RuntimeError, IndexError, cv2.error):
                 return False
             return True

@@ -1,0 +1,34 @@
+"""The command that says what is in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobilescope.app.cli_types import Json
+from mobilescope.app.console import print_json, say
+
+
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A session, a pair file, a model, or an enhanced picture.")
+    ],
+    json: Json = False,
+) -> None:
+    """Say what is in a session, a pair file, a model or an enhanced picture, and whether it is whole.
+
+    A model is shown as a card; a picture with the record of how it was made, if it carries one.
+
+    Example: mobilescope inspect demo/model.pt
+    """
+    from mobilescope.app.inspecting import describe, lines
+
+    facts = describe(file)
+    for line in lines(facts):
+        say(line)
+    if json:
+        print_json(facts)
+    if facts["problems"]:
+        raise typer.Exit(1)
