@@ -42,6 +42,7 @@ class CameraFrames:
         self._closed = Event()
         self._newest: Mailbox[Frame] = Mailbox()
         self._index = 0
+        self._heard_s = time.monotonic()
         camera = self._opened()
         if camera is None:
             raise UserError(f"{self.name} can't be opened", self._remedy())
@@ -75,6 +76,7 @@ class CameraFrames:
                     continue
                 self._newest.put(Frame(self._rgb(image), self._index, captured_s, self._pixel_size_um))
                 self._index += 1
+                self._heard_s = captured_s
         except Exception as error:  # noqa: BLE001 - it is raised in the thread that reads
             self._newest.end(error)
         finally:
@@ -91,15 +93,14 @@ class CameraFrames:
     def _reopened(self, camera: Any) -> Any:
         """Open the camera anew; the old one where the stream was closed meanwhile."""
         camera.release()
-        silent_since_s = time.monotonic()
         while not self._closed.wait(_RETRY_S):
-            again = self._opened()
-            if again is not None:
-                return again
-            if time.monotonic() - silent_since_s > self._patience_s:
+            if time.monotonic() - self._heard_s > self._patience_s:
                 raise DeviceError(
                     f"{self.name} sent no more pictures and did not come back in {self._patience_s:g} s", self._remedy()
                 )
+            again = self._opened()
+            if again is not None:
+                return again
         return camera
 
     def _opened(self) -> Any | None:
