@@ -88,7 +88,7 @@ class CameraFrames:
                 f"{self.name} sends pictures of shape {image.shape} and type {image.dtype}", "set it to 8-bit colour"
             )
         code = cv2.COLOR_GRAY2RGB if image.ndim == 2 or image.shape[-1] == 1 else cv2.COLOR_BGR2RGB
-        return np.asarray(cv2.cvtColor(image, code), dtype=np.uint8)
+        return np.asarray(cv2.cvtColor(np.asarray(image, dtype=np.uint8), code), dtype=np.uint8)
 
     def _reopened(self, camera: Any) -> Any:
         """Open the camera anew; the old one where the stream was closed meanwhile."""

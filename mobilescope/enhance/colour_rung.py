@@ -62,7 +62,7 @@ class BicubicColour:
 
     def __call__(self, picture: Picture) -> Picture:
         """Return the picture enlarged, uint8."""
-        # The map is affine and bicubic weights sum to one, so the order does not matter: before enlarging it is cheaper.
+        # The map is affine and bicubic weights sum to one, so the order is free: before enlarging it is cheaper.
         matrix = self._matrix.copy()
         matrix[:, 3] *= 255
         coloured = cv2.transform(picture, matrix)

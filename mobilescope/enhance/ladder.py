@@ -124,6 +124,8 @@ class Ladder:
                 self._took_s |= self._controller.took_s
                 self._granted, self._controller = self._wish, self._controller_for(self._wish)
             wish, controller = self._granted, self._controller
+        if wish.region is not None:
+            wish.region.of(picture)  # refused at once, not when the ladder first steps onto that rung
         if self._colour.lessons < _LESSONS:
             self._teach(picture)
         started_s = time.monotonic()

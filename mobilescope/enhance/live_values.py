@@ -160,8 +160,8 @@ class LiveSnapshot:
     fps_in, fps_shown : float
         Rates over the last seconds.
     delays : dict of Delay
-        ``capture``, ``wait``, ``enhance``, ``show`` and ``total`` of enhanced frames; ``preview`` is from the capture to
-        the screen of the frame as it came, where that is shown too.
+        ``capture``, ``wait``, ``enhance``, ``show`` and ``total`` of enhanced frames; ``preview`` is from the capture
+        to the screen of the frame as it came, where that is shown too.
     verdict : Verdict or None
         The latest; None until there is one.
     """
