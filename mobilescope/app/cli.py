@@ -15,6 +15,7 @@ from mobilescope.app.devices_cli import devices
 from mobilescope.app.enhance_cli import enhance
 from mobilescope.app.evaluate_cli import evaluate
 from mobilescope.app.firmware_cli import firmware_app
+from mobilescope.app.live_cli import live
 from mobilescope.app.ring_cli import ring_app
 from mobilescope.app.train_cli import train
 from mobilescope.core.errors import UserError
@@ -215,7 +216,7 @@ def register(session: SessionFile, json: Json = False) -> None:
         print_json({"pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused})
 
 
-for command in (train, evaluate, enhance):
+for command in (train, evaluate, enhance, live):
     app.command()(command)
 
 

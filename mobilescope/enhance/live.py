@@ -74,7 +74,7 @@ class LivePipeline:
         *,
         preview: Callable[[Frame], None] | None = None,
         judge: Callable[[Frame], Verdict] | None = None,
-        keep: Callable[[LivePicture], None] | None = None,
+        keep: Callable[[LivePicture], object] | None = None,
         keep_every_s: float = 2.0,
         frames: int | None = None,
     ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +24,7 @@ def seen_by(phone: PhoneParameters, channel: int, lamp: NDArray[np.float64]) -> 
     return (np.asarray(phone.crosstalk[channel]) * lamp).astype(np.float32)
 
 
-def flooded(phone: PhoneParameters, channel: int, lamp: NDArray[np.float64], plane: Plane) -> Plane:
+def flooded(phone: PhoneParameters, channel: int, lamp: NDArray[np.float64], plane: NDArray[Any]) -> NDArray[Any]:
     """Return a channel's picture under the veil of stray light."""
     veil = np.float32(phone.stray_light)
     clear = np.float32(np.dot(phone.crosstalk[channel], lamp))
