@@ -32,6 +32,7 @@ from mobilescope_gui.picture_view import InputView, PictureView
 from mobilescope_gui.qt_environment import keep_to_pyqt
 
 _REFRESH_MS = 100
+_NOTE_PX = 22
 _AUTO = "automatic"
 _TRUST_COLOURS = {"trusted": "#2e7d32", "caution": "#b26a00", "not for use": "#b3261e"}
 _UNJUDGED_COLOUR = "#555555"
@@ -132,10 +133,11 @@ class LiveWindow(QMainWindow):
         label.setStyleSheet("font-weight: bold; color: #b3261e;")
         pictures = QHBoxLayout()
         for title, view, note in (
-            (QLabel("as it came, enlarged bicubically (drag to choose a region)"), self.input_view, QLabel("")),
+            (QLabel("as it came, enlarged bicubically"), self.input_view, QLabel("drag to choose a region")),
             (self.enhanced_title, self.enhanced_view, label),
         ):
             column = QVBoxLayout()
+            note.setFixedHeight(_NOTE_PX)
             column.addWidget(title)
             column.addWidget(view, stretch=1)
             column.addWidget(note)

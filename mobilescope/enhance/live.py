@@ -188,7 +188,8 @@ class LivePipeline:
                 self._to_enhance.put(_Handed(frame, now_s))
                 self._to_preview.put(frame)
                 self._to_judge.put(frame)
-            self._finished = not self._stop.is_set()
+            if not self._stop.is_set():
+                self._finished = True
         finally:
             self._source.close()
             self._to_enhance.end()
