@@ -87,7 +87,7 @@ def save_model(
     """
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
     content = {
-        "card": json.dumps(card.to_json() | {"weights_sha256": _digest(weights)}),
+        "card": json.dumps(card.to_json() | {"weights_sha256": digest_weights(weights)}),
         "weights": weights,
         "state": state or {},
         "reference": reference or {},
@@ -108,7 +108,7 @@ def save_model(
         ) from error
 
 
-def _digest(weights: dict[str, torch.Tensor]) -> str:
+def digest_weights(weights: dict[str, torch.Tensor]) -> str:
     """Return the SHA-256 of all weights in the order of their names."""
     digest = hashlib.sha256()
     for name in sorted(weights):
@@ -197,6 +197,6 @@ def load_model(path: Path) -> tuple[EnhancementNetwork, ModelCard, dict[str, Any
         network.load_state_dict(content["weights"])
     except (RuntimeError, KeyError, TypeError) as error:
         raise InputFileError(f"the weights in {path} don't fit its own card", "the file is damaged") from error
-    if _digest(network.state_dict()) != raw_card.get("weights_sha256"):
+    if digest_weights(network.state_dict()) != raw_card.get("weights_sha256"):
         raise InputFileError(f"the weights in {path} don't match their checksum", "restore the file from a copy")
     return network.eval(), card, content.get("state", {})

@@ -26,6 +26,11 @@ class TwinPhone:
 
     The lens is drawn once from the seed, rotation and offset once for each mounting, position, focus,
     white balance and exposure anew for each capture.
+
+    Attributes
+    ----------
+    defocus_um : float
+        Added to the focus error that each capture draws, 0 unless set: a technician who misses the focus, on purpose.
     """
 
     def __init__(
@@ -37,6 +42,7 @@ class TwinPhone:
         self._rng = np.random.default_rng([seed, 0xF0])
         self._truth = truth
         self._ring = illuminator
+        self.defocus_um = 0.0
         self._rotation_deg = 0.0
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)
@@ -67,7 +73,7 @@ class TwinPhone:
         phone, rng = self._phone, self._rng
         shift = rng.normal(0, phone.position_error_um, 2)
         mounting = Affine.similarity(1.0, self._rotation_deg, x_um + float(shift[0]), y_um + float(shift[1]))
-        defocus_um = float(rng.normal(0, phone.focus_error_um))
+        defocus_um = self.defocus_um + float(rng.normal(0, phone.focus_error_um))
         drift = np.exp(rng.normal(0, phone.exposure_drift) + rng.normal(0, phone.colour_drift, 3))
         bayer = self._expose(mounting, defocus_um, drift)
         self._truth.captures.append(CaptureTruth(self._slide_name, self._cell_positions(mounting), defocus_um))

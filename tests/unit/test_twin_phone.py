@@ -97,6 +97,18 @@ def test_a_focus_error_takes_contrast_away(make_twin):
     assert blurred < sharp - 0.1
 
 
+def test_defocus_on_purpose_blurs_and_is_added_to_the_drawn_error(make_twin):
+    fine = STEADY | STRAIGHT | SMALL | {"bayer_pixel_um": 0.15, "focus_error_um": 1.0}
+    contrasts = []
+    for defocus_um in (0.0, 30.0):
+        twin = make_twin({"usaf": "usaf"}, seed=2, phone=fine)
+        twin.phone.defocus_um = defocus_um
+        contrasts.append(green_contrast(twin, 8, 1))
+        drawn = twin.truth.captures[0].defocus_um - defocus_um
+        assert 0 < abs(drawn) < 4
+    assert contrasts[1] < contrasts[0] - 0.1
+
+
 def test_without_light_the_frame_is_black(make_twin):
     twin = make_twin({"a": "blood"}, phone=SMALL)
     for phone in (twin.phone, lit(twin, "a", (0, 0, 0))):
