@@ -58,10 +58,6 @@ class LiveControls(Protocol):
         """What is looked at."""
 
     @property
-    def judged(self) -> bool:
-        """Whether anything says how far to trust the pictures."""
-
-    @property
     def pipeline(self) -> _Pipeline:
         """What is measured."""
 
@@ -172,7 +168,7 @@ class LiveWindow(QMainWindow):
             self.close()
             return
         verdict = snapshot.verdict
-        words = trust_words(verdict, judged=self._controls.judged)
+        words = trust_words(verdict)
         colour = _UNJUDGED_COLOUR if verdict is None else _TRUST_COLOURS.get(verdict.state, _UNJUDGED_COLOUR)
         self.trust.setText(f"Trust: {words}")
         self.trust.setStyleSheet(f"background: {colour}; color: white; padding: 6px; font-size: 14px;")

@@ -19,6 +19,7 @@ from mobilescope.enhance.ladder import Ladder
 from mobilescope.enhance.live import LivePipeline
 from mobilescope.enhance.live_values import LivePicture, Region
 from mobilescope.enhance.rung_controller import Rung, RungChange
+from mobilescope.enhance.trust import TrustAssessor, TrustReport
 from mobilescope.learn.device import Precision
 
 DEMO_MODEL = Path("demo") / "model.pt"
@@ -61,7 +62,6 @@ class LiveRun:
     ladder: Ladder
     recorder: LiveRecorder
     engine: str
-    judged: bool = False
     changes: list[RungChange] = field(default_factory=list)
 
     @property
@@ -149,10 +149,15 @@ def live_run(
         network, factor=network.card.network.factor, frames_per_s=options.frames_per_s,
         distilled=_small_network(network, options), region=region, rung=rung, on_change=changed,
     )
+    assessor = TrustAssessor.from_checkpoint(options.model, device=options.device)
+
+    def judge(frame: Frame) -> TrustReport:
+        return assessor.assess(frame.pixels, pixel_size_um=frame.pixel_size_um)
+
     recorder = LiveRecorder(options.record or _SAVED)
     with opened_source(options.source) as source:
         pipeline = LivePipeline(
-            source, ladder, show, preview=preview, frames=options.frames,
+            source, ladder, show, preview=preview, judge=judge, frames=options.frames,
             keep=None if options.record is None else recorder,
         )
         with pipeline:

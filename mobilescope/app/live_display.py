@@ -22,7 +22,7 @@ def watch(run: LiveRun, told: threading.Event, *, seconds: float | None) -> None
     until_s = None if seconds is None else time.monotonic() + seconds
     with _line() as put:
         while not told.is_set() and not run.pipeline.wait(_LOOK_S):
-            put(status_line(run.pipeline.snapshot(), run.ladder.status(), judged=run.judged))
+            put(status_line(run.pipeline.snapshot(), run.ladder.status()))
             if until_s is not None and time.monotonic() >= until_s:
                 break
 

@@ -30,16 +30,16 @@ def rung_words(status: LadderStatus) -> str:
     return f"{RUNG_TITLES[status.rung]}: {status.reason}"
 
 
-def trust_words(verdict: Verdict | None, *, judged: bool = True) -> str:
+def trust_words(verdict: Verdict | None) -> str:
     """Return how far the picture is to be trusted, and why."""
     if verdict is None:
-        return "not judged yet" if judged else "not judged"
+        return "not judged yet"
     return ": ".join([verdict.state, *(["; ".join(verdict.reasons)] if verdict.reasons else [])])
 
 
-def status_line(snapshot: LiveSnapshot, status: LadderStatus, *, judged: bool) -> str:
+def status_line(snapshot: LiveSnapshot, status: LadderStatus) -> str:
     """Return one line for a terminal."""
     return ", ".join([
-        rate_words(snapshot), delay_words(snapshot), f"{snapshot.dropped} dropped", f"{rung_words(status)}",
-        f"trust: {trust_words(snapshot.verdict, judged=judged)}",
+        rate_words(snapshot), delay_words(snapshot), f"{snapshot.dropped} dropped", rung_words(status),
+        f"trust: {trust_words(snapshot.verdict)}",
     ])
