@@ -33,6 +33,7 @@ from mobilescope_gui.qt_environment import keep_to_pyqt
 
 _REFRESH_MS = 100
 _NOTE_PX = 22
+_REGION_HINT = "drag to choose a region, enhanced alone where the whole field is too slow"
 _AUTO = "automatic"
 _TRUST_COLOURS = {"trusted": "#2e7d32", "caution": "#b26a00", "not for use": "#b3261e"}
 _UNJUDGED_COLOUR = "#555555"
@@ -129,7 +130,7 @@ class LiveWindow(QMainWindow):
         label.setStyleSheet("font-weight: bold; color: #b3261e;")
         pictures = QHBoxLayout()
         for title, view, note in (
-            (QLabel("as it came, enlarged bicubically"), self.input_view, QLabel("drag to choose a region")),
+            (QLabel("as it came, enlarged bicubically"), self.input_view, QLabel(_REGION_HINT)),
             (self.enhanced_title, self.enhanced_view, label),
         ):
             column = QVBoxLayout()

@@ -61,11 +61,12 @@ class LiveStatistics:
         self._preview: Window | None = None
         self._made_rate, self._shown_rate = Rate(), Rate()
         self._made = self._shown = self._dropped = 0
+        self._heard_s: float | None = None
 
     def captured(self, made: int, now_s: float) -> None:
         """Take in that the source has made so many frames in all."""
         with self._lock:
-            self._made = made
+            self._made, self._heard_s = made, now_s
             self._made_rate.add(now_s, made)
 
     def previewed(self, delay_s: float) -> None:
@@ -92,6 +93,6 @@ class LiveStatistics:
                 delays["preview"] = self._preview.delay()
             return LiveSnapshot(
                 state=state, seconds=seconds, frames_in=self._made, frames_shown=self._shown, dropped=self._dropped,
-                fps_in=self._made_rate.per_s(now_s), fps_shown=self._shown_rate.per_s(now_s), delays=delays,
-                verdict=verdict,
+                fps_in=self._made_rate.per_s(now_s), fps_shown=self._shown_rate.per_s(now_s),
+                silent_s=seconds if self._heard_s is None else now_s - self._heard_s, delays=delays, verdict=verdict,
             )

@@ -159,6 +159,8 @@ class LiveSnapshot:
         Frames that the source made, that were shown enhanced, and that gave way to newer ones.
     fps_in, fps_shown : float
         Rates over the last seconds.
+    silent_s : float
+        Since the latest frame came, or since the start where none has.
     delays : dict of Delay
         ``capture``, ``wait``, ``enhance``, ``show`` and ``total`` of enhanced frames; ``preview`` is from the capture
         to the screen of the frame as it came, where that is shown too.
@@ -173,5 +175,6 @@ class LiveSnapshot:
     dropped: int
     fps_in: float
     fps_shown: float
+    silent_s: float
     delays: dict[str, Delay] = field(default_factory=dict)
     verdict: Verdict | None = None

@@ -8,12 +8,15 @@ from mobilescope.enhance.ladder import LadderStatus
 from mobilescope.enhance.live_values import LiveSnapshot, Verdict
 from mobilescope.enhance.rung_controller import RUNG_TITLES
 
+_SILENT_S = 2.0
 NOT_FOR_DIAGNOSIS = "computed, not for diagnosis"
 
 
 def rate_words(snapshot: LiveSnapshot) -> str:
-    """Return how many frames a second come and are shown."""
-    return f"{snapshot.fps_shown:.1f} of {snapshot.fps_in:.1f} frames/s"
+    """Return how many frames a second come and are shown, or that none comes."""
+    if snapshot.silent_s > _SILENT_S:
+        return f"NO NEW FRAME for {snapshot.silent_s:.0f} s"
+    return f"{snapshot.fps_shown:.1f} of {snapshot.fps_in:.1f} frames/s enhanced"
 
 
 def delay_words(snapshot: LiveSnapshot) -> str:

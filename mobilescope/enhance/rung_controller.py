@@ -72,12 +72,21 @@ class RungController:
         self._retry_after_s = dict.fromkeys(self._rungs, _FIRST_RETRY_S)
         self._left_s: dict[Rung, float] = {}
         self._on_trial = False
-        self.reason = "being measured" if len(self._rungs) > 1 else "the only one there is"
+        self._why_lower = ""
 
     @property
     def rung(self) -> Rung:
         """The rung for the next frame."""
         return self._rungs[self._place]
+
+    @property
+    def reason(self) -> str:
+        """Why this rung: what was wrong with the better one, or that this one holds the rate."""
+        if self._why_lower:
+            return self._why_lower
+        if self._on_trial:
+            return "on trial"
+        return self._figures(self._took_s[self.rung]) if self.rung in self._took_s else "being measured"
 
     @property
     def took_s(self) -> dict[Rung, float]:
@@ -100,19 +109,17 @@ class RungController:
             return self._step_down(took_s, now_s)
         self._on_trial = False
         self._retry_after_s[self.rung] = _FIRST_RETRY_S
-        if self.reason in ("being measured", "on trial"):
-            self.reason = f"it takes {_ms(took_s)}, {self._allowance()}"
         return self._try_better(now_s)
 
     def _step_down(self, took_s: float, now_s: float) -> RungChange | None:
         slow = self.rung
         if self._place == len(self._rungs) - 1:
-            self.reason = f"no rung holds {self._rate:g} frames/s here: it takes {_ms(took_s)}, {self._allowance()}"
+            self._why_lower = f"no rung holds {self._rate:g} frames/s here: {self._figures(took_s)}"
             return self._try_better(now_s)
         self._left_s[slow] = now_s
         if self._on_trial:
             self._retry_after_s[slow] = min(2 * self._retry_after_s[slow], _LAST_RETRY_S)
-        return self._change(self._place + 1, f"{slow} takes {_ms(took_s)}, {self._allowance()}", on_trial=False)
+        return self._change(self._place + 1, f"{slow} takes {self._allowance(took_s)}", on_trial=False)
 
     def _try_better(self, now_s: float) -> RungChange | None:
         if self._place == 0:
@@ -120,17 +127,20 @@ class RungController:
         better = self._rungs[self._place - 1]
         if now_s - self._left_s[better] < self._retry_after_s[better]:
             return None
-        return self._change(self._place - 1, "on trial", on_trial=True)
+        return self._change(self._place - 1, "", on_trial=True)
 
-    def _change(self, place: int, reason: str, *, on_trial: bool) -> RungChange:
+    def _change(self, place: int, why_lower: str, *, on_trial: bool) -> RungChange:
         before = self.rung
-        self._place, self._on_trial, self.reason = place, on_trial, reason
+        self._place, self._on_trial, self._why_lower = place, on_trial, why_lower
         self._seen.clear()
         self._warm_up = _WARM_UP_FRAMES
-        return RungChange(before, self.rung, reason)
+        return RungChange(before, self.rung, self.reason)
 
-    def _allowance(self) -> str:
-        return f"{self._rate:g} frames/s allow {_ms(1 / self._rate)}"
+    def _figures(self, took_s: float) -> str:
+        return f"it takes {self._allowance(took_s)}"
+
+    def _allowance(self, took_s: float) -> str:
+        return f"{_ms(took_s)}, {self._rate:g} frames/s allow {_ms(1 / self._rate)}"
 
 
 def _ms(seconds: float) -> str:

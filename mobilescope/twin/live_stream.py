@@ -29,6 +29,8 @@ _ROUND_S = 30.0
 # Blurs between the axis and the corner, mixed by place as in `blur_varying`.
 _BLURS = 3
 _MARGIN_PX = 8
+# A phone reads out a part of its sensor for the live view, here the middle; a whole large one would take seconds.
+_READ_OUT_PX = 1024
 
 
 class TwinLiveStream:
@@ -122,16 +124,18 @@ class _View:
         self._light = slide.specimen.transmittance(self._raster)
         self._lamp: NDArray[np.float64] | None = None
         self._seen: list[NDArray[np.float32]] = []
-        self._shade = vignette(phone.bayer_rows, phone.bayer_columns, phone.vignetting)
+        rows, columns = _read_out(phone)
+        shade = vignette(phone.bayer_rows, phone.bayer_columns, phone.vignetting)
+        self._shade = shade[rows.start : rows.stop, columns.start : columns.stop]
 
     def signal(
         self, x_um: float, y_um: float, lamp: NDArray[np.float64], gains: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        """Return the sensor's signal in parts of the full well, (rows, columns) of the Bayer lattice."""
+        """Return the signal of what is read out in parts of the full well, (rows, columns) of the Bayer lattice."""
         phone, raster = self._phone, self._raster
         if self._lamp is None or not np.array_equal(lamp, self._lamp):
             self._lamp, self._seen = lamp, [self._blurred(channel, lamp) for channel in range(3)]
-        signal = np.empty((phone.bayer_rows, phone.bayer_columns), dtype=np.float32)
+        signal = np.empty(self._shade.shape, dtype=np.float32)
         for site in self._sites:
             map_x = (site.positions_um[..., 0] + np.float32(x_um - raster.x_um)) / np.float32(raster.pixel_size_um)
             map_y = (site.positions_um[..., 1] + np.float32(y_um - raster.y_um)) / np.float32(raster.pixel_size_um)
@@ -157,8 +161,9 @@ class _Site:
         self, phone: PhoneParameters, lens: PhoneLens, mounting: Affine, channel: int, row: int, column: int
     ) -> None:
         self.channel, self.row, self.column = channel, row, column
-        y = (np.arange(row, phone.bayer_rows, 2.0) - (phone.bayer_rows - 1) / 2) * phone.bayer_pixel_um
-        x = (np.arange(column, phone.bayer_columns, 2.0) - (phone.bayer_columns - 1) / 2) * phone.bayer_pixel_um
+        rows, columns = _read_out(phone)
+        y = (np.array(rows[row::2]) - (phone.bayer_rows - 1) / 2) * phone.bayer_pixel_um
+        x = (np.array(columns[column::2]) - (phone.bayer_columns - 1) / 2) * phone.bayer_pixel_um
         ideal = np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1)
         self.positions_um = lens.to_specimen(ideal, channel, mounting).astype(np.float32)
         half_um = np.array([phone.bayer_columns, phone.bayer_rows]) / 2 * phone.bayer_pixel_um
@@ -166,6 +171,15 @@ class _Site:
         sigmas = _blurs_um(phone)
         place = (_with_defocus(phone, axis_sigma_um(phone, radius)) - sigmas[0]) / (sigmas[1] - sigmas[0])
         self.blur_weights = np.clip(1 - np.abs(place[..., None] - np.arange(_BLURS)), 0, 1).astype(np.float32)
+
+
+def _read_out(phone: PhoneParameters) -> tuple[range, range]:
+    """Return the Bayer rows and columns of the live view; they begin at even ones."""
+    first = [max(0, size - _READ_OUT_PX) // 4 * 2 for size in (phone.bayer_rows, phone.bayer_columns)]
+    return (
+        range(first[0], min(first[0] + _READ_OUT_PX, phone.bayer_rows)),
+        range(first[1], min(first[1] + _READ_OUT_PX, phone.bayer_columns)),
+    )
 
 
 def _with_defocus(phone: PhoneParameters, sigma_um: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -113,7 +113,7 @@ def test_the_small_network_runs_on_its_rung(folder):
 
 
 def test_ctrl_c_ends_it_with_the_summary(folder):
-    arguments = ("live", "model.pt", "--source", "pictures", "--loop", "--fps", "20", "--no-window", "--json")
+    arguments = ("live", "model.pt", "--source", "twin", "--fps", "20", "--no-window", "--json")
     run = signalled(*arguments, folder=folder, after="engine: ", number=signal.SIGINT)
     assert run.status == 0, run.errors
     assert "Traceback" not in run.errors

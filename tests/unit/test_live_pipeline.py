@@ -178,6 +178,18 @@ def test_each_stage_is_measured():
         assert 0 <= delay.median_ms <= delay.p95_ms
 
 
+def test_a_silent_source_is_told():
+    source = HandFed()
+    with LivePipeline(source, plain, lambda _picture: None) as pipeline:
+        source.feed()
+        until(lambda: pipeline.snapshot().frames_shown == 1)
+        assert pipeline.snapshot().silent_s < PATIENCE_S
+        until(lambda: pipeline.snapshot().silent_s > 0.05)
+        before_s = pipeline.snapshot().silent_s
+        source.feed()
+        until(lambda: pipeline.snapshot().silent_s < before_s)
+
+
 def test_the_preview_sees_frames_before_they_are_enhanced():
     source, gate, seen = HandFed(), Gate(), []
     with LivePipeline(source, gate.enhance, lambda _picture: None, preview=lambda f: seen.append(f.index)) as pipeline:

@@ -64,6 +64,14 @@ def test_the_reason_says_what_was_too_slow():
     assert machine.controller.reason == change.reason
 
 
+def test_figures_in_the_reason_follow_the_machine():
+    machine = Machine(QUICK)
+    machine.run(5)
+    machine.took_ms[Rung.FULL] = 70
+    machine.run(5)
+    assert machine.controller.reason == "it takes 70 ms, 10 frames/s allow 100 ms"
+
+
 def test_one_hopeless_frame_after_the_warm_up_is_enough():
     machine = Machine(QUICK | {Rung.FULL: 2000})
     machine.run(6)
