@@ -184,10 +184,10 @@ class LivePipeline:
                 if frame is None:
                     break
                 now_s = _CLOCK()
-                self._statistics.captured(frame.index + 1, now_s)
                 self._to_enhance.put(_Handed(frame, now_s))
                 self._to_preview.put(frame)
                 self._to_judge.put(frame)
+                self._statistics.captured(frame.index + 1, now_s)
             if not self._stop.is_set():
                 self._finished = True
         finally:
