@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 import itertools
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -44,6 +45,7 @@ DELAY_FPS = 10.0
 # 24 channels, 4 layers: about the size that `mobilescope train --distil` gives.
 SMALL = NetworkConfig(first_width=24, blocks=1, growth=0)
 PREVIEW_TARGET_MS = 50.0
+WARM_UP_FRAMES = 5
 
 
 class Synthetic:
@@ -87,11 +89,15 @@ def run_for(pipeline: LivePipeline, seconds: float) -> LiveSnapshot:
 
 
 def ladder(full: Enhancer, small: Enhancer, rung: Rung, size: tuple[int, int]) -> Ladder:
-    """Return a ladder that stays on a rung."""
-    return Ladder(
+    """Return a ladder that stays on a rung, warmed up: its colours learnt, its graphs built."""
+    made = Ladder(
         full, factor=full.card.network.factor, frames_per_s=DELAY_FPS, distilled=small, rung=rung,
         region=Region.centre_half(size),
     )
+    picture = np.zeros((*size, 3), np.uint8)
+    for _ in range(WARM_UP_FRAMES):
+        made(picture)
+    return made
 
 
 def ignore(_picture: LivePicture) -> None:
@@ -183,7 +189,7 @@ def full_hd_on_gpu(make: Callable[[str], Enhancer], seconds: float) -> list[dict
     found = []
     for precision in ("bf16", "fp16"):
         full = make(precision)
-        rungs = Ladder(full, factor=full.card.network.factor, frames_per_s=60.0, rung=Rung.FULL)
+        rungs = ladder(full, full, Rung.FULL, FULL_HD)
         snapshot = run_for(LivePipeline(Synthetic(FULL_HD, None), rungs, ignore), seconds)
         delays = ", ".join(f"{stage} {delay.median_ms:.2f}" for stage, delay in snapshot.delays.items())
         print(f"{torch.cuda.get_device_name()} {precision} 1920x1080: {snapshot.fps_shown:.1f} frames/s ({delays} ms)")
@@ -192,6 +198,15 @@ def full_hd_on_gpu(make: Callable[[str], Enhancer], seconds: float) -> list[dict
             "delay_ms": {stage: delay.median_ms for stage, delay in snapshot.delays.items()},
         })
     return found
+
+
+def without_nan(value: Any) -> Any:
+    """Return a result with null where too few frames were shown to tell."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def main() -> None:
@@ -217,7 +232,7 @@ def main() -> None:
                 lambda precision: Enhancer.from_checkpoint(model, "cuda", precision), options.seconds  # type: ignore[arg-type]
             )
     if options.json:
-        print(json.dumps(results))
+        print(json.dumps(without_nan(results)))
 
 
 if __name__ == "__main__":
