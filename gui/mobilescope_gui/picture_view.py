@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PyQt5.QtCore import QPoint, QRect, QSize, Qt, pyqtSignal
-from PyQt5.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
+from PyQt5.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from mobilescope.enhance.live_values import Region
@@ -24,7 +24,8 @@ Picture = NDArray[np.uint8]
 class PictureView(QWidget):
     """Shows the newest picture, fitted into the widget; enlarged bicubically, or averaged where it is larger.
 
-    `present` may be called by any thread: it returns once the picture is painted.
+    `present` is called by other threads: it fits the picture to the widget there, so that the window's own thread has
+    nothing to do but to draw it, and returns once that is done.
     """
 
     _arrived = pyqtSignal()
@@ -34,7 +35,8 @@ class PictureView(QWidget):
         self._hint = hint
         self._lock = Lock()
         self._picture: Picture | None = None
-        self._fitted: tuple[Picture, QSize, QImage] | None = None
+        self._fitted: _Fitted | None = None
+        self._room = QSize(1, 1)
         self._painted = Event()
         self._live = True
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -47,7 +49,12 @@ class PictureView(QWidget):
         with self._lock:
             if not self._live:
                 return
-            self._picture = picture
+            room = QSize(self._room)
+        fitted = _Fitted(picture, _size_within(picture, room))
+        with self._lock:
+            if not self._live:  # frozen meanwhile
+                return
+            self._picture, self._fitted = picture, fitted
             self._painted.clear()
         self._arrived.emit()
         # A covered or minimised window paints nothing: nobody waits for it for long.
@@ -77,9 +84,14 @@ class PictureView(QWidget):
         picture = self.picture
         if picture is None:
             return QRect()
-        size = QSize(picture.shape[1], picture.shape[0])
-        size.scale(self.size(), Qt.AspectRatioMode.KeepAspectRatio)
+        size = _size_within(picture, self.size())
         return QRect(QPoint((self.width() - size.width()) // 2, (self.height() - size.height()) // 2), size)
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Note how much room there is, for the threads that fit pictures into it."""
+        super().resizeEvent(event)
+        with self._lock:
+            self._room = QSize(self.size())
 
     def paintEvent(self, _event: QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         """Paint the newest picture, and tell whoever waits for that."""
@@ -91,7 +103,7 @@ class PictureView(QWidget):
             painter.drawText(self.rect(), int(Qt.AlignmentFlag.AlignCenter), self._hint)
         else:
             place = self.picture_rect()
-            painter.drawImage(place.topLeft(), self._fit(picture, place.size()))
+            painter.drawImage(place.topLeft(), self._image_of(picture, place.size()))
             self.paint_over(painter, place)
         painter.end()
         self._painted.set()
@@ -99,17 +111,32 @@ class PictureView(QWidget):
     def paint_over(self, painter: QPainter, place: QRect) -> None:
         """Paint what lies over the picture; nothing here."""
 
-    def _fit(self, picture: Picture, size: QSize) -> QImage:
-        if self._fitted is not None and self._fitted[0] is picture and self._fitted[1] == size:
-            return self._fitted[2]
-        columns, rows = max(1, size.width()), max(1, size.height())
+    def _image_of(self, picture: Picture, size: QSize) -> QImage:
+        with self._lock:
+            fitted = self._fitted
+            if fitted is None or fitted.picture is not picture or fitted.size != size:
+                fitted = self._fitted = _Fitted(picture, size)
+            return fitted.image
+
+
+class _Fitted:
+    """A picture at the size at which it is drawn."""
+
+    def __init__(self, picture: Picture, size: QSize) -> None:
+        self.picture, self.size = picture, size
+        columns, rows = size.width(), size.height()
         method = cv2.INTER_CUBIC if columns >= picture.shape[1] else cv2.INTER_AREA
         fitted = cv2.resize(picture, (columns, rows), interpolation=method)
         # The format that Qt draws without converting it: blue, green, red, unused.
         pixels = cv2.cvtColor(fitted, cv2.COLOR_RGB2BGRA).tobytes()
-        image = QImage(pixels, columns, rows, 4 * columns, QImage.Format.Format_RGB32).copy()
-        self._fitted = (picture, QSize(size), image)
-        return image
+        self.image = QImage(pixels, columns, rows, 4 * columns, QImage.Format.Format_RGB32).copy()
+
+
+def _size_within(picture: Picture, room: QSize) -> QSize:
+    """Return the largest size of a picture's shape that fits, at least one pixel."""
+    size = QSize(picture.shape[1], picture.shape[0])
+    size.scale(room, Qt.AspectRatioMode.KeepAspectRatio)
+    return size.expandedTo(QSize(1, 1))
 
 
 class InputView(PictureView):
