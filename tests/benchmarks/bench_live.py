@@ -135,7 +135,8 @@ def display() -> Iterator[bool]:
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1920x1200x24", "-nolisten", "tcp"]
     with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
         os.close(write)
-        os.environ["DISPLAY"] = f":{os.read(read, 16).decode().strip()}"
+        with os.fdopen(read) as told:
+            os.environ["DISPLAY"] = f":{told.readline().strip()}"
         os.environ["QT_QPA_PLATFORM"] = "xcb"
         yield True
         server.terminate()

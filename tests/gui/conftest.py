@@ -16,10 +16,10 @@ def display(tmp_path_factory):
     """Run an X server while the tests do; yields its name, which is DISPLAY's value too."""
     read, write = os.pipe()
     command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
-    with subprocess.Popen(command, pass_fds=[write], ) as server:
+    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
         os.close(write)
-        number = os.read(read, 16).decode().strip()
-        os.close(read)
+        with os.fdopen(read) as told:
+            number = told.readline().strip()
         assert number, "Xvfb did not start"
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DISPLAY", f":{number}")
