@@ -176,10 +176,11 @@ class LiveWindow(QMainWindow):
         shown = self._held or self._latest
         if shown is not None:
             self.enhanced_title.setText(f"enhanced: {RUNG_TITLES[Rung(shown.enhanced.method)]}")
-        self.input_view.mark(status.region)
+        looked_at = shown.enhanced.region if shown is not None and shown.enhanced.method == Rung.REGION else None
+        self.input_view.mark(looked_at or status.region)
         self.whole_field.setEnabled(status.region is not None)
         self.facts.setText(
-            f"{rate_words(snapshot)}   |   {delay_words(snapshot)}   |   {snapshot.dropped} dropped   |   "
+            f"{rate_words(snapshot)}   |   {delay_words(snapshot)}   |   {snapshot.dropped} dropped\n"
             f"{rung_words(status)}"
         )
         if self.rungs.count() != 1 + len(_choices(status)):

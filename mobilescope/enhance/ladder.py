@@ -84,9 +84,9 @@ class Ladder:
         self._on_change = on_change
         self._lock = Lock()
         self._took_s: dict[Rung, float] = {}
-        self._wish = self._granted = _Wish(None, None)
+        self._wish = _Wish(None, region)
         self.demand(rung)
-        self.look_at(region)
+        self._granted = self._wish
         self._controller = self._controller_for(self._wish)
 
     def demand(self, rung: Rung | None) -> None:

@@ -33,7 +33,9 @@ def display(tmp_path_factory):
 def qt(display):
     """The Qt application on that display."""
     from mobilescope_gui.live_window import application
+    from mobilescope_gui.qt_environment import why_no_window
 
+    assert why_no_window() is None  # or Qt would end this process
     with application() as made:
         yield made
 

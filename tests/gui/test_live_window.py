@@ -198,6 +198,24 @@ def test_a_way_to_enhance_can_be_chosen(window, run, until):
     until(lambda: "full network, region" in window.enhanced_title.text())
 
 
+def test_the_region_that_is_shown_is_framed_also_where_nobody_chose_it(window, run, until):
+    run.ladder.demand(Rung.REGION)
+    until(lambda: "region" in window.enhanced_title.text())
+    place = window.input_view.picture_rect()
+    row = window.input_view.grab().toImage()
+    across = [row.pixelColor(x, place.center().y()).green() for x in range(place.left(), place.right())]
+    marked = [x / place.width() for x, green in enumerate(across) if green > 150]
+    assert min(marked) == pytest.approx(0.25, abs=0.02)
+    assert max(marked) == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_list_of_ways_begins_at_the_one_asked_for(window, qt):
+    ladder = Ladder(in_green, factor=2.0, frames_per_s=1, rung=Rung.COLOUR)
+    pipeline = LivePipeline(Stream(RED), ladder, window.show_enhanced)
+    window.drive(Run(Stream(RED), pipeline, ladder))
+    assert window.rungs.currentText() == "bicubic and colour, no network"
+
+
 def test_closing_the_window_ends_the_show_and_holds_no_thread_up(window, run, until):
     QTimer.singleShot(200, window.close)
     run_until_closed(window, threading.Event(), seconds=None)

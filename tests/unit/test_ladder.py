@@ -132,6 +132,11 @@ def test_left_to_itself_it_comes_down_and_says_so():
     assert set(status.took_ms) == set(Rung)
 
 
+def test_what_was_asked_for_is_known_before_the_first_frame():
+    status = ladder(Rung.REGION, region=Region(0, 0, 8, 8)).status()
+    assert (status.asked_for, status.rung, status.region) == (Rung.REGION, Rung.REGION, Region(0, 0, 8, 8))
+
+
 def test_a_rung_can_be_asked_for_and_let_go_at_any_time():
     alone = ladder(fps=0.01)
     alone(picture())
