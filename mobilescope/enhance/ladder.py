@@ -17,7 +17,7 @@ from mobilescope.enhance.rung_controller import Rung, RungChange, RungController
 
 Network = Callable[[Picture], NDArray[np.generic]]
 
-# The colour rung learns from this many frames, each a crop of this side where the whole was not enhanced anyway.
+# The colour rung learns from this many frames, a crop of this side in one corner of each.
 _LESSONS = 4
 _LESSON_PX = 160
 
@@ -149,10 +149,11 @@ class Ladder:
         return Enhanced(_bytes(self._full(picture)), whole, rung)
 
     def _teach(self, picture: Picture) -> None:
-        """Let the colour rung see what the network makes of the picture's middle."""
+        """Let the colour rung see what the network makes of one corner of the picture, another one each time."""
+        down, across = divmod(self._colour.lessons, 2)
         rows, columns = (min(size, _LESSON_PX) for size in picture.shape[:2])
-        middle = Region((picture.shape[0] - rows) // 2, (picture.shape[1] - columns) // 2, rows, columns).of(picture)
-        self._colour.learn(middle, _bytes(self._full(middle)))
+        corner = Region((picture.shape[0] - rows) * down, (picture.shape[1] - columns) * across, rows, columns)
+        self._colour.learn(corner.of(picture), _bytes(self._full(corner.of(picture))))
 
     def _available(self, wish: _Wish) -> tuple[Rung, ...]:
         missing = {

@@ -168,3 +168,19 @@ def test_a_region_is_read_as_it_is_written():
 def test_what_is_no_region_is_refused(text):
     with pytest.raises(UserError, match="region"):
         Region.parse(text)
+
+
+def test_the_lessons_are_taken_all_over_the_field():
+    seen = []
+
+    def network(crop):
+        seen.append(crop[0, 0].tolist())
+        return Network()(crop)
+
+    stays = Ladder(network, factor=FACTOR, frames_per_s=1, rung=Rung.COLOUR)
+    shown = np.zeros((400, 600, 3), np.uint8)
+    shown[:, :300, 0] = 50  # left
+    shown[:200, :, 1] = 60  # above
+    for _ in range(5):
+        stays(shown)
+    assert seen == [[50, 60, 0], [0, 60, 0], [50, 0, 0], [0, 0, 0]]
