@@ -149,7 +149,8 @@ def live_run(
         network, factor=network.card.network.factor, frames_per_s=options.frames_per_s,
         distilled=_small_network(network, options), region=region, rung=rung, on_change=changed,
     )
-    assessor = TrustAssessor.from_checkpoint(options.model, device=options.device)
+    # On the CPU: a GPU is left to the frames, and its launches can't be recorded while another thread uses it.
+    assessor = TrustAssessor.from_checkpoint(options.model, device="cpu")
 
     def judge(frame: Frame) -> TrustReport:
         return assessor.assess(frame.pixels, pixel_size_um=frame.pixel_size_um)
