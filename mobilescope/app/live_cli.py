@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def live(
     context: typer.Context,
     model: Annotated[
-        Path | None, typer.Argument(metavar="[MODEL]", help="A model file (.pt); without one that of ./demo.")
+        Path | None, typer.Argument(metavar="MODEL", help="A model file (.pt); without one, demo/model.pt.")
     ] = None,
     source: Annotated[
         str, typer.Option(metavar="SOURCE", help="twin, twin:SLIDE, camera:0, a URL, a video file or a folder.")

@@ -22,7 +22,7 @@ class LiveRecorder:
         self.folder = folder
         self._start = time.strftime("%Y%m%d-%H%M%S")
         self._lock = Lock()
-        self._kept: set[int] = set()
+        self._count = 0
 
     def __call__(self, picture: LivePicture) -> Path:
         """Write a pair and return the enhanced picture's file; OutputError where it can't be written."""
@@ -32,11 +32,11 @@ class LiveRecorder:
             prepare_folder(self.folder)
             write_rgb(paths["input"], picture.enhanced.region.of(picture.frame.pixels))
             write_rgb(paths["enhanced"], picture.enhanced.pixels)
-            self._kept.add(index)
+            self._count += 1
         return paths["enhanced"]
 
     @property
     def count(self) -> int:
         """How many pairs were written."""
         with self._lock:
-            return len(self._kept)
+            return self._count
