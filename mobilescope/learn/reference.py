@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -154,7 +154,7 @@ def summarise(
                 judged = [found[index] for index in outside]
                 evidence += [explain(rest, shifted, each.detail, each.blocks).evidence for each in judged]
     limited = {
-        name: Gaussian(fit.centre, fit.basis, fit.between, fit.within, _ROOM[name] * _upper(apart[name]))
+        name: replace(fit, limit=_ROOM[name] * _upper(apart[name]))
         for name, fit in aspects.items()
     }
     detail = limited["detail"]

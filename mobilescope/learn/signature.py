@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobilescope.imaging.appearance import BLOCK_PX, Blocks, Image, colour_features, detail_features
+from mobilescope.imaging.turns import TURNS, turned
 from mobilescope.learn.networks import EnhancementNetwork
 
 Features = NDArray[np.float64]
@@ -48,7 +49,8 @@ def signature(network: EnhancementNetwork, blocks: Blocks) -> Signature:
     return Signature(
         np.stack([detail_features(block, blocks.noise) for block in blocks.pixels]),
         np.stack([colour_features(block) for block in blocks.pixels]),
-        network_features(network, np.stack(patches)),
+        # Channels answer to directions, which a picture may be turned to: each patch is shown another way round.
+        network_features(network, np.stack([turned(patch, number % TURNS) for number, patch in enumerate(patches)])),
         sum(block.shape[0] * block.shape[1] for block in blocks.pixels) / BLOCK_PX**2,
     )
 

@@ -16,8 +16,10 @@ from mobilescope.learn.signature import ASPECTS, Signature
 Floats = NDArray[np.float64]
 
 # How a picture might be wrong: sampled finer (> 1) or coarser than the training set, and blurred by so many pixels.
-FINER = np.array([0.55, 0.65, 0.75, 0.83, 0.91, 1.0, 1.1, 1.2, 1.33, 1.55, 1.8])
+FINER = np.array([0.55, 0.65, 0.75, 0.83, 0.91, 0.95, 1.0, 1.05, 1.1, 1.2, 1.33, 1.55, 1.8])
 BLUR_PX = np.array([0.0, 0.5, 0.9, 1.4, 2.0, 3.0, 4.5])
+# No two instruments are sampled quite alike; so much off is as good as what the model was trained on.
+_AS_GOOD = np.abs(FINER - 1) < 0.06
 AS_TRAINED = (int(np.flatnonzero(FINER == 1)[0]), int(np.flatnonzero(BLUR_PX == 0)[0]))
 _VERSION = 1.0
 _MOST_COMPONENTS = 16
@@ -39,6 +41,9 @@ class Gaussian:
     centre, basis : ndarray, shape (features,), (features, components)
         A feature vector v is ``(v - centre) @ basis`` in the components.
     between, within : ndarray, shape (components, components)
+    typical : float
+        Blocks of a training field. Means over more are held to be no surer: with them, what differs between pictures
+        that were registered and live ones would count as strange.
     limit : float
         A distance that one field in a few hundred of the training set's kind exceeds.
     """
@@ -47,6 +52,7 @@ class Gaussian:
     basis: Floats
     between: Floats
     within: Floats
+    typical: float
     limit: float = 1.0
 
     @classmethod
@@ -65,11 +71,11 @@ class Gaussian:
         inner = np.concatenate([field - field.mean(axis=0) for field in fields]) @ basis
         within = inner.T @ inner / max(1, len(rows) - len(fields))
         between = np.atleast_2d(np.cov(((units - centre) @ basis).T))
+        typical = float(np.mean([len(field) for field in fields]))
         if not few:
             # The scatter of means over blocks holds a part of the blocks' own, which a picture's blocks bring again.
-            typical = float(np.mean([len(field) for field in fields]))
             between = _positive(between - within / typical)
-        return cls(centre, basis, between, within)
+        return cls(centre, basis, between, within, typical)
 
     def components(self, features: Floats) -> Floats:
         """Return feature vectors (..., features) as components."""
@@ -77,7 +83,7 @@ class Gaussian:
 
     def precision(self, blocks: float) -> Floats:
         """Return the inverse covariance of a mean over so many blocks, shrunk towards its diagonal."""
-        covariance = self.between + self.within / blocks
+        covariance = self.between + self.within / min(blocks, self.typical)
         diagonal = np.diag(covariance).copy()
         shrunk = (1 - _SHRINKAGE) * covariance + np.diag(_SHRINKAGE * diagonal + 1e-6)
         return np.asarray(np.linalg.inv(shrunk), dtype=np.float64)
@@ -101,6 +107,8 @@ class Explanation:
 
     Attributes
     ----------
+    distance : float
+        Mahalanobis distance of the detail from the training set's, sampled a little finer or coarser if that is nearer.
     evidence : float
         Root of the fall in squared distance from the training set to the best hypothesis, 0 where none fits better.
     explained : float
@@ -114,6 +122,7 @@ class Explanation:
         How much finer than the training set the best one among those of another sampling alone is sampled.
     """
 
+    distance: float
     evidence: float
     explained: float
     blur_only: float
@@ -145,10 +154,12 @@ class TrainingStatistics:
 
     def distances(self, measured: Signature) -> dict[str, float]:
         """Return the distance of each aspect in parts of its limit."""
-        return {
+        distances = {
             name: gaussian.distance(measured.aspect(name), measured.blocks) / gaussian.limit
             for name, gaussian in self.aspects.items()
         }
+        detail = self.aspects["detail"]
+        return distances | {"detail": self.explain(measured).distance / detail.limit}
 
     def explain(self, measured: Signature) -> Explanation:
         """Return the best explanation of a picture's detail by blur and sampling."""
@@ -165,6 +176,7 @@ class TrainingStatistics:
         for name, gaussian in self.aspects.items():
             for part in ("centre", "basis", "between", "within"):
                 tensors[f"{name}.{part}"] = torch.from_numpy(np.ascontiguousarray(getattr(gaussian, part)))
+            tensors[f"{name}.typical"] = torch.tensor(gaussian.typical, dtype=torch.float64)
             tensors[f"{name}.limit"] = torch.tensor(gaussian.limit, dtype=torch.float64)
         return tensors
 
@@ -178,7 +190,7 @@ class TrainingStatistics:
             aspects = {
                 name: Gaussian(
                     arrays[f"{name}.centre"], arrays[f"{name}.basis"], arrays[f"{name}.between"],
-                    arrays[f"{name}.within"], float(arrays[f"{name}.limit"]),
+                    arrays[f"{name}.within"], float(arrays[f"{name}.typical"]), float(arrays[f"{name}.limit"]),
                 )
                 for name in ASPECTS
             }
@@ -213,11 +225,12 @@ def explain(detail: Gaussian, hypotheses: Floats, features: Floats, blocks: floa
     """
     offset = detail.components(features.mean(axis=0)) - detail.components(hypotheses)
     squared = np.einsum("ijk,kl,ijl->ij", offset, detail.precision(min(blocks, len(features))), offset)
-    row, column = AS_TRAINED
-    trained, best = float(squared[row, column]), float(squared.min())
-    blur, sampling = squared[row], squared[:, column]
+    _, unblurred = AS_TRAINED
+    trained, best = float(squared[_AS_GOOD, unblurred].min()), float(squared.min())
+    blur, sampling = squared[_AS_GOOD].min(axis=0), squared[:, unblurred]
     usual = detail.basis.shape[1]
     return Explanation(
+        distance=float(np.sqrt(trained)),
         evidence=float(np.sqrt(trained - best)),
         explained=min(1.0, (trained - best) / max(trained - usual, 1.0)),
         blur_only=float(np.sqrt(trained - blur.min())),
