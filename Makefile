@@ -7,7 +7,7 @@ OUT ?= demo
 SEED ?= 0
 TRAINING_SEED ?= 0
 
-.PHONY: demo test bench lint install firmware-tools clean
+.PHONY: demo test bench lint install firmware-tools gui-tools clean
 
 install: $(VENV)/.installed
 
@@ -24,7 +24,10 @@ demo: install
 firmware-tools:
 	bash tools/system-packages.sh firmware
 
-test: install firmware-tools lint
+gui-tools:
+	bash tools/system-packages.sh gui
+
+test: install firmware-tools gui-tools lint
 	$(BIN)/python -m pytest
 
 lint: install
@@ -33,7 +36,7 @@ lint: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: install firmware-tools
+bench: install firmware-tools gui-tools
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_CONSTRAINTS) -e '.[bench]'
 	$(BIN)/python tests/benchmarks/run_all.py
 

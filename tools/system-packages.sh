@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that Python wheels don't bring, through apt where this user may, else names them.
-# With the argument "firmware" also what builds, simulates and flashes the illumination firmware.
+# With the argument "firmware" also what builds, simulates and flashes the illumination firmware; with "gui" what Qt's
+# windows need, and a display in memory to test them on.
 set -euo pipefail
 
 # Package, and the file or Python module by which its presence is known.
@@ -22,6 +23,23 @@ if [ "${1:-}" = firmware ]; then
   need avrdude /usr/bin/avrdude
   need arduino-core-avr /usr/share/arduino/hardware/arduino/avr/boards.txt
   need arduino-builder /usr/bin/arduino-builder
+elif [ "${1:-}" = gui ]; then
+  need xvfb /usr/bin/Xvfb
+  need fonts-dejavu-core "/usr/share/fonts/truetype/*/*.ttf"
+  need libegl1 "$lib/libEGL.so.1"
+  need libfontconfig1 "$lib/libfontconfig.so.1"
+  need libdbus-1-3 "$lib/libdbus-1.so.3"
+  need libxkbcommon-x11-0 "$lib/libxkbcommon-x11.so.0"
+  need libxcb-icccm4 "$lib/libxcb-icccm.so.4"
+  need libxcb-image0 "$lib/libxcb-image.so.0"
+  need libxcb-keysyms1 "$lib/libxcb-keysyms.so.1"
+  need libxcb-randr0 "$lib/libxcb-randr.so.0"
+  need libxcb-render-util0 "$lib/libxcb-render-util.so.0"
+  need libxcb-shape0 "$lib/libxcb-shape.so.0"
+  need libxcb-sync1 "$lib/libxcb-sync.so.1"
+  need libxcb-xfixes0 "$lib/libxcb-xfixes.so.0"
+  need libxcb-xinerama0 "$lib/libxcb-xinerama.so.0"
+  need libxcb-xkb1 "$lib/libxcb-xkb.so.1"
 fi
 
 [ ${#packages[@]} -eq 0 ] && exit 0

@@ -17,6 +17,7 @@ from mobilescope.app.evaluate_cli import evaluate
 from mobilescope.app.export_cli import export
 from mobilescope.app.firmware_cli import firmware_app
 from mobilescope.app.inspect_cli import inspect
+from mobilescope.app.live_cli import live
 from mobilescope.app.register_cli import register
 from mobilescope.app.ring_cli import ring_app
 from mobilescope.app.train_cli import train
@@ -203,7 +204,7 @@ def stitch(
         print_json({"session": str(session), "mosaics": results})
 
 
-for command in (register, train, evaluate, enhance, inspect, export):
+for command in (register, train, evaluate, enhance, live, inspect, export):
     app.command()(command)
 
 

@@ -93,6 +93,53 @@ class PhoneCapture:
     settings: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One picture of a live stream.
+
+    Attributes
+    ----------
+    pixels : ndarray, shape (rows, columns, 3), uint8
+        sRGB-encoded RGB; nobody writes to it once it was handed out.
+    index : int
+        Number of the frame since the stream began. Frames that nobody took are counted, so a gap tells how many.
+    captured_s : float
+        When the picture was there to be read, on the clock of `time.monotonic`.
+    pixel_size_um : float or None
+        Pixel pitch at the specimen, None where the source does not know it.
+    """
+
+    pixels: NDArray[np.uint8]
+    index: int
+    captured_s: float
+    pixel_size_um: float | None
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """A live stream of pictures, read by one thread and closed by any."""
+
+    @property
+    def name(self) -> str:
+        """What the pictures come from, for people."""
+
+    @property
+    def on_demand(self) -> bool:
+        """Whether frames are made when asked for, so that none is lost by asking late; else they pass with time."""
+
+    def read(self) -> Frame | None:
+        """Wait for a frame that was not read yet and return the newest; None once the stream has ended or is closed.
+
+        Raises
+        ------
+        MobilescopeError
+            The stream failed, which is told from its end: a camera that is gone, a damaged file.
+        """
+
+    def close(self) -> None:
+        """End the stream and free what it holds; a `read` that waits returns None. May be called twice."""
+
+
 @runtime_checkable
 class XYZStage(Protocol):
     """A motorised stage. Limits are checked before a move and the position is read back after it."""

@@ -14,8 +14,9 @@ from mobilescope.core.protocols import Illuminator, PhoneCapture, PositionUm
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.imaging.raw import cfa_sites
 from mobilescope.twin.lens import PhoneLens
-from mobilescope.twin.optics import blur_varying, defocus_sigma_um, photon_noise, vignette
+from mobilescope.twin.optics import blur_varying, defocus_sigma_um, vignette
 from mobilescope.twin.parameters import PhoneParameters, TwinParameters
+from mobilescope.twin.phone_sensor import axis_sigma_um, digitise, flooded, lamp_of, seen_by
 from mobilescope.twin.slides import BLANK, Slide, SlideRack
 from mobilescope.twin.truth import CaptureTruth, TruthLog
 
@@ -109,13 +110,11 @@ class TwinPhone:
         """Return the raw frame."""
         phone = self._phone
         raster, light = self._specimen_light(mounting, defocus_um)
-        state = self._ring.state()
-        lamp = np.array([state.red, state.green, state.blue]) / 255 * (state.brightness if state.on else 0.0)
-        veil = np.float32(phone.stray_light)
+        lamp = lamp_of(self._ring.state())
         shade = vignette(phone.bayer_rows, phone.bayer_columns, phone.vignetting)
         signal = np.empty((phone.bayer_rows, phone.bayer_columns), dtype=np.float32)
         for channel, colour in enumerate("RGB"):
-            seen = light @ (np.asarray(phone.crosstalk[channel]) * lamp).astype(np.float32)
+            seen = light @ seen_by(phone, channel, lamp)
             level = np.float32(phone.exposure[channel] * drift[channel])
             for row, column in cfa_sites(phone.cfa)[colour]:
                 ideal = self._ideal(
@@ -125,15 +124,9 @@ class TwinPhone:
                 map_x = ((at[..., 0] - raster.x_um) / raster.pixel_size_um).astype(np.float32)
                 map_y = ((at[..., 1] - raster.y_um) / raster.pixel_size_um).astype(np.float32)
                 sampled = cv2.remap(seen, map_x, map_y, cv2.INTER_CUBIC)
-                clear = np.float32(np.dot(phone.crosstalk[channel], lamp))
-                flooded = (1 - veil) * sampled + veil * clear
-                signal[row::2, column::2] = level * flooded * shade[row::2, column::2]
-        noisy = photon_noise(
-            signal, self._rng,
-            full_well_electrons=phone.full_well_electrons, read_noise_electrons=phone.read_noise_electrons,
-        )
-        counts = phone.black_level + noisy * (phone.white_level - phone.black_level)
-        return np.clip(np.round(counts), 0, phone.white_level).astype(np.uint16)
+                veiled = flooded(phone, channel, lamp, sampled)
+                signal[row::2, column::2] = level * veiled * shade[row::2, column::2]
+        return digitise(phone, signal, self._rng)
 
     def _specimen_light(self, mounting: Affine, defocus_um: float) -> tuple[PixelGrid, NDArray[np.float32]]:
         """Return the raster under the field and the specimen's light on it through the blur, (rows, columns, 3)."""
@@ -148,10 +141,8 @@ class TwinPhone:
             RegionUm(left, top, right - left, bottom - top).grown(8 * phone.bayer_pixel_um), 0.8 * phone.bayer_pixel_um
         )
         light = self._slide.specimen.transmittance(raster)
-        contrast_sigma = 2 * phone.half_pitch_um * np.sqrt(-np.log(phone.half_pitch_contrast) / (2 * np.pi**2))
         grid = np.linspace(-1, 1, 9)
-        radius = np.hypot(grid[:, None], grid[None, :]) / np.sqrt(2)
-        axis_sigma = contrast_sigma * (1 + (phone.corner_blur - 1) * radius**2)
+        axis_sigma = axis_sigma_um(phone, np.hypot(grid[:, None], grid[None, :]) / np.sqrt(2))
         x = np.linspace(raster.region.x_um, raster.region.right_um, 9)
         y = np.linspace(raster.region.y_um, raster.region.bottom_um, 9)
         height = self._slide.surface.height_um(x[None, :], y[:, None])

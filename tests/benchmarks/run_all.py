@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    "session", "stitching", "registration", "ring", "inference", "slides", "gpu", "training", "quality", "job",
+    "session", "stitching", "registration", "ring", "inference", "slides", "live", "gpu", "training", "trust",
+    "quality", "job",
 )
 
 

@@ -1,0 +1,248 @@
+"""The window of the live view: what came in beside what was made of it, with rate, delay, rung and trust."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from PyQt5.QtCore import Qt, QTimer
+from PyQt5.QtGui import QCloseEvent
+from PyQt5.QtWidgets import (
+    QApplication,
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from mobilescope.core.errors import MobilescopeError
+from mobilescope.core.protocols import Frame
+from mobilescope.enhance.ladder import LadderStatus
+from mobilescope.enhance.live_values import LivePicture, LiveSnapshot, Region
+from mobilescope.enhance.live_words import NOT_FOR_DIAGNOSIS, delay_words, rate_words, rung_words, trust_words
+from mobilescope.enhance.rung_controller import RUNG_TITLES, Rung
+from mobilescope_gui.picture_view import InputView, PictureView
+from mobilescope_gui.qt_environment import keep_to_pyqt
+
+_REFRESH_MS = 100
+_NOTE_PX = 22
+_REGION_HINT = "drag to choose a region, enhanced alone where the whole field is too slow"
+_AUTO = "automatic"
+_TRUST_COLOURS = {"trusted": "#2e7d32", "caution": "#b26a00", "not for use": "#b3261e"}
+_UNJUDGED_COLOUR = "#555555"
+
+
+class _Pipeline(Protocol):
+    def snapshot(self) -> LiveSnapshot: ...
+
+
+class _Ladder(Protocol):
+    def status(self) -> LadderStatus: ...
+
+    def demand(self, rung: Rung | None) -> None: ...
+
+    def look_at(self, region: Region | None) -> None: ...
+
+
+class LiveControls(Protocol):
+    """What the window shows and steers."""
+
+    @property
+    def title(self) -> str:
+        """What is looked at."""
+
+    @property
+    def pipeline(self) -> _Pipeline:
+        """What is measured."""
+
+    @property
+    def ladder(self) -> _Ladder:
+        """What enhances."""
+
+    def save(self, picture: LivePicture) -> Path:
+        """Write a pair of pictures; return where."""
+
+
+@contextmanager
+def application() -> Iterator[QApplication]:
+    """Yield the Qt application, made where there is none yet."""
+    keep_to_pyqt()
+    made = QApplication.instance() or QApplication(["mobilescope"])
+    assert isinstance(made, QApplication)
+    yield made
+
+
+class LiveWindow(QMainWindow):
+    """Shows a live run; `show_input` and `show_enhanced` are called by its threads, all else by the window's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._controls: LiveControls | None = None
+        self._latest: LivePicture | None = None
+        self._held: LivePicture | None = None
+        self.input_view = InputView("waiting for the first frame")
+        self.enhanced_view = PictureView("waiting for the first enhanced frame")
+        self.trust = QLabel("not judged yet")
+        self.enhanced_title = QLabel("enhanced")
+        self.freeze = QPushButton("Freeze")
+        self.save = QPushButton("Save")
+        self.whole_field = QPushButton("Whole field")
+        self.rungs = QComboBox()
+        self.facts = QLabel()
+        self._lay_out()
+        self._timer = QTimer(self)
+        self._timer.timeout.connect(self._refresh)
+
+    def show_input(self, frame: Frame) -> None:
+        """Show a frame as it came; returns when it is painted. For the run's threads."""
+        self.input_view.present(frame.pixels)
+
+    def show_enhanced(self, picture: LivePicture) -> None:
+        """Show what was made of a frame; returns when it is painted. For the run's threads."""
+        self._latest = picture
+        self.enhanced_view.present(picture.enhanced.pixels)
+
+    def drive(self, controls: LiveControls) -> None:
+        """Show and steer a run from now on."""
+        self._controls = controls
+        self.setWindowTitle(f"Mobilescope live: {controls.title}")
+        self._list_rungs(controls.ladder.status())
+        self._timer.start(_REFRESH_MS)
+
+    def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Let the threads go that wait for a picture to be painted."""
+        self._timer.stop()
+        for view in (self.input_view, self.enhanced_view):
+            view.hold(None)
+        super().closeEvent(event)
+
+    def _lay_out(self) -> None:
+        self.trust.setWordWrap(True)
+        self.trust.setMinimumHeight(34)
+        label = QLabel(NOT_FOR_DIAGNOSIS)
+        label.setStyleSheet("font-weight: bold; color: #b3261e;")
+        pictures = QHBoxLayout()
+        for title, view, note in (
+            (QLabel("as it came, enlarged bicubically"), self.input_view, QLabel(_REGION_HINT)),
+            (self.enhanced_title, self.enhanced_view, label),
+        ):
+            column = QVBoxLayout()
+            note.setFixedHeight(_NOTE_PX)
+            column.addWidget(title)
+            column.addWidget(view, stretch=1)
+            column.addWidget(note)
+            pictures.addLayout(column, stretch=1)
+        buttons = QHBoxLayout()
+        for widget in (self.freeze, self.save, self.whole_field, QLabel("Way to enhance:"), self.rungs):
+            buttons.addWidget(widget)
+        buttons.addStretch(1)
+        self.freeze.setCheckable(True)
+        self.freeze.toggled.connect(self._freeze)
+        self.save.clicked.connect(self._save)
+        self.whole_field.clicked.connect(lambda: self._look_at(None))
+        self.input_view.region_chosen.connect(self._look_at)
+        self.rungs.activated.connect(self._demand)
+        whole = QWidget()
+        layout = QVBoxLayout(whole)
+        layout.addWidget(self.trust)
+        layout.addLayout(pictures, stretch=1)
+        layout.addLayout(buttons)
+        self.setCentralWidget(whole)
+        bar = self.statusBar()
+        assert bar is not None
+        bar.addWidget(self.facts, 1)
+        self.resize(1180, 720)
+
+    def _refresh(self) -> None:
+        """Show the latest figures; close once the run is over."""
+        if self._controls is None:
+            return
+        snapshot, status = self._controls.pipeline.snapshot(), self._controls.ladder.status()
+        if snapshot.state.over:
+            self.close()
+            return
+        verdict = snapshot.verdict
+        words = trust_words(verdict)
+        colour = _UNJUDGED_COLOUR if verdict is None else _TRUST_COLOURS.get(verdict.state, _UNJUDGED_COLOUR)
+        self.trust.setText(f"Trust: {words}")
+        self.trust.setStyleSheet(f"background: {colour}; color: white; padding: 6px; font-size: 14px;")
+        shown = self._held or self._latest
+        if shown is not None:
+            self.enhanced_title.setText(f"enhanced: {RUNG_TITLES[Rung(shown.enhanced.method)]}")
+        looked_at = shown.enhanced.region if shown is not None and shown.enhanced.method == Rung.REGION else None
+        self.input_view.mark(looked_at or status.region)
+        self.whole_field.setEnabled(status.region is not None)
+        self.facts.setText(
+            f"{rate_words(snapshot)}   |   {delay_words(snapshot)}   |   {snapshot.dropped} dropped\n"
+            f"{rung_words(status)}"
+        )
+        if self.rungs.count() != 1 + len(_choices(status)):
+            self._list_rungs(status)
+
+    def _list_rungs(self, status: LadderStatus) -> None:
+        self.rungs.clear()
+        self.rungs.addItem(_AUTO, None)
+        for rung in _choices(status):
+            self.rungs.addItem(RUNG_TITLES[rung], rung)
+        self.rungs.setCurrentIndex(self.rungs.findData(status.asked_for) if status.asked_for else 0)
+
+    def _freeze(self, frozen: bool) -> None:
+        """Hold the latest pair, both of the same frame, or go on."""
+        self._held = self._latest if frozen else None
+        self.freeze.setText("Go on" if frozen else "Freeze")
+        if self._held is not None:
+            self.input_view.hold(self._held.frame.pixels)
+            self.enhanced_view.hold(self._held.enhanced.pixels)
+        else:
+            self.input_view.go_on()
+            self.enhanced_view.go_on()
+
+    def _save(self) -> None:
+        picture = self._held or self._latest
+        bar = self.statusBar()
+        if picture is None or self._controls is None or bar is None:
+            return
+        try:
+            bar.showMessage(f"saved: {self._controls.save(picture)}", 5000)
+        except MobilescopeError as error:
+            bar.showMessage(str(error), 10000)
+
+    def _look_at(self, region: Region | None) -> None:
+        if self._controls is not None:
+            self._controls.ladder.look_at(region)
+
+    def _demand(self, index: int) -> None:
+        if self._controls is not None:
+            self._controls.ladder.demand(self.rungs.itemData(index))
+
+
+def _choices(status: LadderStatus) -> list[Rung]:
+    """Return the rungs that a user may ask for: the region's is one of them, it then looks at the middle."""
+    return [rung for rung in Rung if rung in status.available or rung is Rung.REGION]
+
+
+def run_until_closed(window: LiveWindow, told: threading.Event, *, seconds: float | None) -> None:
+    """Show the window until it is closed, told to, or its seconds are over."""
+    instance = QApplication.instance()
+    assert instance is not None
+    until_s = None if seconds is None else time.monotonic() + seconds
+    watch = QTimer()
+
+    def look() -> None:
+        # It also gives Python the chance to answer signals, which Qt's loop alone would not.
+        if told.is_set() or (until_s is not None and time.monotonic() >= until_s):
+            window.close()
+
+    watch.timeout.connect(look)
+    watch.start(_REFRESH_MS)
+    window.show()
+    window.setAttribute(Qt.WidgetAttribute.WA_QuitOnClose, True)
+    instance.exec()
+    watch.stop()

@@ -1,0 +1,193 @@
+"""A live run put together: source, network, quality ladder, pipeline and recorder; and its summary."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from mobilescope.app.folders import prepare_folder
+from mobilescope.app.live_recording import LiveRecorder
+from mobilescope.app.live_sources import SourceOptions, opened_source
+from mobilescope.core.errors import InputFileError, ModelKindError, UserError
+from mobilescope.core.protocols import Frame, FrameSource
+from mobilescope.enhance.enhancer import Enhancer
+from mobilescope.enhance.ladder import Ladder
+from mobilescope.enhance.live import LivePipeline
+from mobilescope.enhance.live_values import LivePicture, Region
+from mobilescope.enhance.rung_controller import Rung, RungChange
+from mobilescope.enhance.trust import TrustAssessor, TrustReport
+from mobilescope.learn.device import Precision
+
+DEMO_MODEL = Path("demo") / "model.pt"
+AUTO = "auto"
+_SAVED = Path("live")
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """What `mobilescope live` can be asked for.
+
+    Attributes
+    ----------
+    frames_per_s : float
+        The rate that the ladder holds.
+    rung : str
+        ``auto``, or the rung to stay on.
+    record : Path or None
+        Folder that takes a pair of pictures every two seconds.
+    """
+
+    model: Path
+    source: SourceOptions
+    frames_per_s: float = 15.0
+    region: str | None = None
+    rung: str = AUTO
+    fast_model: Path | None = None
+    frames: int | None = None
+    record: Path | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class LiveRun:
+    """A run under way."""
+
+    source: FrameSource
+    pipeline: LivePipeline
+    ladder: Ladder
+    recorder: LiveRecorder
+    engine: str
+    changes: list[RungChange] = field(default_factory=list)
+
+    @property
+    def title(self) -> str:
+        """What is looked at."""
+        return self.source.name
+
+    def save(self, picture: LivePicture) -> Path:
+        """Write a pair of pictures; return the enhanced one's file."""
+        return self.recorder(picture)
+
+    def summary(self) -> dict[str, Any]:
+        """Return the contract's JSON object."""
+        snapshot, status = self.pipeline.snapshot(), self.ladder.status()
+        verdict = snapshot.verdict
+        return {
+            "source": self.source.name,
+            "state": snapshot.state.value,
+            "frames": snapshot.frames_shown,
+            "dropped": snapshot.dropped,
+            "seconds": round(snapshot.seconds, 3),
+            "fps": round(snapshot.frames_shown / snapshot.seconds, 3) if snapshot.seconds > 0 else math.nan,
+            "delay_ms": {
+                stage: {"median": round(delay.median_ms, 2), "p95": round(delay.p95_ms, 2)}
+                for stage, delay in snapshot.delays.items()
+            },
+            "rung": status.rung.value,
+            "reason": status.reason,
+            "rungs": {rung.value: {"median_ms": round(took_ms, 2)} for rung, took_ms in status.took_ms.items()},
+            "changes": [
+                {"before": change.before.value, "after": change.after.value, "reason": change.reason}
+                for change in self.changes
+            ],
+            "trust": None if verdict is None else {"state": verdict.state, "reasons": list(verdict.reasons)},
+            "engine": self.engine,
+            "recorded": self.recorder.count,
+        }
+
+
+def find_model(given: Path | None) -> Path:
+    """Return the model asked for, or the demo's in this folder."""
+    if given is not None:
+        return given
+    if not DEMO_MODEL.is_file():
+        raise InputFileError(
+            f"no model was given and there is no {DEMO_MODEL}",
+            "name one, or make one with 'mobilescope demo' (some minutes)",
+        )
+    return DEMO_MODEL
+
+
+def instrument_beside(model: Path) -> Path | None:
+    """Return the instrument file of the demo that made a model, None where there is none beside it."""
+    path = model.with_name("instrument.toml")
+    return path if path.is_file() else None
+
+
+@contextmanager
+def live_run(
+    options: LiveOptions,
+    *,
+    show: Callable[[LivePicture], None],
+    preview: Callable[[Frame], None] | None = None,
+    on_change: Callable[[RungChange], None] = lambda _change: None,
+) -> Iterator[LiveRun]:
+    """Open everything, start, and yield the run; at the end its threads have ended and the light is out.
+
+    Raises
+    ------
+    MobilescopeError
+        What the user asked for can't be had, or something failed in one of the threads.
+    """
+    region = None if options.region is None else Region.parse(options.region)
+    rung = _rung(options.rung)
+    if options.record is not None:
+        prepare_folder(options.record)
+    network = _enhancer(options.model, options)
+    ladder_changes: list[RungChange] = []
+
+    def changed(change: RungChange) -> None:
+        ladder_changes.append(change)
+        on_change(change)
+
+    ladder = Ladder(
+        network, factor=network.card.network.factor, frames_per_s=options.frames_per_s,
+        distilled=_small_network(network, options), region=region, rung=rung, on_change=changed,
+    )
+    # On the CPU: a GPU is left to the frames, and its launches can't be recorded while another thread uses it.
+    assessor = TrustAssessor.from_checkpoint(options.model, device="cpu")
+
+    def judge(frame: Frame) -> TrustReport:
+        return assessor.assess(frame.pixels, pixel_size_um=frame.pixel_size_um)
+
+    recorder = LiveRecorder(options.record or _SAVED)
+    with opened_source(options.source) as source:
+        pipeline = LivePipeline(
+            source, ladder, show, preview=preview, judge=judge, frames=options.frames,
+            keep=None if options.record is None else recorder,
+        )
+        with pipeline:
+            yield LiveRun(source, pipeline, ladder, recorder, network.engine, changes=ladder_changes)
+
+
+def _rung(text: str) -> Rung | None:
+    if text == AUTO:
+        return None
+    if text not in list(Rung):
+        raise UserError(f"there is no rung {text!r}", f"choose {AUTO}, {', '.join(Rung)}")
+    return Rung(text)
+
+
+def _enhancer(model: Path, options: LiveOptions) -> Enhancer:
+    if options.precision not in get_args(Precision):
+        names = ", ".join(get_args(Precision))
+        raise UserError(f"there is no precision {options.precision!r}", f"choose one of {names}")
+    return Enhancer.from_checkpoint(model, device=options.device, precision=cast("Precision", options.precision))
+
+
+def _small_network(full: Enhancer, options: LiveOptions) -> Enhancer | None:
+    if options.fast_model is None:
+        return None
+    small = _enhancer(options.fast_model, options)
+    factors = small.card.network.factor, full.card.network.factor
+    if factors[0] != factors[1]:
+        raise ModelKindError(
+            f"{options.fast_model} enlarges {factors[0]:g} times, the model {factors[1]:g} times",
+            "give a small network that was trained from that model",
+        )
+    return small

@@ -1,0 +1,240 @@
+"""How fast the live view is: delay to the screen before enhancement, rate and delay on each rung, full HD on a GPU.
+
+Run ``python tests/benchmarks/bench_live.py [--json] [--model MODEL] [--fast-model MODEL] [--seconds S]``. Without
+models the weights are random, which takes as long. Rates are those of a source that always has a next frame; delays
+those of one that gives 10 frames a second. The delay to the screen is measured until Qt has painted, on an X server in
+memory, where PyQt5 and Xvfb are installed; a real screen adds up to one of its own periods. The rest needs no more than
+torch, numpy and OpenCV.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mobilescope.core.pacing import Pace
+from mobilescope.core.protocols import Frame
+from mobilescope.enhance.enhancer import Enhancer
+from mobilescope.enhance.ladder import Ladder
+from mobilescope.enhance.live import LivePipeline
+from mobilescope.enhance.live_values import LivePicture, LiveSnapshot, Region
+from mobilescope.enhance.rung_controller import Rung
+from mobilescope.learn.checkpoint import ModelCard, save_model
+from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
+
+SIZES = ((256, 256), (480, 640))
+FULL_HD = (1080, 1920)
+DELAY_FPS = 10.0
+# 24 channels, 4 layers: about the size that `mobilescope train --distil` gives.
+SMALL = NetworkConfig(first_width=24, blocks=1, growth=0)
+PREVIEW_TARGET_MS = 50.0
+WARM_UP_FRAMES = 5
+
+
+class Synthetic:
+    """Gives noise at a rate, or whenever it is asked: eight frames in turn, so that making them takes no time."""
+
+    name = "synthetic"
+
+    def __init__(self, size: tuple[int, int], fps: float | None) -> None:
+        generator = np.random.default_rng(0)
+        self._pictures = [generator.integers(0, 256, (*size, 3), dtype=np.uint8) for _ in range(8)]
+        self._pace = Pace(None if fps is None else 1 / fps)
+        self._index = -1
+        self.on_demand = fps is None
+
+    def read(self) -> Frame | None:
+        index = self._pace.wait_after(self._index)
+        if index is None:
+            return None
+        self._index = index
+        return Frame(self._pictures[index % len(self._pictures)], index, time.monotonic(), None)
+
+    def close(self) -> None:
+        self._pace.close()
+
+
+def write_random(path: Path, config: NetworkConfig) -> Path:
+    """Write a model that nobody trained."""
+    network = EnhancementNetwork(config)
+    network.initialise(0)
+    with torch.no_grad():
+        network.exit.bias.fill_(0.5)
+    save_model(path, network, ModelCard(config, 0.925, 0.37, "random weights", "phone"))
+    return path
+
+
+def run_for(pipeline: LivePipeline, seconds: float) -> LiveSnapshot:
+    """Run a pipeline for a while and return what it measured over its last frames."""
+    with pipeline:
+        pipeline.wait(seconds)
+        return pipeline.snapshot()
+
+
+def ladder(full: Enhancer, small: Enhancer, rung: Rung, size: tuple[int, int]) -> Ladder:
+    """Return a ladder that stays on a rung, warmed up: its colours learnt, its graphs built."""
+    made = Ladder(
+        full, factor=full.card.network.factor, frames_per_s=DELAY_FPS, distilled=small, rung=rung,
+        region=Region.centre_half(size),
+    )
+    picture = np.zeros((*size, 3), np.uint8)
+    for _ in range(WARM_UP_FRAMES):
+        made(picture)
+    return made
+
+
+def ignore(_picture: LivePicture) -> None:
+    """Show nothing."""
+
+
+def on_rungs(full: Enhancer, small: Enhancer, seconds: float) -> list[dict[str, Any]]:
+    """Return rate and delay of every rung at each size."""
+    found = []
+    print(f"\nengine: {full.engine}")
+    print(f"{'size':>10} {'rung':10} {'frames/s':>9} {'delay ms':>9} {'p95 ms':>8} {'enhance':>8}")
+    for size, rung in itertools.product(SIZES, Rung):
+        fastest = run_for(LivePipeline(Synthetic(size, None), ladder(full, small, rung, size), ignore), seconds)
+        calm = run_for(LivePipeline(Synthetic(size, DELAY_FPS), ladder(full, small, rung, size), ignore), seconds)
+        total, enhance = calm.delays["total"], calm.delays["enhance"]
+        print(
+            f"{size[1]}x{size[0]:<6} {rung:10} {fastest.fps_shown:9.1f} {total.median_ms:9.1f} {total.p95_ms:8.1f} "
+            f"{enhance.median_ms:8.1f}",
+            flush=True,
+        )
+        found.append({
+            "rows": size[0], "columns": size[1], "rung": rung.value, "fps": fastest.fps_shown,
+            "delay_ms": total.median_ms, "delay_p95_ms": total.p95_ms, "enhance_ms": enhance.median_ms,
+        })
+    return found
+
+
+@contextmanager
+def display() -> Iterator[bool]:
+    """Run an X server in memory; yields whether there is one."""
+    if shutil.which("Xvfb") is None or importlib.util.find_spec("PyQt5") is None:
+        yield False
+        return
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1920x1200x24", "-nolisten", "tcp"]
+    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
+        os.close(write)
+        with os.fdopen(read) as told:
+            os.environ["DISPLAY"] = f":{told.readline().strip()}"
+        os.environ["QT_QPA_PLATFORM"] = "xcb"
+        yield True
+        server.terminate()
+
+
+class _Driven:
+    """What the window shows and steers."""
+
+    title = "synthetic"
+
+    def __init__(self, pipeline: LivePipeline, rungs: Ladder) -> None:
+        self.pipeline, self.ladder = pipeline, rungs
+
+    def save(self, picture: LivePicture) -> Path:
+        raise NotImplementedError("a benchmark saves nothing")
+
+
+def to_the_screen(full: Enhancer, small: Enhancer, seconds: float) -> list[dict[str, Any]]:
+    """Return the delay from frame to screen, of frames as they came and of enhanced ones."""
+    from mobilescope_gui.live_window import LiveWindow, application, run_until_closed
+
+    found = []
+    print(f"\nframe to screen, 30 frames/s{'':4} {'as it came ms':>14} {'p95':>7} {'enhanced ms':>12} {'p95':>7}")
+    with application():
+        for size, rung in itertools.product((*SIZES, FULL_HD), (Rung.COLOUR, Rung.FULL)):
+            window = LiveWindow()
+            rungs = ladder(full, small, rung, size)
+            with LivePipeline(
+                Synthetic(size, 30.0), rungs, window.show_enhanced, preview=window.show_input
+            ) as pipeline:
+                window.drive(_Driven(pipeline, rungs))
+                run_until_closed(window, threading.Event(), seconds=seconds)
+            delays = pipeline.snapshot().delays
+            preview, total = delays["preview"], delays["total"]
+            print(
+                f"{size[1]}x{size[0]:<6} {rung:20} {preview.median_ms:14.1f} {preview.p95_ms:7.1f} "
+                f"{total.median_ms:12.1f} {total.p95_ms:7.1f}",
+                flush=True,
+            )
+            found.append({
+                "rows": size[0], "columns": size[1], "rung": rung.value, "preview_ms": preview.median_ms,
+                "preview_p95_ms": preview.p95_ms, "enhanced_ms": total.median_ms,
+            })
+    worst = max(row["preview_ms"] for row in found)
+    print(f"worst median before enhancement {worst:.1f} ms (target below {PREVIEW_TARGET_MS:.0f} ms)")
+    return found
+
+
+def full_hd_on_gpu(make: Callable[[str], Enhancer], seconds: float) -> list[dict[str, Any]]:
+    """Return frames a second from frames in memory to enhanced frames in memory, 1920x1080 to 4800x2700."""
+    found = []
+    for precision in ("bf16", "fp16"):
+        full = make(precision)
+        rungs = ladder(full, full, Rung.FULL, FULL_HD)
+        snapshot = run_for(LivePipeline(Synthetic(FULL_HD, None), rungs, ignore), seconds)
+        delays = ", ".join(f"{stage} {delay.median_ms:.2f}" for stage, delay in snapshot.delays.items())
+        print(f"{torch.cuda.get_device_name()} {precision} 1920x1080: {snapshot.fps_shown:.1f} frames/s ({delays} ms)")
+        found.append({
+            "precision": precision, "fps": snapshot.fps_shown, "dropped": snapshot.dropped,
+            "delay_ms": {stage: delay.median_ms for stage, delay in snapshot.delays.items()},
+        })
+    return found
+
+
+def without_nan(value: Any) -> Any:
+    """Return a result with null where too few frames were shown to tell."""
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path)
+    parser.add_argument("--fast-model", type=Path)
+    parser.add_argument("--seconds", type=float, default=8.0, help="for each row")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = options.model or write_random(Path(folder) / "full.pt", NetworkConfig())
+        fast_model = options.fast_model or write_random(Path(folder) / "small.pt", SMALL)
+        full, small = Enhancer.from_checkpoint(model), Enhancer.from_checkpoint(fast_model)
+        results: dict[str, Any] = {"rungs": on_rungs(full, small, options.seconds)}
+        with display() as there:
+            if there:
+                results["screen"] = to_the_screen(full, small, options.seconds)
+            else:
+                print("PyQt5 or Xvfb is not installed: the delay to the screen is left out", file=sys.stderr)
+        if torch.cuda.is_available():
+            results["gpu"] = full_hd_on_gpu(
+                lambda precision: Enhancer.from_checkpoint(model, "cuda", precision), options.seconds  # type: ignore[arg-type]
+            )
+    if options.json:
+        print(json.dumps(without_nan(results)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,258 @@
+"""The live window shows both pictures, what is measured and how far to trust it, and steers the run."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import pytest
+from PyQt5.QtCore import QPoint, QRect, Qt, QTimer
+from PyQt5.QtTest import QTest
+
+from mobilescope.core.errors import OutputError
+from mobilescope.core.protocols import Frame
+from mobilescope.enhance.ladder import Ladder
+from mobilescope.enhance.live import LivePipeline
+from mobilescope.enhance.live_values import LiveState, Region
+from mobilescope.enhance.rung_controller import Rung
+from mobilescope_gui.live_window import LiveWindow, run_until_closed
+
+RED, GREEN, BLUE = (200, 0, 0), (0, 180, 0), (0, 0, 220)
+ROWS, COLUMNS = 60, 80
+
+
+class Stream:
+    """A live source whose picture a test can change."""
+
+    name, on_demand = "a test", False
+
+    def __init__(self, colour):
+        self.colour, self._closed, self._index = colour, threading.Event(), -1
+
+    def read(self):
+        if self._closed.wait(0.01):
+            return None
+        self._index += 1
+        pixels = np.full((ROWS, COLUMNS, 3), self.colour, np.uint8)
+        return Frame(pixels, self._index, time.monotonic(), None)
+
+    def close(self):
+        self._closed.set()
+
+
+def in_green(picture):
+    return np.full((ROWS * 2, COLUMNS * 2, 3), GREEN, np.uint8)[: 2 * picture.shape[0], : 2 * picture.shape[1]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    state: str
+    reasons: tuple[str, ...]
+
+
+@dataclass
+class Run:
+    source: Stream
+    pipeline: LivePipeline
+    ladder: Ladder
+    saved: list = field(default_factory=list)
+    title: str = "a test"
+
+    def save(self, picture):
+        if len(self.saved) == 1:
+            raise OutputError("the folder is full", "free some space")
+        self.saved.append(picture)
+        return "live/somewhere.png"
+
+
+@pytest.fixture
+def window(qt):
+    made = LiveWindow()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def run(window, until):
+    source = Stream(RED)
+    ladder = Ladder(in_green, factor=2.0, frames_per_s=0.001)
+    pipeline = LivePipeline(
+        source, ladder, window.show_enhanced, preview=window.show_input,
+        judge=lambda _frame: Verdict("caution", ("out of focus", "too dark")),
+    )
+    with pipeline:
+        made = Run(source, pipeline, ladder)
+        window.drive(made)
+        window.show()
+        until(lambda: window.enhanced_view.picture is not None and window.input_view.picture is not None)
+        until(lambda: "caution" in window.trust.text())
+        yield made
+        window.close()
+
+
+def colour_at(view, x_part=0.5, y_part=0.5):
+    """Return the colour on the screen at a place of the shown picture."""
+    place = view.picture_rect()
+    grabbed = view.grab().toImage()
+    at = QPoint(
+        place.left() + int(x_part * place.width()), place.top() + int(y_part * place.height())
+    )
+    colour = grabbed.pixelColor(at)
+    return colour.red(), colour.green(), colour.blue()
+
+
+def drag(view, first, last):
+    QTest.mousePress(view, Qt.LeftButton, Qt.NoModifier, first)
+    QTest.mouseMove(view, last)
+    QTest.mouseRelease(view, Qt.LeftButton, Qt.NoModifier, last)
+
+
+def test_both_pictures_stand_side_by_side_in_their_colours(window, run):
+    assert colour_at(window.input_view) == RED
+    assert colour_at(window.enhanced_view) == GREEN
+    left, right = (view.mapTo(window, QPoint(0, 0)) for view in (window.input_view, window.enhanced_view))
+    assert left.x() + window.input_view.width() <= right.x()
+    assert left.y() == right.y()
+    assert window.input_view.size() == window.enhanced_view.size()
+
+
+def test_it_says_how_far_to_trust_it_what_enhances_and_that_it_is_computed(window, run, until):
+    assert window.trust.text() == "Trust: caution: out of focus; too dark"
+    assert window.enhanced_title.text() == "enhanced: full network, whole field"
+    until(lambda: "frames/s" in window.facts.text() and "enhance" in window.facts.text())
+    assert "dropped" in window.facts.text()
+    assert "full network, whole field" in window.facts.text()
+    labels = [label.text() for label in window.findChildren(type(window.trust))]
+    assert "computed, not for diagnosis" in labels
+    assert "a test" in window.windowTitle()
+
+
+def test_painting_is_what_the_preview_delay_measures(window, run, until):
+    until(lambda: "preview" in run.pipeline.snapshot().delays)
+    assert run.pipeline.snapshot().delays["preview"].median_ms > 0
+
+
+def test_freezing_holds_a_pair_of_the_same_frame_and_lets_go_again(window, run, until):
+    window.freeze.click()
+    run.source.colour = BLUE
+    before = run.pipeline.snapshot().frames_shown
+    until(lambda: run.pipeline.snapshot().frames_shown > before + 5)
+    assert colour_at(window.input_view) == RED
+    window.freeze.click()
+    until(lambda: colour_at(window.input_view) == BLUE)
+
+
+def test_saving_writes_the_frozen_pair_and_a_failure_is_shown(window, run, until):
+    window.freeze.click()
+    held = window.input_view.picture
+    window.save.click()
+    assert run.saved[0].frame.pixels is held
+    assert "saved: live/somewhere.png" in window.statusBar().currentMessage()
+    window.save.click()
+    assert "the folder is full; free some space" in window.statusBar().currentMessage()
+
+
+def test_dragging_chooses_a_region_and_a_button_lets_it_go(window, run, until):
+    place = window.input_view.picture_rect()
+    middle = QPoint(place.center())
+    drag(window.input_view, place.topLeft(), middle)
+    until(lambda: run.ladder.status().region is not None)
+    region = run.ladder.status().region
+    assert (region.row, region.column) == (0, 0)
+    assert abs(region.rows - ROWS / 2) <= 1
+    assert abs(region.columns - COLUMNS / 2) <= 1
+    until(lambda: window.whole_field.isEnabled())
+    window.whole_field.click()
+    until(lambda: run.ladder.status().region is None)
+
+
+def test_a_drag_beyond_the_picture_ends_at_its_edge(window, run, until):
+    view = window.input_view
+    drag(view, view.picture_rect().center(), QPoint(view.width() - 1, view.height() - 1))
+    until(lambda: run.ladder.status().region is not None)
+    region = run.ladder.status().region
+    assert region.row + region.rows <= ROWS
+    assert region.column + region.columns <= COLUMNS
+    assert region.of(np.zeros((ROWS, COLUMNS, 3), np.uint8)).size
+
+
+def test_a_click_chooses_no_region(window, run, until):
+    run.ladder.look_at(Region(0, 0, 10, 10))
+    until(lambda: run.ladder.status().region is not None)
+    QTest.mouseClick(window.input_view, Qt.LeftButton, Qt.NoModifier, window.input_view.picture_rect().center())
+    until(lambda: run.ladder.status().region is None)
+
+
+def test_a_way_to_enhance_can_be_chosen(window, run, until):
+    names = [window.rungs.itemData(index) for index in range(window.rungs.count())]
+    assert names == [None, Rung.FULL, Rung.REGION, Rung.COLOUR]
+    for rung in (Rung.REGION, Rung.COLOUR, None):
+        index = names.index(rung)
+        window.rungs.setCurrentIndex(index)
+        window.rungs.activated.emit(index)
+        until(lambda rung=rung: run.ladder.status().asked_for is rung)
+    window.rungs.activated.emit(names.index(Rung.REGION))
+    until(lambda: "full network, region" in window.enhanced_title.text())
+
+
+def test_the_region_that_is_shown_is_framed_also_where_nobody_chose_it(window, run, until):
+    run.ladder.demand(Rung.REGION)
+    until(lambda: "region" in window.enhanced_title.text())
+    place = window.input_view.picture_rect()
+    row = window.input_view.grab().toImage()
+    across = [row.pixelColor(x, place.center().y()).green() for x in range(place.left(), place.right())]
+    marked = [x / place.width() for x, green in enumerate(across) if green > 150]
+    assert min(marked) == pytest.approx(0.25, abs=0.02)
+    assert max(marked) == pytest.approx(0.75, abs=0.02)
+
+
+def test_the_list_of_ways_begins_at_the_one_asked_for(window, qt):
+    ladder = Ladder(in_green, factor=2.0, frames_per_s=1, rung=Rung.COLOUR)
+    pipeline = LivePipeline(Stream(RED), ladder, window.show_enhanced)
+    window.drive(Run(Stream(RED), pipeline, ladder))
+    assert window.rungs.currentText() == "bicubic and colour, no network"
+
+
+def test_closing_the_window_ends_the_show_and_holds_no_thread_up(window, run, until):
+    QTimer.singleShot(200, window.close)
+    run_until_closed(window, threading.Event(), seconds=None)
+    run.pipeline.request_stop()
+    assert run.pipeline.wait(5)
+    assert run.pipeline.snapshot().state is LiveState.STOPPED
+
+
+@pytest.mark.parametrize("how", ["told", "seconds", "the stream ended"])
+def test_the_window_closes_by_itself(window, run, how):
+    told = threading.Event()
+    if how == "told":
+        QTimer.singleShot(100, told.set)
+    elif how == "the stream ended":
+        QTimer.singleShot(100, run.source.close)
+    run_until_closed(window, told, seconds=0.2 if how == "seconds" else None)
+    assert not window.isVisible()
+
+
+def test_a_picture_larger_than_the_widget_is_averaged_not_sampled(window, qt):
+    view = window.enhanced_view
+    window.show()
+    stripes = np.zeros((2000, 2000, 3), np.uint8)
+    stripes[:, ::2] = 200
+    view.hold(stripes)
+    qt.processEvents()
+    assert colour_at(view) == pytest.approx((100, 100, 100), abs=12)
+
+
+def test_a_small_picture_is_enlarged_bicubically(window, qt):
+    view = window.input_view
+    window.show()
+    tiny = np.random.default_rng(0).integers(0, 255, (6, 8, 3), dtype=np.uint8)
+    view.hold(tiny)
+    qt.processEvents()
+    place: QRect = view.picture_rect()
+    expected = cv2.resize(tiny, (place.width(), place.height()), interpolation=cv2.INTER_CUBIC)
+    for x_part, y_part in ((0.3, 0.3), (0.6, 0.2), (0.45, 0.8)):
+        at = expected[int(y_part * place.height()), int(x_part * place.width())]
+        assert colour_at(view, x_part, y_part) == tuple(int(value) for value in at)
