@@ -25,6 +25,12 @@ class TwinPhone:
 
     The lens is drawn once from the seed, rotation and offset once for each mounting, position, focus,
     white balance and exposure anew for each capture.
+
+    Attributes
+    ----------
+    defocus_um : float
+        How far the focus is set away from the specimen on purpose, on top of each capture's own focus error; 0 at
+        first. Stacks of focus and tests of bad focus set it.
     """
 
     def __init__(
@@ -39,6 +45,7 @@ class TwinPhone:
         self._rotation_deg = 0.0
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)
+        self.defocus_um = 0.0
 
     @property
     def illuminator(self) -> Illuminator:
@@ -66,7 +73,7 @@ class TwinPhone:
         phone, rng = self._phone, self._rng
         shift = rng.normal(0, phone.position_error_um, 2)
         mounting = Affine.similarity(1.0, self._rotation_deg, x_um + float(shift[0]), y_um + float(shift[1]))
-        defocus_um = float(rng.normal(0, phone.focus_error_um))
+        defocus_um = self.defocus_um + float(rng.normal(0, phone.focus_error_um))
         drift = np.exp(rng.normal(0, phone.exposure_drift) + rng.normal(0, phone.colour_drift, 3))
         bayer = self._expose(mounting, defocus_um, drift)
         self._truth.captures.append(CaptureTruth(self._slide_name, self._cell_positions(mounting), defocus_um))
