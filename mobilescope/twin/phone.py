@@ -29,8 +29,7 @@ class TwinPhone:
     Attributes
     ----------
     defocus_um : float
-        How far the focus is set away from the specimen on purpose, on top of each capture's own focus error; 0 at
-        first. Stacks of focus and tests of bad focus set it.
+        Added to the focus error that each capture draws, 0 unless set: a technician who misses the focus, on purpose.
     """
 
     def __init__(
@@ -42,10 +41,10 @@ class TwinPhone:
         self._rng = np.random.default_rng([seed, 0xF0])
         self._truth = truth
         self._ring = illuminator
+        self.defocus_um = 0.0
         self._rotation_deg = 0.0
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)
-        self.defocus_um = 0.0
 
     @property
     def illuminator(self) -> Illuminator:
