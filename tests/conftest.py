@@ -98,7 +98,7 @@ def software_stage():
     return SoftwareStage
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_twin():
     """Build a twin: specimens by slide name, and the tables benchtop, stage, surface and phone over the defaults."""
 
@@ -116,14 +116,21 @@ def make_twin():
 
 @pytest.fixture
 def write_pairs(tmp_path):
-    """Write a file of small pairs, one for each (slide, role) or (slide, role, options), with a learnable label."""
+    """Write a file of small pairs, one for each (slide, role) or (slide, role, options), with a learnable label.
 
-    def write(*members, name="job.pairs.h5", seed=0, size=48, warp="phone"):
+    Further keywords change the provenance.
+    """
+
+    def write(*members, name="job.pairs.h5", seed=0, size=48, warp="phone", factor=2.5, **provenance):
         path = tmp_path / name
-        provenance = {"label_pixel_um": 0.37, "instrument": "a twin", "warp": warp}
+        provenance = {
+            "label_pixel_um": 0.37, "input_pixel_um": 0.37 * factor, "factor": factor, "warp": warp,
+            "input": "raw", "jpeg_ratio": None, "instrument": "a twin", "phone_half_pitch_um": 0.87,
+            "stains": {slide: "blood" for slide, *_ in members}, "session": "job.h5", "session_digest": "ab" * 32,
+        } | provenance
         with PairWriter(path, provenance) as writer:
             for number, (slide, role, *options) in enumerate(members):
-                pixels, label = _pair(seed + number, size)
+                pixels, label = _pair(seed + number, size, factor)
                 fields = {
                     "slide": slide, "role": role, "capture": number, "row": 0, "column": 0, "accepted": True,
                     "reason": "", "quality": {}, "warp": warp, "origin_px": (0.0, 0.0), "window": None,
@@ -134,8 +141,8 @@ def write_pairs(tmp_path):
     return write
 
 
-def _pair(seed, size):
-    """Return a smooth random picture on 16 bit, and the same 2.5 times finer in other colours on 8 bit."""
+def _pair(seed, size, factor):
+    """Return a smooth random picture on 16 bit, and the same ``factor`` times finer in other colours on 8 bit."""
     generator = np.random.default_rng(seed)
     frequency, phase = generator.uniform(1, 5, (2, 3)), generator.uniform(0, 6, (2, 3))
 
@@ -144,7 +151,7 @@ def _pair(seed, size):
         down, across = (np.sin(np.pi * frequency[axis] * place + phase[axis]) for axis in (0, 1))
         return 0.5 + 0.3 * down[:, None] * across[None]
 
-    low, high = picture(size), picture(size * 5 // 2)
+    low, high = picture(size), picture(round(size * factor))
     return np.round(low * 65535).astype(np.uint16), np.round(255 * (0.15 + 0.7 * high[..., ::-1])).astype(np.uint8)
 
 

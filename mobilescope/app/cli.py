@@ -15,6 +15,7 @@ from mobilescope.app.devices_cli import devices
 from mobilescope.app.enhance_cli import enhance
 from mobilescope.app.evaluate_cli import evaluate
 from mobilescope.app.firmware_cli import firmware_app
+from mobilescope.app.register_cli import register
 from mobilescope.app.ring_cli import ring_app
 from mobilescope.app.train_cli import train
 from mobilescope.core.errors import UserError
@@ -200,22 +201,7 @@ def stitch(
         print_json({"session": str(session), "mosaics": results})
 
 
-@app.command()
-def register(session: SessionFile, json: Json = False) -> None:
-    """Register a session's phone captures with its mosaics into pairs, each with its quality and a verdict.
-
-    Example: mobilescope register demo/session.h5 --json
-    """
-    from mobilescope.app.pairing import register_session
-
-    with stoppable() as stop, ProgressDisplay() as progress:
-        result = register_session(session, on_progress=progress, stop=stop)
-    say(f"{result.accepted} pairs accepted, {result.refused} refused: {result.pairs}")
-    if json:
-        print_json({"pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused})
-
-
-for command in (train, evaluate, enhance):
+for command in (register, train, evaluate, enhance):
     app.command()(command)
 
 

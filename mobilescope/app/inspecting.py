@@ -7,12 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import h5py
+import numpy as np
 
 from mobilescope.core.errors import InputFileError, NewerVersionError
-from mobilescope.data.layout import mosaic_path, pairs_path
+from mobilescope.data.files import file_format
+from mobilescope.data.layout import mosaic_path, pair_files
 from mobilescope.data.mosaics import Mosaic
-from mobilescope.data.pairs import PAIRS_FORMAT, PairStore
+from mobilescope.data.pairs import PAIRS_FORMAT, PairRecord, PairStore
 from mobilescope.data.session import Session
 
 
@@ -27,10 +28,11 @@ def describe(path: Path) -> dict[str, Any]:
 
         _, card, _ = load_model(path)
         return {"file": str(path), **card.to_json(), "problems": []}
-    if _format_of(path) == PAIRS_FORMAT:
+    if file_format(path) == PAIRS_FORMAT:
         return _describe_pairs(path)
     with Session.open(path) as session:
-        return {**session.summary(), "problems": [*session.verify(), *_derived_problems(session)]}
+        beside = [file.name for file in pair_files(path)]
+        return {**session.summary(), "pair_files": beside, "problems": [*session.verify(), *_derived_problems(session)]}
 
 
 def _derived_problems(session: Session) -> Iterator[str]:
@@ -38,8 +40,8 @@ def _derived_problems(session: Session) -> Iterator[str]:
     for slide in session.slides:
         if mosaic_path(session.path, slide.name).exists():
             yield from _problem_of(partial(Mosaic.open, session.path, slide.name))
-    if pairs_path(session.path).exists():
-        yield from _problem_of(partial(PairStore.open, pairs_path(session.path)))
+    for path in pair_files(session.path):
+        yield from _problem_of(partial(PairStore.open, path))
 
 
 def _problem_of(open_file: Callable[[], Mosaic | PairStore]) -> Iterator[str]:
@@ -47,14 +49,6 @@ def _problem_of(open_file: Callable[[], Mosaic | PairStore]) -> Iterator[str]:
         open_file().close()
     except (InputFileError, NewerVersionError) as error:
         yield error.cause
-
-
-def _format_of(path: Path) -> str:
-    try:
-        with h5py.File(path, "r", swmr=True) as file:
-            return str(file.attrs.get("format", ""))
-    except OSError:
-        return ""
 
 
 def _describe_pairs(path: Path) -> dict[str, Any]:
@@ -67,9 +61,21 @@ def _describe_pairs(path: Path) -> dict[str, Any]:
             else:
                 entry["refused"].append({"capture": record.capture, "reason": record.reason})
         return {
-            "file": str(path), "format": PAIRS_FORMAT, "provenance": store.provenance, "slides": by_slide,
-            "problems": [],
+            "file": str(path), "format": PAIRS_FORMAT, "provenance": {"factor": store.factor} | store.provenance,
+            **_jpeg_sizes(store.records), "slides": by_slide, "problems": [],
         }
+
+
+def _jpeg_sizes(records: tuple[PairRecord, ...]) -> dict[str, Any]:
+    """Return what the inputs that went through JPEG came to on average; nothing where none did."""
+    stored = [record.quality for record in records if "jpeg_bytes" in record.quality]
+    if not stored:
+        return {}
+    means = {
+        f"mean_{name}": round(float(np.mean([quality[f"jpeg_{name}"] for quality in stored])), 3)
+        for name in ("bytes", "quality", "ratio")
+    }
+    return {"jpeg": means}
 
 
 def lines(facts: dict[str, Any], indent: str = "") -> Iterator[str]:

@@ -58,6 +58,16 @@ def open_for_reading(path: Path, file_format: str, version: int, *, swmr: bool =
     return file
 
 
+def file_format(path: Path) -> str:
+    """Return the format that a file names itself, as `open_for_reading` compares it; empty where it names none."""
+    try:
+        with h5py.File(path, "r", swmr=True, locking=False) as file:
+            found = file.attrs.get("format", "")
+    except OSError:
+        return ""
+    return found.decode() if isinstance(found, bytes) else str(found)
+
+
 def check_format(file: h5py.File, path: Path, file_format: str, version: int) -> None:
     """Refuse a file of another format or of a newer version."""
     try:

@@ -5,6 +5,7 @@ Everything is created before the first image, since a file that is read while wr
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mobilescope.data.schema import (
     TILE_ROW,
     SessionHeader,
 )
+from mobilescope.data.variants import PairVariant
 
 BENCHTOP, PHONE, EVENTS = "benchtop", "phone", "events"
 FLAT_FIELDS = {"benchtop": "flat_field/benchtop", "phone": "flat_field/phone"}
@@ -35,9 +37,20 @@ def mosaic_path(session: Path, slide: str) -> Path:
     return session.with_name(f"{session.stem}.mosaic-{slide}.h5")
 
 
-def pairs_path(session: Path) -> Path:
-    """Return where a session's registered pairs stand: beside the session."""
-    return session.with_name(f"{session.stem}.pairs.h5")
+def pairs_path(session: Path, variant: PairVariant | None = None) -> Path:
+    """Return where a session's registered pairs stand: beside the session, each variant under a name of its own.
+
+    ``session.pairs.h5`` holds the default (phone warp, factor 2.5, raw input). Others are called after what they differ
+    in: ``session.pairs-benchtop.h5``, ``session.pairs-x2.h5``, ``session.pairs-jpeg21.h5``,
+    ``session.pairs-benchtop-x1.5-jpeg21.h5``.
+    """
+    suffix = "" if variant is None else variant.suffix
+    return session.with_name(f"{session.stem}.pairs{suffix}.h5")
+
+
+def pair_files(session: Path) -> list[Path]:
+    """Return the pair files that stand beside a session under the names of `pairs_path`, sorted."""
+    return sorted(session.parent.glob(f"{glob.escape(session.stem)}.pairs*.h5"))
 
 
 def create_session_file(path: Path, header: SessionHeader, *, compress: bool) -> None:

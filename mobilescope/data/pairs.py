@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import InputFileError, InputImageError
+from mobilescope.core.errors import InputFileError, InputImageError, UserError
+from mobilescope.core.factor import GridFactor
 from mobilescope.data.files import (
     naming_write_failures,
     open_for_reading,
@@ -24,14 +25,15 @@ from mobilescope.data.files import (
     stored_bytes,
 )
 from mobilescope.data.schema import CODEC
+from mobilescope.data.variants import DEFAULT_FACTOR, Warp
 
 PAIRS_FORMAT = "mobilescope-pairs"
-PAIRS_VERSION = 1
+# Version 1 knew no factor but 2.5, and inputs that were resampled alone.
+PAIRS_VERSION = 2
 INPUT_CHUNK_PX = 120
 LABEL_CHUNK_PX = 300
 
 Role = Literal["training", "validation", "blind"]
-Warp = Literal["phone", "benchtop"]
 Window = tuple[int, int, int, int]
 
 
@@ -46,7 +48,8 @@ class PairRecord:
     accepted, reason : bool, str
         Whether the pair passed the quality gate; why not, if it did not.
     quality : dict of float
-        Named figures of the registration and of both images; NaN where one could not be measured.
+        Named figures of the registration and of both images; NaN where one could not be measured. An input that was
+        stored as JPEG adds ``jpeg_bytes``, ``jpeg_quality`` and ``jpeg_ratio``.
     warp : str
         Which image was resampled onto the other's lattice.
     origin_px : tuple of float
@@ -55,7 +58,12 @@ class PairRecord:
         (first row, end row, first column, end column) in input pixels of the part where both images hold and
         figures are taken; an empty one leaves nothing; None is the whole pair.
     shape : tuple of int
-        (rows, columns) of the input; the label is 2.5 times as large.
+        (rows, columns) of the input; the label is the file's factor times as large.
+    has_map : bool
+        Whether the registration's map was kept, see `PairStore.map`.
+    crop_px : tuple of int or None
+        (row, column) in the developed capture of the first pixel of an input that is a crop of it, untouched; None
+        where the input was resampled.
     """
 
     slide: str
@@ -71,6 +79,7 @@ class PairRecord:
     window: Window | None
     shape: tuple[int, int]
     has_map: bool
+    crop_px: tuple[int, int] | None = None
 
     @property
     def bounds(self) -> Window:
@@ -86,11 +95,20 @@ class PairWriter:
     path : Path
         The pairs file (`layout.pairs_path` names a session's).
     provenance : dict
-        JSON-ready: thresholds, software version, the session's digest.
+        JSON-ready. The file's geometry: ``factor`` (label pixels per input pixel, 2.5 where it is missing),
+        ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``.
+        Where it comes from: ``session``, ``session_digest``, ``instrument``, ``phone_half_pitch_um``, ``stains``
+        by slide. How it was judged: ``thresholds``; ``software_version``.
+
+    Raises
+    ------
+    UserError
+        The factor is none.
     """
 
     def __init__(self, path: Path, provenance: dict[str, Any]) -> None:
         self.path = path
+        self._grid = _grid_of(provenance)
         self._provenance = json.dumps(provenance).encode("utf-8")
         self._count = 0
         self._stack = contextlib.ExitStack()
@@ -117,17 +135,18 @@ class PairWriter:
         self, pixels: NDArray[np.uint16], label: NDArray[np.uint8], *, slide: str, role: Role, capture: int, row: int,
         column: int, accepted: bool, reason: str, quality: dict[str, float], warp: Warp,
         origin_px: tuple[float, float], window: Window | None, displacement_map: NDArray[np.float32] | None = None,
+        crop_px: tuple[int, int] | None = None,
     ) -> int:
         """Store one pair and return its index; the names are explained at `PairRecord`.
 
         Parameters
         ----------
         pixels : ndarray, shape (h, w, 3), uint16
-            Input, sRGB-coded on 16 bit; h and w even.
-        label : ndarray, shape (2.5 h, 2.5 w, 3), uint8
+            Input, sRGB-coded on 16 bit; h and w multiples of the factor's step (2 for 1.5 and 2.5, 1 for whole ones).
+        label : ndarray, shape (factor h, factor w, 3), uint8
             sRGB.
         displacement_map : ndarray, shape (h, w, 2), float32, optional
-            The registration's map as (x, y).
+            The registration's map as (x, y), see `PairStore.map`.
 
         Raises
         ------
@@ -136,13 +155,14 @@ class PairWriter:
         DiskSpaceError, OutputError
             The pair can't be written.
         """
-        _check_pair(pixels, label, window, displacement_map)
+        _check_pair(self._grid, pixels, label, window, displacement_map)
         fields: dict[str, Any] = {
             "slide": slide, "role": role, "capture": int(capture), "row": int(row), "column": int(column),
             "accepted": bool(accepted), "reason": reason, "warp": warp,
             "quality": {name: _jsonable(value) for name, value in quality.items()},
             "origin_px": [float(value) for value in origin_px],
             "window": None if window is None else [int(value) for value in window],
+            "crop_px": None if crop_px is None else [int(value) for value in crop_px],
         }
         with naming_write_failures(self.path):
             text = json.dumps(fields).encode("utf-8")
@@ -166,11 +186,22 @@ class PairWriter:
 
 @dataclass(frozen=True, eq=False)
 class PairStore:
-    """A finished file of pairs; a context manager. ``records`` are in the order of adding."""
+    """A finished file of pairs; a context manager.
+
+    Attributes
+    ----------
+    records : tuple of PairRecord
+        In the order of adding.
+    provenance : dict
+        As given to `PairWriter`; older files lack what was added later.
+    grid : GridFactor
+        How input and label pixels meet.
+    """
 
     path: Path
     records: tuple[PairRecord, ...]
     provenance: dict[str, Any]
+    grid: GridFactor
     _groups: tuple[h5py.Group, ...]
     _file: h5py.File
 
@@ -187,8 +218,9 @@ class PairStore:
         try:
             groups = tuple(file["pairs"][name] for name in sorted(file["pairs"]))
             provenance = read_json(file["provenance"])
-            return cls(path, tuple(_record(group) for group in groups), provenance, groups, file)
-        except (KeyError, OSError, ValueError) as error:
+            records = tuple(_record(group) for group in groups)
+            return cls(path, records, provenance, _grid_of(provenance), groups, file)
+        except (KeyError, OSError, TypeError, ValueError, UserError) as error:
             file.close()
             raise InputFileError(f"{path} is damaged: {error}", "register the session again") from error
 
@@ -204,16 +236,41 @@ class PairStore:
         """Close the file."""
         self._file.close()
 
+    @property
+    def factor(self) -> float:
+        """Label pixels per input pixel along each axis."""
+        return self.grid.value
+
+    @property
+    def step_px(self) -> int:
+        """Inputs, windows and patches start and end at multiples of so many input pixels, and so on whole label pixels.
+
+        It is the denominator of the factor: 2 for 1.5 and 2.5, 1 for whole factors.
+        """
+        return self.grid.step_px
+
+    def label_px(self, input_px: int) -> int:
+        """Return how many label pixels stand on so many input pixels; InputImageError between label pixels."""
+        return self.grid.fine_px(input_px)
+
+    def label_slice(self, start_px: int, stop_px: int) -> slice:
+        """Return the label pixels on the input pixels from ``start_px`` to before ``stop_px``, along either axis."""
+        return self.grid.fine_slice(start_px, stop_px)
+
     def input(self, index: int) -> NDArray[np.uint16]:
         """Read a pair's whole input, shape (h, w, 3), uint16, sRGB-coded."""
         return read_part(self._groups[index]["input"], ...)
 
     def label(self, index: int) -> NDArray[np.uint8]:
-        """Read a pair's whole label, shape (2.5 h, 2.5 w, 3), uint8, sRGB."""
+        """Read a pair's whole label, shape (factor h, factor w, 3), uint8, sRGB."""
         return read_part(self._groups[index]["label"], ...)
 
     def map(self, index: int) -> NDArray[np.float32] | None:
-        """Read a pair's displacement map, shape (h, w, 2) as (x, y), float32; None if it was not kept."""
+        """Read the registration's map, shape (h, w, 2) as (x, y), float32; None if it was not kept.
+
+        For each input pixel its place in the image that it is no crop of: where in the developed capture it was
+        resampled from (``warp="phone"``), or where it lies in the mosaic's level 0 (``warp="benchtop"``).
+        """
         return read_part(self._groups[index]["map"], ...) if self.records[index].has_map else None
 
     def input_window(self, index: int, row: int, column: int, height: int, width: int) -> NDArray[np.uint16]:
@@ -222,37 +279,37 @@ class PairStore:
         return read_part(self._groups[index]["input"], np.s_[row:row + height, column:column + width])
 
     def label_window(self, index: int, row: int, column: int, height: int, width: int) -> NDArray[np.uint8]:
-        """Read the label under an input window, shape (2.5 height, 2.5 width, 3).
+        """Read the label under an input window, shape (factor height, factor width, 3).
 
-        All four numbers are in input pixels and even, so that the label needs no resampling.
+        All four numbers are in input pixels and multiples of `step_px`, so that the label needs no resampling;
+        InputImageError where they are not, or where the window leaves the pair.
         """
-        if row % 2 or column % 2 or height % 2 or width % 2:
-            raise InputImageError(f"only even windows meet whole label pixels, got {row}, {column}, {height}, {width}")
         self._check_window(index, row, column, height, width)
-        top, left, high, wide = (value // 2 * 5 for value in (row, column, height, width))
-        return read_part(self._groups[index]["label"], np.s_[top:top + high, left:left + wide])
+        part = self.label_slice(row, row + height), self.label_slice(column, column + width)
+        return read_part(self._groups[index]["label"], part)
 
     def patches(
         self, role: Role, size: int = 60, stride: int = 36, *, refused: bool = False
     ) -> list[tuple[int, int, int]]:
-        """List the patches of a role as (pair, row, column) in input pixels, all even, inside each pair's window.
+        """List the patches of a role as (pair, row, column) in input pixels, inside each pair's window.
 
         Parameters
         ----------
         size, stride : int
-            Patch side and step in input pixels; even, as label patches start at 2.5 times a patch's start.
+            Patch side and step in input pixels; multiples of `step_px`, so that label patches start at whole pixels.
         refused : bool
             Include pairs that the quality gate refused.
         """
-        if size < 2 or stride < 2 or size % 2 or stride % 2:
-            raise ValueError(f"patch size and stride must be even and positive, got {size} and {stride}")
+        step = self.step_px
+        if size < 1 or stride < 1 or size % step or stride % step:
+            raise ValueError(f"patch size and stride must be positive multiples of {step}, got {size} and {stride}")
         listed: list[tuple[int, int, int]] = []
         for index, record in enumerate(self.records):
             if record.role != role or not (record.accepted or refused):
                 continue
             top, bottom, left, right = record.bounds
-            rows = range(top + top % 2, bottom - size + 1, stride)
-            columns = range(left + left % 2, right - size + 1, stride)
+            rows = range(top + -top % step, bottom - size + 1, stride)
+            columns = range(left + -left % step, right - size + 1, stride)
             listed.extend((index, row, column) for row in rows for column in columns)
         return listed
 
@@ -264,15 +321,18 @@ class PairStore:
             )
 
 
+def _grid_of(provenance: dict[str, Any]) -> GridFactor:
+    return GridFactor.of(float(provenance.get("factor", DEFAULT_FACTOR)))
+
+
 def _check_pair(
-    pixels: NDArray[Any], label: NDArray[Any], window: Window | None, displacement_map: NDArray[Any] | None
+    grid: GridFactor, pixels: NDArray[Any], label: NDArray[Any], window: Window | None,
+    displacement_map: NDArray[Any] | None,
 ) -> None:
     if pixels.dtype != np.uint16 or pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise InputImageError(f"an input must be uint16 (h, w, 3), got {pixels.dtype} {pixels.shape}")
     rows, columns = pixels.shape[:2]
-    if rows % 2 or columns % 2:
-        raise InputImageError(f"an input needs even sides, got {rows}x{columns}", "leave out the last row or column")
-    expected = (rows // 2 * 5, columns // 2 * 5, 3)
+    expected = (grid.fine_px(rows), grid.fine_px(columns), 3)
     if label.dtype != np.uint8 or label.shape != expected:
         raise InputImageError(f"the label must be uint8 of shape {expected}, got {label.dtype} {label.shape}")
     if displacement_map is not None and (
@@ -286,8 +346,8 @@ def _check_pair(
         top, bottom, left, right = window
         if not (0 <= top <= bottom <= rows and 0 <= left <= right <= columns):
             raise InputImageError(f"window {window} leaves the input of {rows}x{columns}")
-        if any(edge % 2 for edge in window):
-            raise InputImageError(f"window {window} has odd edges, which lie between label pixels", "use even ones")
+        for edge in window:
+            grid.fine_px(edge)
 
 
 def _record(group: h5py.Group) -> PairRecord:
@@ -295,10 +355,10 @@ def _record(group: h5py.Group) -> PairRecord:
     rows, columns, _ = group["input"].shape
     quality = {name: math.nan if value is None else value for name, value in fields.pop("quality").items()}
     x_px, y_px = fields.pop("origin_px")
-    window = fields.pop("window")
+    window, crop_px = fields.pop("window"), fields.pop("crop_px", None)
     return PairRecord(
         **fields, quality=quality, origin_px=(x_px, y_px), window=None if window is None else tuple(window),
-        shape=(rows, columns), has_map="map" in group,
+        shape=(rows, columns), has_map="map" in group, crop_px=None if crop_px is None else tuple(crop_px),
     )
 
 

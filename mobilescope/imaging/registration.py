@@ -1,12 +1,11 @@
-"""Registering a phone field onto a window of the benchtop mosaic, and the maps that bring either onto the other's grid.
+"""Registering a phone field onto a window of the benchtop mosaic.
 
 Features find the field, pyramid elastic correlation straightens it, and both are kept as one map, so that whatever is
-drawn through it is resampled once, from its original pixels.
+drawn through it is resampled once, from its original pixels (`imaging.lattices`).
 """
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -40,10 +39,7 @@ from mobilescope.imaging.quality import (
 from mobilescope.imaging.warp import (
     MapYX,
     apply_homography,
-    displacement_of,
-    evaluate_map,
-    invert_map,
-    lattice_points,
+    median_minification,
     pixel_grid,
 )
 
@@ -114,29 +110,10 @@ class Registration:
         """Rows and columns of the moving image."""
         return self.map_yx.shape[0], self.map_yx.shape[1]
 
-
-@dataclass(frozen=True)
-class LatticeWindow:
-    """A rectangle of the coarse lattice over the fixed image.
-
-    Attributes
-    ----------
-    fixed_origin_px : tuple of int
-        (row, column) of the fixed pixel at the window's upper-left corner.
-    shape : tuple of int
-        Rows and columns of the lattice; both even.
-    factor : float
-        Fixed pixels per lattice pixel.
-    """
-
-    fixed_origin_px: tuple[int, int]
-    shape: tuple[int, int]
-    factor: float
-
     @property
-    def fixed_shape(self) -> tuple[int, int]:
-        """Rows and columns of the fixed window that the lattice covers."""
-        return round(self.shape[0] * self.factor), round(self.shape[1] * self.factor)
+    def fixed_px_per_moving_px(self) -> float:
+        """How many fixed pixels a moving one spans along an axis, the median over the map."""
+        return median_minification(self.map_yx)
 
 
 def register(
@@ -202,71 +179,6 @@ def register(
         inliers=match.inliers, inlier_ratio=match.inlier_ratio, reprojection_px=match.reprojection_px,
         inlier_spread=match.inlier_spread, quality=quality, blocks=blocks, seconds=time.perf_counter() - started,
     )
-
-
-def lattice_map(
-    registration: Registration, fixed_origin_px: tuple[int, int], lattice_shape: tuple[int, int], factor: float = 2.5
-) -> MapYX:
-    """Return where in the original moving image each pixel of a lattice over the fixed image lies (``warp="phone"``).
-
-    Lattice pixel x and fixed pixel u, counted from ``fixed_origin_px``, agree when x + 0.5 = (u + 0.5) / factor.
-
-    Returns
-    -------
-    ndarray, shape (rows, columns, 2), float32
-        (row, column) in the moving image, to resample it once.
-    """
-    points = lattice_points(lattice_shape, factor, origin_yx=fixed_origin_px)
-    return invert_map(registration.map_yx, registration.homography, points)
-
-
-def label_map(registration: Registration, factor: float = 2.5) -> MapYX:
-    """Return where in the fixed image each pixel of the moving grid, refined by ``factor``, lies (``warp="benchtop"``).
-
-    Returns
-    -------
-    ndarray, shape (ceil(factor * rows), ceil(factor * columns), 2), float32
-    """
-    rows, columns = registration.moving_shape
-    points = lattice_points((math.ceil(rows * factor), math.ceil(columns * factor)), 1 / factor)
-    displacement = displacement_of(registration.map_yx, registration.homography)
-    return evaluate_map(displacement, registration.homography, points)
-
-
-def largest_valid_window(registration: Registration, factor: float = 2.5, margin_px: float = 4.0) -> LatticeWindow:
-    """Return the largest lattice rectangle inside the moving image's supported part and the fixed image.
-
-    Parameters
-    ----------
-    margin_px : float
-        Distance kept from the moving image's edge, in moving pixels.
-
-    Raises
-    ------
-    InputImageError
-        Where the two images have no such rectangle in common.
-    """
-    rows, columns = registration.moving_shape
-    low = np.maximum(np.ceil(registration.map_yx.min(axis=(0, 1))), 0).astype(int)
-    high = np.minimum(registration.map_yx.max(axis=(0, 1)), np.array(registration.fixed_shape) - 1)
-    shape = np.floor((high - low + 1) / factor).astype(int)
-    origin = (int(low[0]), int(low[1]))
-    if shape.min() >= 2:
-        source = lattice_map(registration, origin, (int(shape[0]), int(shape[1])), factor)
-        inside = (
-            (source[..., 0] >= margin_px) & (source[..., 0] <= rows - 1 - margin_px)
-            & (source[..., 1] >= margin_px) & (source[..., 1] <= columns - 1 - margin_px)
-        )
-        nearest = np.round(np.nan_to_num(source)).astype(int)
-        inside &= registration.supported[nearest[..., 0].clip(0, rows - 1), nearest[..., 1].clip(0, columns - 1)]
-        top, left, height, width = _largest_rectangle(inside)
-        # Even starts and sizes put the window's corners on whole fixed pixels at a factor of 2.5.
-        bottom, right = (top + height) // 2 * 2, (left + width) // 2 * 2
-        top, left = (top + 1) // 2 * 2, (left + 1) // 2 * 2
-        if bottom > top and right > left:
-            start = (origin[0] + round(top * factor), origin[1] + round(left * factor))
-            return LatticeWindow(start, (bottom - top, right - left), factor)
-    raise InputImageError("phone field and benchtop window have no usable rectangle in common", "use a larger window")
 
 
 @dataclass(frozen=True, eq=False)
@@ -353,20 +265,3 @@ def _shrunk(image: NDArray[np.float32], by: float) -> tuple[Grey, FloatArray]:
     small = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.float32)
     scale_y, scale_x = rows / small.shape[0], columns / small.shape[1]
     return small, np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1.0]])
-
-
-def _largest_rectangle(inside: NDArray[np.bool_]) -> tuple[int, int, int, int]:
-    """Return (top, left, height, width) of the largest all-true rectangle of a mask; zeros where there is none."""
-    best = (0, 0, 0, 0)
-    heights = np.zeros(inside.shape[1], dtype=np.int64)
-    for row, line in enumerate(inside):
-        heights = np.where(line, heights + 1, 0)
-        open_bars: list[tuple[int, int]] = []
-        for column, height in enumerate([*heights.tolist(), 0]):
-            start = column
-            while open_bars and open_bars[-1][1] >= height:
-                start, tall = open_bars.pop()
-                if tall * (column - start) > best[2] * best[3]:
-                    best = (row - tall + 1, start, tall, column - start)
-            open_bars.append((start, height))
-    return best

@@ -113,7 +113,7 @@ def compose(outer: MapYX, inner: MapYX) -> MapYX:
     return inner + sample_map(offset, inner)
 
 
-def _minification(map_yx: MapYX) -> float:
+def median_minification(map_yx: MapYX) -> float:
     """Return how many source pixels one output pixel spans, the median over the map."""
     step = max(1, min(map_yx.shape[:2]) // 64)
     down = map_yx[1:, :-1] - map_yx[:-1, :-1]
@@ -160,7 +160,7 @@ def resample(
         raise InputImageError(f"an image of shape {image.shape} can't be resampled", "give rows, columns[, channels]")
     source = image if image.dtype in (np.uint8, np.uint16) else image.astype(np.float32)
     if prefilter:
-        sigma = antialias_sigma(_minification(map_yx))
+        sigma = antialias_sigma(median_minification(map_yx))
         if sigma > 0.2:
             source = cv2.GaussianBlur(source, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
     rows, columns = np.ascontiguousarray(map_yx[..., 0]), np.ascontiguousarray(map_yx[..., 1])

@@ -11,18 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobilescope.core.errors import TrainingError
+from mobilescope.core.factor import GridFactor
 from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.colour import to_float
 
 
 @dataclass(frozen=True, eq=False)
 class FieldPair:
-    """One registered field: input (rows, columns, 3) uint16 and label (2.5 rows, 2.5 columns, 3) uint8."""
+    """One registered field: input (rows, columns, 3) uint16 and label (factor rows, factor columns, 3) uint8."""
 
     slide: str
     capture: int
     input: NDArray[np.uint16]
     label: NDArray[np.uint8]
+
+    def label_slice(self, start_px: int, stop_px: int) -> slice:
+        """Return the label pixels on the input pixels from ``start_px`` to before ``stop_px``, along either axis."""
+        factor = GridFactor.of(self.label.shape[0] / self.input.shape[0])
+        return factor.fine_slice(start_px, stop_px)
 
 
 def load_fields(path: Path, role: str, *, windowed: bool) -> list[FieldPair]:
@@ -44,8 +50,7 @@ def load_fields(path: Path, role: str, *, windowed: bool) -> list[FieldPair]:
                 if top == bottom or left == right:
                     continue
                 low = low[top:bottom, left:right]
-                # Windows start and end at even input pixels, where 2.5 output pixels to one are whole.
-                label = label[top * 5 // 2 : bottom * 5 // 2, left * 5 // 2 : right * 5 // 2]
+                label = label[store.label_slice(top, bottom), store.label_slice(left, right)]
             fields.append(FieldPair(record.slide, record.capture, low, label))
     return fields
 
@@ -79,7 +84,7 @@ class PatchSet:
         return len(self._index)
 
     def batch(self, numbers: NDArray[np.integer], turns: NDArray[np.integer] | None = None) -> tuple[Tensor, Tensor]:
-        """Return inputs (N, 3, p, p) and labels (N, 3, 2.5p, 2.5p), float32 0–1.
+        """Return inputs (N, 3, p, p) and labels (N, 3, factor p, factor p), float32 0–1.
 
         Parameters
         ----------
@@ -92,8 +97,7 @@ class PatchSet:
             which, row, column = self._index[int(number)]
             field = self._fields[which]
             low = field.input[row : row + size, column : column + size]
-            top, left, extent = row * 5 // 2, column * 5 // 2, size * 5 // 2
-            label = field.label[top : top + extent, left : left + extent]
+            label = field.label[field.label_slice(row, row + size), field.label_slice(column, column + size)]
             turn = 0 if turns is None else int(turns[place])
             inputs.append(dihedral(low, turn))
             labels.append(dihedral(label, turn))

@@ -24,7 +24,8 @@ DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 
 def run_one(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run one demo in this process with the truth at hand, and judge it."""
-    from truth_metrics import object_counts, registration_errors_px, stitching_errors_px, tile_truth
+    from pair_truth import registration_errors_px, stitching_errors_px, tile_truth
+    from truth_metrics import object_counts
 
     from mobilescope.app.console import ProgressDisplay
     from mobilescope.app.demo import DemoOptions, run_demo
@@ -166,4 +167,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     main()

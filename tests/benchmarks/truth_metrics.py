@@ -1,103 +1,23 @@
-"""What the twin's truth says of a finished job: stitching, registration and focus errors, objects lost or invented."""
+"""What the twin's truth says of what a method shows: objects lost or invented (`pair_truth` has errors of place)."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from objects import ObjectCount, count_objects
+from pair_truth import lattice_px, mosaic_offsets_um, tile_truth
 
 from mobilescope.app.instrument import load_instrument
 from mobilescope.core.geometry import RegionUm
 from mobilescope.data.mosaics import Mosaic
-from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 from mobilescope.learn.evaluate import EnhanceFunction, picture_fields
 from mobilescope.twin.slides import build_specimen
 from mobilescope.twin.table import TwinTable
-from mobilescope.twin.truth import CaptureTruth, TruthLog
-
-
-def tile_truth(session: Session, truth: TruthLog, slide: str) -> NDArray[np.floating]:
-    """Return the true (x, y, defocus) of each tile of a slide, in the session's order, shape (tiles, 3)."""
-    whole = [entry for entry in truth.tiles if entry.slide == slide and entry.whole]
-    assert len(whole) == len(session.tiles(slide)), "the truth and the session must come from one uninterrupted run"
-    return np.array([(entry.x_um, entry.y_um, entry.defocus_um) for entry in whole])
-
-
-def capture_truth(session: Session, truth: TruthLog, slide: str) -> dict[int, CaptureTruth]:
-    """Return the truth of each capture of a slide by its index."""
-    entries = [entry for entry in truth.captures if entry.slide == slide]
-    captures = session.captures(slide)
-    assert len(entries) == len(captures)
-    return {capture.index: entry for capture, entry in zip(captures, entries, strict=True)}
-
-
-def mosaic_offsets_um(session: Session, mosaic: Mosaic, tiles: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Return, per tile, where its first pixel truly lies minus where the mosaic says, (tiles, 2) as (x, y) µm."""
-    rows, columns = session.header.benchtop_shape
-    first = tiles[:, :2] - np.array([(columns - 1) / 2, (rows - 1) / 2]) * mosaic.pixel_size_um
-    said = np.array(mosaic.origin_um) + mosaic.tile_positions_px * mosaic.pixel_size_um
-    return first - said
-
-
-def stitching_errors_px(
-    session: Session, path: Path, truth: TruthLog, slide: str, *, blended: bool
-) -> NDArray[np.floating]:
-    """Return each tile's distance from its true place after removing the median offset, in benchtop pixels.
-
-    ``blended`` judges the whole pixels at which tiles were put into the mosaic, else the positions that were solved.
-    """
-    with Mosaic.open(path, slide) as mosaic:
-        offsets = mosaic_offsets_um(session, mosaic, tile_truth(session, truth, slide)) / mosaic.pixel_size_um
-        if blended:
-            offsets += mosaic.tile_positions_px - np.round(mosaic.tile_positions_px)
-        return np.linalg.norm(offsets - np.median(offsets, axis=0), axis=1)
-
-
-def registration_errors_px(session: Session, path: Path, truth: TruthLog, slide: str) -> NDArray[np.floating]:
-    """Return the error of the map of every accepted pair of a slide, in phone pixels, over a grid of its pixels.
-
-    For each input pixel: where the phone truly looked, against where the benchtop tile under it truly was.
-    """
-    errors = []
-    with Mosaic.open(path, slide) as mosaic, PairStore.open(path.with_name(f"{path.stem}.pairs.h5")) as store:
-        tiles = tile_truth(session, truth, slide)
-        offsets = mosaic_offsets_um(session, mosaic, tiles)
-        centres = mosaic.tile_positions_px + (np.array(session.header.benchtop_shape[::-1]) - 1) / 2
-        captures = capture_truth(session, truth, slide)
-        for index, record in enumerate(store.records):
-            if record.slide != slide or not record.accepted:
-                continue
-            source = store.map(index)
-            assert source is not None
-            looked = sample_positions(captures[record.capture], source)
-            placed = lattice_px(record)
-            nearest = np.argmin(np.linalg.norm(placed[..., None, :] - centres, axis=-1), axis=-1)
-            stands = np.array(mosaic.origin_um) + placed * mosaic.pixel_size_um + offsets[nearest]
-            inner = (slice(4, -4, 4), slice(4, -4, 4))
-            error = np.linalg.norm(looked - stands, axis=-1)[inner] / (mosaic.pixel_size_um * 2.5)
-            errors.append(error.ravel())
-    return np.concatenate(errors)
-
-
-def sample_positions(capture: CaptureTruth, source_xy: NDArray[np.float32]) -> NDArray[np.floating]:
-    """Return the true specimen position at fractional pixels of a developed capture, (rows, columns, 2) as (x, y)."""
-    x, y = np.ascontiguousarray(source_xy[..., 0]), np.ascontiguousarray(source_xy[..., 1])
-    # Float32 maps lose the large offset: sample relative to the field's centre.
-    centre = capture.positions_um.mean(axis=(0, 1), dtype=np.float64)
-    relative = (capture.positions_um - centre).astype(np.float32)
-    return centre + np.asarray(cv2.remap(relative, x, y, cv2.INTER_LINEAR), dtype=np.float64)
-
-
-def lattice_px(record: PairRecord) -> NDArray[np.floating]:
-    """Return each input pixel's place in the mosaic, (rows, columns, 2) as (x, y) pixels of level 0."""
-    rows, columns = record.shape
-    x = record.origin_px[0] + 2.5 * np.arange(columns)
-    y = record.origin_px[1] + 2.5 * np.arange(rows)
-    return np.stack(np.broadcast_arrays(x[None, :], y[:, None]), axis=-1)
+from mobilescope.twin.truth import TruthLog
 
 
 def object_counts(folder: Path, truth: TruthLog, enhance: EnhanceFunction) -> dict[str, dict[str, ObjectCount]]:
@@ -111,7 +31,7 @@ def object_counts(folder: Path, truth: TruthLog, enhance: EnhanceFunction) -> di
             record = records[field.slide, field.capture]
             with Mosaic.open(path, field.slide) as mosaic:
                 offsets = mosaic_offsets_um(session, mosaic, tile_truth(session, truth, field.slide))
-                origin = lattice_px(record)[record.bounds[0], record.bounds[2]] - 0.75
+                origin = lattice_px(record, store.factor)[record.bounds[0], record.bounds[2]] - (store.factor - 1) / 2
                 origin_um = np.array(mosaic.origin_um) + origin * mosaic.pixel_size_um + np.median(offsets, axis=0)
                 pixel_um = mosaic.pixel_size_um
             region = _region(origin_um, field.label.shape, pixel_um)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 
+import h5py
 import numpy as np
 import pytest
 
-from mobilescope.core.errors import InputFileError, InputImageError, OutputError
+from mobilescope.core.errors import InputFileError, InputImageError, OutputError, UserError
+from mobilescope.data.layout import pair_files, pairs_path
 from mobilescope.data.pairs import PairStore, PairWriter
+from mobilescope.data.variants import PairVariant
 
 PROVENANCE = {"thresholds": {"residual_um": 0.5}, "version": "0.1.0", "session": "ab" * 32}
 
@@ -98,7 +102,7 @@ def test_refused_pairs_give_patches_only_when_asked(store):
 
 @pytest.mark.parametrize(("size", "stride"), [(61, 36), (60, 35), (60, 0)])
 def test_odd_patches_are_refused(store, size, stride):
-    with pytest.raises(ValueError, match="even"):
+    with pytest.raises(ValueError, match="multiples of 2"):
         store.patches("training", size, stride)
 
 
@@ -151,3 +155,98 @@ def test_missing_and_truncated_files_are_refused(path, store):
     os.truncate(path, path.stat().st_size // 2)
     with pytest.raises(InputFileError, match="truncated"):
         PairStore.open(path)
+
+
+@pytest.mark.parametrize(
+    ("factor", "step", "rows", "columns"),
+    [(1, 1, 61, 75), (2, 1, 61, 75), (1.5, 2, 62, 74), (3, 1, 33, 35), (4 / 3, 3, 63, 66)],
+)
+def test_labels_of_every_factor_meet_their_inputs(path, factor, step, rows, columns):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 65536, (rows, columns, 3), dtype=np.uint16)
+    label = generator.integers(0, 256, (round(rows * factor), round(columns * factor), 3), dtype=np.uint8)
+    with PairWriter(path, {"factor": factor}) as writer:
+        with pytest.raises(InputImageError, match="label"):
+            writer.add(pixels, label[:-1], **fields())
+        writer.add(pixels, label, **fields(window=(0, rows, 0, columns)), crop_px=(4, 7))
+    with PairStore.open(path) as store:
+        assert (store.factor, store.step_px) == (factor, step)
+        assert store.label_px(6 * step) == round(6 * step * factor)
+        assert store.label_slice(step, 3 * step) == slice(round(step * factor), round(3 * step * factor))
+        assert store.records[0].crop_px == (4, 7)
+        listed = store.patches("training", size=6 * step, stride=2 * step)
+        assert listed[-1][1:] == tuple((side - 6 * step) // (2 * step) * 2 * step for side in (rows, columns))
+        for index, row, column in listed:
+            top, left, side = (round(value * factor) for value in (row, column, 6 * step))
+            part = store.label_window(index, row, column, 6 * step, 6 * step)
+            np.testing.assert_array_equal(part, label[top : top + side, left : left + side])
+
+
+def test_windows_between_label_pixels_are_refused(path):
+    pixels, label = np.zeros((66, 66, 3), np.uint16), np.zeros((88, 88, 3), np.uint8)
+    with PairWriter(path, {"factor": 4 / 3}) as writer:
+        with pytest.raises(InputImageError, match="multiples of 3"):
+            writer.add(pixels[:65], label, **fields())
+        with pytest.raises(InputImageError, match="multiples of 3"):
+            writer.add(pixels, label, **fields(window=(0, 64, 0, 66)))
+        writer.add(pixels, label, **fields())
+    with PairStore.open(path) as store:
+        with pytest.raises(InputImageError, match="multiples of 3"):
+            store.label_slice(0, 4)
+        with pytest.raises(ValueError, match="multiples of 3"):
+            store.patches("training", 60, 20)
+
+
+def test_a_file_of_the_first_version_opens_with_a_factor_of_two_and_a_half(path, store):
+    store.close()
+    with h5py.File(path, "r+", libver="v110") as file:
+        file.attrs["schema_version"] = 1
+        for group in file["pairs"].values():
+            record = json.loads(bytes(group["record"][()]))
+            del record["crop_px"], group["record"]
+            group["record"] = np.bytes_(json.dumps(record).encode())
+    with PairStore.open(path) as old:
+        assert "factor" not in old.provenance
+        assert (old.factor, old.step_px) == (2.5, 2)
+        assert [record.crop_px for record in old.records] == [None] * 4
+        np.testing.assert_array_equal(old.label(0)[old.label_slice(2, 62)], arrays(0)[1][5:155])
+
+
+@pytest.mark.parametrize("factor", [0, 0.4, 2.7182, 17, math.nan])
+def test_a_factor_that_is_none_is_refused(path, factor):
+    with pytest.raises(UserError, match="factor"):
+        PairWriter(path, {"factor": factor})
+
+
+def test_a_file_with_a_damaged_factor_is_refused(path):
+    with PairWriter(path, {"factor": 2}):
+        pass
+    with h5py.File(path, "r+", libver="v110") as file:
+        del file["provenance"]
+        file["provenance"] = np.bytes_(b'{"factor": 2.7182}')
+    with pytest.raises(InputFileError, match=r"damaged.*2\.7182"):
+        PairStore.open(path)
+
+
+def test_each_variant_has_a_name_of_its_own(tmp_path):
+    session = tmp_path / "run.h5"
+    named = {
+        PairVariant(): "run.pairs.h5",
+        PairVariant("benchtop"): "run.pairs-benchtop.h5",
+        PairVariant(factor=2): "run.pairs-x2.h5",
+        PairVariant(jpeg_ratio=21): "run.pairs-jpeg21.h5",
+        PairVariant("benchtop", 1.5, 21): "run.pairs-benchtop-x1.5-jpeg21.h5",
+    }
+    assert {variant: pairs_path(session, variant).name for variant in named} == named
+    assert pairs_path(session) == pairs_path(session, PairVariant())
+    for name in (*named.values(), "run.mosaic-a.h5", "other.pairs.h5"):
+        (tmp_path / name).touch()
+    assert sorted(path.name for path in pair_files(session)) == sorted(named.values())
+
+
+@pytest.mark.parametrize(
+    "options", [{"warp": "sideways"}, {"factor": 0.5}, {"jpeg_ratio": 1}, {"jpeg_ratio": math.inf}]
+)
+def test_a_variant_that_can_not_be_is_refused(options):
+    with pytest.raises(UserError):
+        PairVariant(**options)

@@ -1,19 +1,23 @@
 """Registering made-up phone images of real tissue: how near the found map is to the true one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from phone_pairs import Pair, PhoneModel, phone_pair, read_rgb
 from scipy import ndimage
 
 from mobilescope.core.errors import InputImageError
-from mobilescope.imaging.quality import supported_mask
-from mobilescope.imaging.registration import (
-    Registration,
+from mobilescope.imaging.lattices import (
+    CropWindow,
+    corner_map,
     label_map,
+    largest_valid_crop,
     largest_valid_window,
     lattice_map,
-    register,
 )
+from mobilescope.imaging.quality import supported_mask
+from mobilescope.imaging.registration import Registration, register
 from mobilescope.imaging.warp import lattice_points, resample
 
 FIXED_UM = 0.37
@@ -165,6 +169,44 @@ def test_label_map_refines_the_phone_grid_with_half_pixel_centres(tissue, found)
 def test_label_map_of_an_odd_size_is_rounded_up():
     pair = phone_pair(read_rgb("he_monuseg_train/mr_A7-A13E.tif"), (201, 233), PhoneModel(), 5)
     assert label_map(registered(pair)).shape == (503, 583, 2)
+
+
+@pytest.mark.parametrize("factor", [1, 1.5, 2.5, 3])
+def test_a_crops_label_is_its_part_of_the_whole_label(found, factor):
+    crop = CropWindow((20, 34), (100, 120))
+    part = label_map(found, factor, crop=crop)
+    assert part.shape == (100 * factor, 120 * factor, 2)
+    top, left, bottom, right = (round(edge * factor) for edge in (20, 34, 120, 154))
+    np.testing.assert_allclose(part, label_map(found, factor)[top:bottom, left:right], atol=1e-2)
+
+
+def test_pixel_corners_lie_midway_between_centres(found):
+    corners = corner_map(found, CropWindow((20, 34), (100, 120)))
+    assert corners.shape == (101, 121, 2)
+    centres = found.map_yx[20:120, 34:154]
+    middle = (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:]) / 4
+    np.testing.assert_allclose(middle, centres, atol=0.02)
+
+
+@pytest.mark.parametrize("factor", [1, 2.5, 4 / 3])
+def test_the_largest_crop_is_even_and_lies_inside_the_fixed_image(tissue, factor):
+    cropped = Pair(tissue.moving, tissue.fixed[:, 300:], tissue.truth_yx - [0, 300], tissue.factor)
+    result = registered(cropped)
+    crop = largest_valid_crop(result, factor)
+    rows, columns = crop.shape
+    assert rows % 2 == columns % 2 == 0
+    assert rows * factor == pytest.approx(round(rows * factor))
+    assert columns < 200 < rows
+    assert result.supported[crop.part].all()
+    needed = label_map(result, factor, crop=crop)
+    _, valid = resample(cropped.fixed, needed)
+    assert valid.all()
+
+
+def test_images_without_a_common_part_have_no_crop(found):
+    away = replace(found, map_yx=found.map_yx + np.float32(5000))
+    with pytest.raises(InputImageError, match="no usable"):
+        largest_valid_crop(away)
 
 
 def test_the_largest_window_keeps_its_margin_and_is_large(found, tissue):

@@ -1,0 +1,245 @@
+"""One phone capture brought into register with its slide's mosaic, with a verdict: the work on a single pair."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilescope.app.developing import develop_capture
+from mobilescope.core.errors import InputImageError, RegistrationError
+from mobilescope.core.geometry import RegionUm
+from mobilescope.data.mosaics import Mosaic
+from mobilescope.data.pairs import Window
+from mobilescope.data.records import CaptureRecord
+from mobilescope.data.session import Session
+from mobilescope.data.variants import PairVariant
+from mobilescope.imaging.jpeg import compress_to_ratio, decompress
+from mobilescope.imaging.lattices import (
+    CropWindow,
+    corner_map,
+    label_map,
+    largest_valid_crop,
+    largest_valid_window,
+    largest_window,
+    lattice_map,
+)
+from mobilescope.imaging.quality import GateThresholds, Verdict, judge
+from mobilescope.imaging.registration import Registration, register
+from mobilescope.imaging.warp import lattice_points, resample
+
+_SEARCH_MARGIN_UM = 45.0
+_SMALLEST_WINDOW_PX = 64
+_NOTHING: Window = (0, 0, 0, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class AlignedPair:
+    """One capture and its label on lattices that meet, or the reason why not.
+
+    ``origin_px``, ``window`` and ``crop_px`` are those of `PairRecord`, ``map_xy`` is that of `PairStore.map`.
+    A capture that could not be registered keeps its pixels beside the mosaic's at the nominal place, as evidence.
+    """
+
+    capture: CaptureRecord
+    accepted: bool
+    reason: str
+    input: NDArray[np.uint16]
+    label: NDArray[np.uint8]
+    origin_px: tuple[float, float]
+    quality: dict[str, float]
+    window: Window = _NOTHING
+    map_xy: NDArray[np.float32] | None = None
+    crop_px: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    """A registered pair on its lattices; names as in `AlignedPair`."""
+
+    input: NDArray[np.uint16]
+    label: NDArray[np.uint8]
+    origin_px: tuple[float, float]
+    window: Window
+    map_xy: NDArray[np.float32]
+    crop_px: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Surroundings:
+    """The part of a mosaic around a capture, (row, column) of its first pixel in it, and the cell to be evaluated."""
+
+    mosaic: Mosaic
+    first_px: tuple[int, int]
+    pixels: NDArray[np.uint8]
+    cell: RegionUm | None
+
+
+def align_capture(
+    session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant, thresholds: GateThresholds
+) -> AlignedPair:
+    """Register one capture with its slide's mosaic and resample, once, whichever image the variant says."""
+    with Session.open(session_path) as session, Mosaic.open(session_path, capture.slide) as mosaic:
+        seen, figures = _seen(session, capture, variant)
+        pitch_um = developed_pixel_um(capture)
+        try:
+            around = _surroundings(mosaic, capture, cell, (seen.shape[0], seen.shape[1]))
+            registration = register(
+                seen, around.pixels, moving_pixel_um=pitch_um, fixed_pixel_um=mosaic.pixel_size_um
+            )
+            verdict = judge(registration.quality, thresholds)
+            draw = _phone_onto_benchtop if variant.warp == "phone" else _benchtop_onto_phone
+            drawn = draw(registration, seen, around, variant)
+        except (RegistrationError, InputImageError) as error:
+            return _refused(capture, str(error), seen, mosaic, variant, figures)
+        rows, columns = drawn.input.shape[:2]
+        if verdict.accepted and min(rows, columns) < _SMALLEST_WINDOW_PX:
+            verdict = Verdict(
+                False, f"the specimen bears the map over {rows}x{columns} px only "
+                f"(at least {_SMALLEST_WINDOW_PX} on each side)"
+            )
+        return AlignedPair(
+            capture, verdict.accepted, verdict.reason, drawn.input, drawn.label, drawn.origin_px,
+            asdict(registration.quality) | figures, drawn.window, drawn.map_xy, drawn.crop_px,
+        )
+
+
+def developed_pixel_um(capture: CaptureRecord) -> float:
+    """Return the pixel size of a developed capture: each 2×2 Bayer cell becomes one pixel."""
+    return 2 * capture.pixel_size_um
+
+
+def _seen(
+    session: Session, capture: CaptureRecord, variant: PairVariant
+) -> tuple[NDArray[np.uint16], dict[str, float]]:
+    """Return the capture as the network is to see it, and what its JPEG came to where it went through one."""
+    developed = develop_capture(session, capture)
+    if variant.jpeg_ratio is None:
+        return developed, {}
+    jpeg = compress_to_ratio(((developed.astype(np.uint32) + 128) // 257).astype(np.uint8), variant.jpeg_ratio)
+    figures = {"jpeg_bytes": len(jpeg.data), "jpeg_quality": jpeg.quality, "jpeg_ratio": jpeg.ratio}
+    return decompress(jpeg.data).astype(np.uint16) * np.uint16(257), figures
+
+
+def _phone_onto_benchtop(
+    registration: Registration, seen: NDArray[np.uint16], around: _Surroundings, variant: PairVariant
+) -> _Drawn:
+    """Resample the capture onto a lattice of ``factor`` mosaic pixels; the label is the mosaic's own pixels."""
+    factor = variant.factor
+    lattice = largest_valid_window(registration, factor)
+    (top, left), (rows, columns) = lattice.fixed_origin_px, lattice.fixed_shape
+    source_yx = lattice_map(registration, (top, left), lattice.shape, factor)
+    aligned, _ = resample(seen, source_yx)
+    placed = (around.first_px[0] + top, around.first_px[1] + left)
+    shift = (factor - 1) / 2
+    return _Drawn(
+        np.asarray(aligned, dtype=np.uint16), around.pixels[top : top + rows, left : left + columns],
+        (placed[1] + shift, placed[0] + shift), _lattice_window(around, placed, lattice.shape, variant),
+        np.ascontiguousarray(source_yx[..., ::-1]),
+    )
+
+
+def _benchtop_onto_phone(
+    registration: Registration, seen: NDArray[np.uint16], around: _Surroundings, variant: PairVariant
+) -> _Drawn:
+    """Resample the mosaic to the phone's pitch / ``factor`` in its geometry; the input is the capture's own pixels."""
+    crop = largest_valid_crop(registration, variant.factor)
+    label, _ = resample(around.pixels, label_map(registration, variant.factor, crop=crop))
+    first = np.array(around.first_px, dtype=np.float64)
+    lies_yx = registration.map_yx[crop.part] + first
+    return _Drawn(
+        np.ascontiguousarray(seen[crop.part]), np.asarray(label, dtype=np.uint8),
+        (float(lies_yx[0, 0, 1]), float(lies_yx[0, 0, 0])), _crop_window(registration, around, crop, variant),
+        np.ascontiguousarray(lies_yx[..., ::-1], dtype=np.float32), crop.origin_px,
+    )
+
+
+def _lattice_window(
+    around: _Surroundings, placed_px: tuple[int, int], shape: tuple[int, int], variant: PairVariant
+) -> Window:
+    """Return the part of a lattice over the mosaic that is evaluated; empty where too little is left."""
+    mosaic, cell = around.mosaic, around.cell
+    if cell is None:
+        return _NOTHING
+    pitch, step = mosaic.pixel_size_um * variant.factor, variant.grid.even_step_px
+    edges = []
+    for axis, (low_um, high_um) in enumerate(((cell.y_um, cell.bottom_um), (cell.x_um, cell.right_um))):
+        origin_um = mosaic.origin_um[1 - axis] + (placed_px[axis] - 0.5) * mosaic.pixel_size_um
+        low = max(0, int(np.ceil((low_um - origin_um) / pitch)))
+        high = min(shape[axis], int(np.floor((high_um - origin_um) / pitch)))
+        low += -low % step
+        edges.append((low, max(low, high - (high - low) % step)))
+    (top, bottom), (left, right) = edges
+    return _large_enough((top, bottom, left, right))
+
+
+def _crop_window(
+    registration: Registration, around: _Surroundings, crop: CropWindow, variant: PairVariant
+) -> Window:
+    """Return the largest part of an untouched crop whose pixels lie wholly in the cell; empty where too little is left.
+
+    The phone lies askew on the stage, so each pixel's four corners are looked up.
+    """
+    mosaic, cell = around.mosaic, around.cell
+    if cell is None:
+        return _NOTHING
+    corners_px = corner_map(registration, crop) + np.array(around.first_px, dtype=np.float64)
+    stands_um = np.array(mosaic.origin_um[::-1]) + corners_px * mosaic.pixel_size_um
+    within = (
+        (stands_um[..., 0] >= cell.y_um) & (stands_um[..., 0] <= cell.bottom_um)
+        & (stands_um[..., 1] >= cell.x_um) & (stands_um[..., 1] <= cell.right_um)
+    )
+    whole = within[:-1, :-1] & within[1:, :-1] & within[:-1, 1:] & within[1:, 1:]
+    return _large_enough(largest_window(whole, variant.grid.even_step_px))
+
+
+def _large_enough(window: Window) -> Window:
+    top, bottom, left, right = window
+    return window if min(bottom - top, right - left) >= _SMALLEST_WINDOW_PX else _NOTHING
+
+
+def _refused(
+    capture: CaptureRecord, reason: str, seen: NDArray[np.uint16], mosaic: Mosaic, variant: PairVariant,
+    figures: dict[str, float],
+) -> AlignedPair:
+    """Return a capture that could not be registered, beside the mosaic at its nominal place."""
+    step = variant.grid.even_step_px
+    rows, columns = (side // step * step for side in seen.shape[:2])
+    ratio = developed_pixel_um(capture) / mosaic.pixel_size_um
+    shape = variant.grid.fine_px(rows), variant.grid.fine_px(columns)
+    centre = (np.array([capture.position.y_um, capture.position.x_um]) - mosaic.origin_um[::-1]) / mosaic.pixel_size_um
+    middle = (np.array([rows, columns]) - 1) / 2
+    lies_yx = centre + (lattice_points(shape, 1 / variant.factor) - middle) * ratio
+    # The nominal place is not known to half a pixel, and whole pixels stay as they are.
+    to_whole = np.round(lies_yx[0, 0]) - lies_yx[0, 0]
+    lies_yx += to_whole
+    first = np.floor(lies_yx[0, 0]).astype(int) - 1
+    size = np.ceil(lies_yx[-1, -1]).astype(int) + 2 - first
+    pixels = mosaic.read(int(first[0]), int(first[1]), int(size[0]), int(size[1]))
+    label, _ = resample(pixels, (lies_yx - first).astype(np.float32), interpolation="linear")
+    origin_y, origin_x = centre + to_whole - middle * ratio
+    return AlignedPair(
+        capture, False, reason, seen[:rows, :columns], np.asarray(label, dtype=np.uint8),
+        (float(origin_x), float(origin_y)), figures, crop_px=(0, 0),
+    )
+
+
+def _surroundings(
+    mosaic: Mosaic, capture: CaptureRecord, cell: RegionUm | None, shape: tuple[int, int]
+) -> _Surroundings:
+    """Read the mosaic where a capture of a shape may lie; RegistrationError where it lies outside."""
+    pitch_um = developed_pixel_um(capture)
+    region = RegionUm.centred(
+        capture.position.x_um, capture.position.y_um, shape[1] * pitch_um, shape[0] * pitch_um
+    ).grown(_SEARCH_MARGIN_UM)
+    origin_x, origin_y = mosaic.origin_um
+    pixel = mosaic.pixel_size_um
+    top = max(0, round((region.y_um - origin_y) / pixel))
+    left = max(0, round((region.x_um - origin_x) / pixel))
+    bottom = min(mosaic.shape[0], round((region.bottom_um - origin_y) / pixel))
+    right = min(mosaic.shape[1], round((region.right_um - origin_x) / pixel))
+    if bottom - top < 1 or right - left < 1:
+        raise RegistrationError("the capture lies outside the mosaic", "scan the place where it was taken")
+    return _Surroundings(mosaic, (top, left), mosaic.read(top, left, bottom - top, right - left), cell)
