@@ -14,7 +14,7 @@ NEAR_PEAK = 0.9
 
 @dataclass(frozen=True)
 class FocusDepth:
-    """The range of defocus around the peak over which a score stays at 0.9 of it or more.
+    """The range of defocus around the peak over which a score stays high enough; empty where the peak is too low.
 
     ``low_um`` and ``high_um`` are its ends. ``whole`` is False where the score is still above at the first or last
     defocus measured, so that the true range is longer.
@@ -31,22 +31,24 @@ class FocusDepth:
         return self.high_um - self.low_um
 
 
-def focus_depth(defocus_um: FloatArray, scores: FloatArray, *, share: float = NEAR_PEAK) -> FocusDepth:
-    """Measure the depth of field of a curve of scores over defocus.
+def focus_depth(defocus_um: FloatArray, scores: FloatArray, *, least: float | None = None) -> FocusDepth:
+    """Measure the depth of field of a curve of scores over defocus; where it crosses the limit is interpolated linearly.
 
     Parameters
     ----------
     defocus_um : ndarray, shape (steps,), growing
     scores : ndarray, shape (steps,)
         Larger is better; positive at the peak.
-    share : float
-        Part of the peak that still counts as in focus; where the curve crosses it is interpolated linearly.
+    least : float, optional
+        The score that still counts as in focus; 0.9 of the peak unless given.
     """
     z, values = np.asarray(defocus_um, dtype=np.float64), np.asarray(scores, dtype=np.float64)
     if z.size != values.size or z.size < 3 or not np.all(np.diff(z) > 0):
         raise ValueError("a curve needs at least three growing steps of defocus and a score for each")
     top = int(np.argmax(values))
-    limit = share * values[top]
+    limit = NEAR_PEAK * float(values[top]) if least is None else least
+    if values[top] < limit:
+        return FocusDepth(float(z[top]), float(z[top]), float(values[top]), whole=True)
     ends, whole = [], True
     for step in (-1, 1):
         here = top

@@ -62,7 +62,8 @@ def bar_profile(plane: FloatArray, triplet: Triplet) -> NDArray[np.float64]:
         np.ascontiguousarray(plane, dtype=np.float32), column.astype(np.float32), row.astype(np.float32),
         cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE,
     )
-    return np.asarray(sampled, dtype=np.float64).mean(axis=1)
+    # The cubic's overshoot beside a sharp black bar would be light below nothing.
+    return np.maximum(sampled, 0).astype(np.float64).mean(axis=1)
 
 
 def profile_contrast(profile: FloatArray) -> float:

@@ -16,8 +16,12 @@ def test_the_depth_is_where_the_curve_stays_above_a_share_of_its_peak():
     # 0.9 of 0.8 is reached 4 µm from the peak on either side.
     assert (depth.low_um, depth.high_um, depth.peak, depth.whole) == (pytest.approx(-3), pytest.approx(5), 0.8, True)
     assert depth.depth_um == pytest.approx(8)
-    tight = focus_depth(Z_UM, 0.8 - 0.02 * np.abs(Z_UM - 1), share=0.95)
-    assert tight.depth_um == pytest.approx(4)
+
+
+def test_another_level_can_be_asked_for():
+    scores = 0.8 - 0.02 * np.abs(Z_UM - 1)
+    assert focus_depth(Z_UM, scores, least=0.76).depth_um == pytest.approx(4)
+    assert focus_depth(Z_UM, scores, least=0.81).depth_um == 0
 
 
 def test_an_end_between_two_steps_is_interpolated():
