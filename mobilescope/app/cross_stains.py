@@ -47,7 +47,8 @@ def cross_evaluate(
     Raises
     ------
     UserError
-        A model was trained on a slide that it is to be tested on, and this is not forced; or a session has no blind field.
+        A model was trained on a slide that it is to be tested on, and this is not forced, or a session has no blind
+        field.
     """
     cells = []
     for number, model in enumerate(models):

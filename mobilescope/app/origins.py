@@ -86,7 +86,9 @@ def instrument_of(session: Path | None, config: Path | None) -> tuple[Instrument
     if config is not None:
         return load_instrument(config), str(config)
     if session is None:
-        raise UserError("there is no instrument to measure with", "give one: mobilescope --config scope.toml evaluate ...")
+        raise UserError(
+            "there is no instrument to measure with", "give one: mobilescope --config scope.toml evaluate ..."
+        )
     with Session.open(session) as opened:
         described = opened.header.instrument.get("instrument")
     return validate(InstrumentConfig, described, source=str(session), prefix="instrument"), str(session)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,7 +49,7 @@ class ReportInputs:
     seconds: dict[str, float]
     sections: tuple[Section, ...] = ()
     develop: DevelopFunction | None = None
-    baselines: Baselines | None = field(default=None, repr=False)
+    baselines: Baselines | None = None
 
 
 def write_report(path: Path, inputs: ReportInputs, enhance: EnhanceFunction) -> None:
@@ -98,7 +98,8 @@ def _headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:
     ratio = evaluation.interval("bicubic", "cie94").mean / evaluation.interval("network", "cie94").mean
     boxes.append(("CIE-94 lower by", f"{ratio:.1f}×", "registered phone to network"))
     slides = f"{'slide' if len(evaluation.slides) == 1 else 'slides'} {', '.join(evaluation.slides)}"
-    boxes.append(("Fields", str(len(evaluation.fields)), slides if evaluation.trained_on else f"{slides}, never trained on"))
+    where = slides if evaluation.trained_on else f"{slides}, never trained on"
+    boxes.append(("Fields", str(len(evaluation.fields)), where))
     return boxes
 
 

@@ -46,7 +46,7 @@ def contrast_curve(resolution: Resolution) -> str:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
     axes.set_ylim(0, 1.05)
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return _svg_uri(figure)
 
 
@@ -59,12 +59,12 @@ def focus_curve(stack: FocusStack) -> str:
             label=METHOD_NAMES[method],
         )
     axes.axhline(NEAR_PEAK * stack.curve(stack.reference).max(), color="#999999", linewidth=0.8, linestyle="--")
-    axes.legend(frameon=False)
+    axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.01, 1.0))
     return _svg_uri(figure)
 
 
 def _axes(across: str, up: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(6, 2.6), layout="constrained")
+    figure = Figure(figsize=(7.5, 2.8), layout="constrained")
     axes = figure.subplots()
     axes.set_xlabel(across)
     axes.set_ylabel(up)

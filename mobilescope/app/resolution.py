@@ -37,7 +37,7 @@ _LEAST_CORRELATION = 0.5
 
 @dataclass(frozen=True)
 class ElementContrast:
-    """One element of the target: contrast by each of `SHOWN_BY`, mean over directions and captures, and its deviation."""
+    """One element: mean contrast over directions and captures by each of `SHOWN_BY`, and its deviation."""
 
     group: int
     element: int
@@ -175,7 +175,7 @@ def _target_position_um(frame: BenchtopImage) -> tuple[float, float]:
 def _on_one_grid(
     capture: PhoneCapture, frame: BenchtopImage, enhancer: Enhancer
 ) -> tuple[dict[str, NDArray[np.float32]], tuple[float, float]]:
-    """Return the linear luminance of the field by each of `SHOWN_BY`, and (x, y) in the frame of its first pixel, in µm."""
+    """Return the field's linear luminance by each of `SHOWN_BY`, and (x, y) in µm of its first pixel in the frame."""
     developed = develop_srgb(
         capture.bayer, cfa=capture.cfa, black_level=capture.black_level, white_level=capture.white_level,
         white_balance=capture.white_balance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 from collections.abc import Iterable, Sequence
@@ -79,7 +80,8 @@ def _write(report: Path, suffix: str, columns: Sequence[str], rows: Iterable[Ite
             writer.writerows([_cell(value) for value in row] for row in rows)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the first failure is the one to tell
+            temporary.unlink(missing_ok=True)
         raise OutputError(f"the scores {path} can't be written: {error.strerror}", "check the folder") from error
     return path
 

@@ -180,10 +180,10 @@ def focus_table(stack: FocusStack) -> Table:
         )
         for method in stack.methods
     ]
-    fields = len({(score.slide, score.field) for score in stack.scores})
+    count = len({(score.slide, score.field) for score in stack.scores})
     lost = sum(not score.registered for score in stack.scores)
     note = (
-        f"SSIM against the benchtop in focus at each defocus in µm, mean over {fields} field{'s' if fields > 1 else ''}. "
+        f"SSIM against the benchtop in focus at each defocus in µm, mean over {count} field{'s' if count > 1 else ''}. "
         f"Depth: at least {NEAR_PEAK:g} of the method's own peak. Useful: at least {NEAR_PEAK:g} of the best that "
         f"“{METHOD_NAMES[stack.reference]}” reaches; the network's is {stack.gain():.1f} times as long."
     )

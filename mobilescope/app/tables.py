@@ -23,8 +23,8 @@ class Table:
         """Return the table as lines for a terminal."""
         cells = [self.columns, *self.rows]
         widths = [max(len(row[column]) for row in cells) for column in range(len(self.columns))]
-        body = ["  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True)).rstrip() for row in cells]
-        return [self.title, *body, *([self.note] if self.note else [])]
+        padded = [[f"{text:<{width}}" for text, width in zip(row, widths, strict=True)] for row in cells]
+        return [self.title, *("  ".join(row).rstrip() for row in padded), *([self.note] if self.note else [])]
 
 
 def figure(value: float, digits: int, *, sign: bool = False) -> str:
@@ -35,7 +35,7 @@ def figure(value: float, digits: int, *, sign: bool = False) -> str:
 
 
 def spread(interval: Interval, digits: int, *, sign: bool = False) -> str:
-    """Return a mean with its interval as text, ``0.948 [0.942, 0.953]``; the mean alone where one field has no interval."""
+    """Return a mean with its interval as text, ``0.948 [0.942, 0.953]``; the mean alone where there is none."""
     mean = figure(interval.mean, digits, sign=sign)
     if not math.isfinite(interval.low):
         return mean

@@ -29,14 +29,13 @@ def richardson_lucy(light: FloatArray, sigma_px: float, iterations: int) -> NDAr
     sigma_px : float
         Standard deviation of the blur, in pixels.
     iterations : int
+        At least 1.
 
     Returns
     -------
     ndarray of the same shape, float32, not negative
     """
-    estimate = np.asarray(light, dtype=np.float32)
-    for estimate in _steps(light, sigma_px, iterations):
-        pass
+    *_, estimate = _steps(light, sigma_px, iterations)
     return estimate
 
 
@@ -68,7 +67,8 @@ def _steps(light: FloatArray, sigma_px: float, iterations: int) -> Iterator[NDAr
     seen = np.maximum(np.asarray(light, dtype=np.float32), _EPSILON)
     estimate = seen
     for _ in range(iterations):
-        estimate = estimate * _blurred(seen / np.maximum(_blurred(estimate, sigma_px), _EPSILON), sigma_px)
+        ratio = np.asarray(seen / np.maximum(_blurred(estimate, sigma_px), _EPSILON), dtype=np.float32)
+        estimate = estimate * _blurred(ratio, sigma_px)
         yield estimate
 
 

@@ -32,7 +32,7 @@ class FocusDepth:
 
 
 def focus_depth(defocus_um: FloatArray, scores: FloatArray, *, least: float | None = None) -> FocusDepth:
-    """Measure the depth of field of a curve of scores over defocus; where it crosses the limit is interpolated linearly.
+    """Measure the depth of field of a curve of scores over defocus, its ends interpolated linearly.
 
     Parameters
     ----------

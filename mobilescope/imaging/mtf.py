@@ -70,8 +70,8 @@ def profile_contrast(profile: FloatArray) -> float:
     """Return (max - min) / (max + min) of a profile across three bars; 0 where they stand in the wrong places (R17).
 
     Each bar's minimum and each gap's maximum is looked for over its own width, in the profile smoothed over half a
-    width; it must lie within 0.3 widths of the middle, so that a slope or noise is no bar, and each gap must be brighter
-    than the bars on both sides of it. Maxima and minima are then averaged over gaps and bars.
+    width; it must lie within 0.3 widths of the middle, so that a slope or noise is no bar, and each gap must be
+    brighter than the bars on both sides of it. Maxima and minima are then averaged over gaps and bars.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def profile_contrast(profile: FloatArray) -> float:
 def _extreme(
     profile: FloatArray, smooth: FloatArray, start: float, width: float, place: Callable[[FloatArray], np.intp]
 ) -> float | None:
-    """Return the profile's value at an extreme of a stretch one width long; None where it lies near the stretch's end."""
+    """Return the profile's value at an extreme of a stretch one width long; None where that lies near its end."""
     low, high = round(start), round(start + width)
     found = int(place(smooth[low:high]))
     if abs(found + 0.5 - (high - low) / 2) > _FAR_FROM_MIDDLE * (high - low):
@@ -106,8 +106,8 @@ def _extreme(
 def finest_resolved_um(widths_um: FloatArray, contrasts: FloatArray) -> float:
     """Return the width of the finest bars that keep a contrast of 10 %.
 
-    Going from wide bars to narrow ones, the first fall below 10 % ends it; the place of the fall is interpolated over the
-    logarithm of the width. NaN where even the widest bars are below; the narrowest width where none is.
+    Going from wide bars to narrow ones, the first fall below 10 % ends it; the place of the fall is interpolated over
+    the logarithm of the width. NaN where even the widest bars are below; the narrowest width where none is.
 
     Parameters
     ----------

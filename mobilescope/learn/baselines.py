@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def has_training_pairs(pairs: Path) -> bool:
 
 def fit_colour_matrix(fields: list[FieldPair]) -> ColourMatrix:
     """Fit the 3×4 matrix that takes enlarged phone pixels to benchtop pixels over the training pairs."""
-    return _fitted([(upsample_bicubic(field.input, *field.label.shape[:2]), field.label) for field in fields])
+    return _fitted((upsample_bicubic(field.input, *field.label.shape[:2]), field.label) for field in fields)
 
 
 def fit_deblurring(fields: list[FieldPair]) -> Deblurring:
@@ -99,10 +100,8 @@ def fit_deblurring(fields: list[FieldPair]) -> Deblurring:
             ]))
             best = max(best, (score, sigma_px, steps))
     _, sigma_px, steps = best
-    matrix = _fitted([
-        (upsample_bicubic(deblur_srgb(to_float(field.input), sigma_px, (steps,))[0], *field.label.shape[:2]), field.label)
-        for field in chosen
-    ])
+    sharp = ((deblur_srgb(to_float(field.input), sigma_px, (steps,))[0], field.label) for field in fields)
+    matrix = _fitted((upsample_bicubic(picture, *label.shape[:2]), label) for picture, label in sharp)
     return Deblurring(sigma_px, steps, matrix)
 
 
@@ -127,11 +126,14 @@ def label_part(
     return slice(top * tall // rows, bottom * tall // rows), slice(left * wide // columns, right * wide // columns)
 
 
-def _fitted(pictures: list[tuple[NDArray[np.float32], NDArray[np.uint8]]]) -> ColourMatrix:
+def _fitted(pictures: Iterable[tuple[NDArray[np.float32], NDArray[np.uint8]]]) -> ColourMatrix:
     """Fit the matrix from pictures to labels on every seventh pixel of each axis."""
-    if not pictures:
-        raise TrainingError("no training pairs to fit the colour matrix on", "register the training slides first")
     step = (slice(None, None, _MATRIX_SAMPLING), slice(None, None, _MATRIX_SAMPLING))
-    sources = np.concatenate([picture[step].reshape(-1, 3) for picture, _ in pictures])
-    targets = np.concatenate([to_float(label[step]).reshape(-1, 3) for _, label in pictures])
-    return ColourMatrix.fit(sources, targets)
+    sources, targets = [], []
+    for picture, label in pictures:
+        # Copies, so that the whole pictures need not be kept.
+        sources.append(picture[step].reshape(-1, 3).copy())
+        targets.append(to_float(label[step]).reshape(-1, 3))
+    if not sources:
+        raise TrainingError("no training pairs to fit the colour matrix on", "register the training slides first")
+    return ColourMatrix.fit(np.concatenate(sources), np.concatenate(targets))

@@ -113,8 +113,8 @@ def is_evaluated(record: PairRecord, role: str) -> bool:
 def possible_methods(pairs: Path, *, role: str = "blind", develop: DevelopFunction | None = None) -> tuple[str, ...]:
     """Return which of `METHODS` a pair file can show.
 
-    The fitted ones need training pairs in it. The raw picture needs the maps of registration and the developed captures,
-    unless it is the labels that were resampled.
+    The fitted ones need training pairs in it. The raw picture needs the maps of registration and the developed
+    captures, unless it is the labels that were resampled.
     """
     with PairStore.open(pairs) as store:
         records = [record for record in store.records if is_evaluated(record, role)]

@@ -55,7 +55,7 @@ def test_mean_colours_are_those_of_the_standard():
 
 def test_offset_and_spread_are_told_apart():
     second = np.random.default_rng(0).uniform(20, 80, (6, 3))
-    moved = second + (3, -4, 0)
+    moved = second + np.array([3, -4, 0])
     assert colour_distance(moved, second).offset == pytest.approx(5)
     assert colour_distance(moved, second).spread == pytest.approx(0)
     wandering = second + np.array([[2, 0, 0], [-2, 0, 0]] * 3)
