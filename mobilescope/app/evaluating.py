@@ -108,6 +108,7 @@ def evaluate_session(
     origin = session_of(session, pairs)
     if extras.focus_stack and origin is None:
         raise UserError(f"the session of {pairs} is not beside it", "give the session itself for a stack of focus")
+    instrument = instrument_of(origin, extras.config) if extras.target or extras.focus_stack else None
     enhancer = Enhancer.from_checkpoint(model, device=device)
     with PairStore.open(pairs) as store:
         half_pitch_um = resolved_half_pitch_um(store.provenance, session)
@@ -126,11 +127,11 @@ def evaluate_session(
                 known={(model, session): evaluation}, **common,
             )
         target = stack = None
-        if extras.target:
-            config, source = instrument_of(origin, extras.config)
+        if instrument is not None and extras.target:
+            config, source = instrument
             target = measure_resolution(config, enhancer, source=source, **common)
-        if extras.focus_stack and origin is not None:
-            config, source = instrument_of(origin, extras.config)
+        if instrument is not None and extras.focus_stack and origin is not None:
+            config, source = instrument
             stack = measure_focus_stack(config, origin, pairs, enhancer, source=source, baselines=baselines, **common)
         result = EvaluationResult(evaluation, jpeg, cross, target, stack)
         inputs = ReportInputs(

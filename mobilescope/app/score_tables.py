@@ -181,11 +181,12 @@ def focus_table(stack: FocusStack) -> Table:
         for method in stack.methods
     ]
     count = len({(score.slide, score.field) for score in stack.scores})
+    gain = f"the network's is {stack.gain():.1f} times as long" if stack.gain() > 0 else "the network never does"
     lost = sum(not score.registered for score in stack.scores)
     note = (
         f"SSIM against the benchtop in focus at each defocus in µm, mean over {count} field{'s' if count > 1 else ''}. "
         f"Depth: at least {NEAR_PEAK:g} of the method's own peak. Useful: at least {NEAR_PEAK:g} of the best that "
-        f"“{METHOD_NAMES[stack.reference]}” reaches; the network's is {stack.gain():.1f} times as long."
+        f"“{METHOD_NAMES[stack.reference]}” reaches; {gain}."
     )
     if lost:
         note += f" {lost} captures were too blurred to be registered and count as 0."
