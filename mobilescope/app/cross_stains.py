@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilescope.app.origins import resolved_half_pitch_um
+from mobilescope.app.origins import resolved_half_pitch_um, session_of
 from mobilescope.app.pairing import registered_pairs
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.pairs import PairStore
@@ -51,13 +51,13 @@ def cross_evaluate(
         field.
     """
     cells = []
-    for number, model in enumerate(models):
+    for number, model in enumerate(dict.fromkeys(models)):
         enhancer = Enhancer.from_checkpoint(model, device=device)
-        for place, session in enumerate(sessions):
+        for place, session in enumerate(dict.fromkeys(sessions)):
             pairs = registered_pairs(session)
             with PairStore.open(pairs) as store:
                 stain = _stain(store)
-                half_pitch_um = resolved_half_pitch_um(store.provenance, session)
+                half_pitch_um = resolved_half_pitch_um(store.provenance, session_of(session, pairs))
             evaluation = (known or {}).get((model, session)) or evaluate(
                 pairs, enhancer, enhancer.card, cutoff_um=2 * half_pitch_um, force=force,
                 methods=_METHODS, on_progress=on_progress, stop=stop,

@@ -111,7 +111,7 @@ def evaluate_session(
     instrument = instrument_of(origin, extras.config) if extras.target or extras.focus_stack else None
     enhancer = Enhancer.from_checkpoint(model, device=device)
     with PairStore.open(pairs) as store:
-        half_pitch_um = resolved_half_pitch_um(store.provenance, session)
+        half_pitch_um = resolved_half_pitch_um(store.provenance, origin)
     baselines = fit_baselines(pairs) if has_training_pairs(pairs) else None
     common: dict[str, Any] = {"on_progress": on_progress, "stop": stop}
     with developed_captures(origin, pairs) as develop:

@@ -14,7 +14,7 @@ from mobilescope.app.acquiring import phone_half_pitch_um
 from mobilescope.app.developing import develop_capture
 from mobilescope.app.instrument import load_instrument
 from mobilescope.core.config import InstrumentConfig, PhoneConfig, validate
-from mobilescope.core.errors import InputFileError, UserError
+from mobilescope.core.errors import UserError
 from mobilescope.data.pairs import PairRecord, PairStore
 from mobilescope.data.session import Session
 from mobilescope.imaging.colour import to_float, to_uint8
@@ -37,20 +37,19 @@ def session_of(path: Path, pairs: Path) -> Path | None:
     try:
         with Session.open(beside) as session:
             return beside if digest is None or session.digest() == digest else None
-    except InputFileError:
+    except UserError:
         return None
 
 
-def resolved_half_pitch_um(provenance: Mapping[str, Any], session: Path) -> float:
+def resolved_half_pitch_um(provenance: Mapping[str, Any], session: Path | None) -> float:
     """Return the finest line and space of the phone behind a pair file: its own word, the session's, or R18's."""
     told = provenance.get("phone_half_pitch_um")
     if isinstance(told, int | float):
         return float(told)
-    try:
-        with Session.open(session) as opened:
-            return phone_half_pitch_um(opened)
-    except InputFileError:
+    if session is None:
         return PhoneConfig().half_pitch_um
+    with Session.open(session) as opened:
+        return phone_half_pitch_um(opened)
 
 
 @contextmanager

@@ -99,6 +99,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "fields": len(evaluation.fields),
         "trained_on": list(evaluation.trained_on),
+        "pixel_ratio": evaluation.pixel_ratio,
         "methods": list(evaluation.methods),
         **{
             method: {metric: _interval(evaluation.interval(method, metric)) for metric in _METRICS}

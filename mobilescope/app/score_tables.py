@@ -28,11 +28,16 @@ METRICS = (
 _SHOWN_NAMES = {"phone": "phone", "network": "network", "benchtop": "benchtop"}
 
 
-def not_blind(evaluation: Evaluation) -> str:
+def warning(evaluation: Evaluation) -> str:
     """Return the warning that belongs to a forced evaluation, or nothing."""
-    if not evaluation.trained_on:
-        return ""
-    return f"NOT BLIND: the model was trained on {', '.join(evaluation.trained_on)}"
+    told = []
+    if evaluation.trained_on:
+        told.append(f"NOT BLIND: the model was trained on {', '.join(evaluation.trained_on)}.")
+    if evaluation.missampled:
+        told.append(
+            f"OTHER SAMPLING: the pairs' pixels are {evaluation.pixel_ratio:.2f} times as large as the model's."
+        )
+    return " ".join(told)
 
 
 def score_table(evaluation: Evaluation) -> Table:
@@ -43,7 +48,7 @@ def score_table(evaluation: Evaluation) -> Table:
         own = spread(evaluation.label_noise, digits) if metric == "noise" else ""
         rows.append((title, *cells, own))
     columns = ("", *(METHOD_NAMES[method] for method in evaluation.methods), "benchtop")
-    return Table("Scores", columns, tuple(rows), not_blind(evaluation))
+    return Table("Scores", columns, tuple(rows), warning(evaluation))
 
 
 def method_table(evaluation: Evaluation) -> Table:
@@ -59,7 +64,7 @@ def method_table(evaluation: Evaluation) -> Table:
     rows.append(("benchtop", *[""] * 5, own))
     title = f"{len(evaluation.fields)} fields of {', '.join(evaluation.slides)}, mean [95 % interval by field]"
     columns = ("", "SSIM", "CIE-94", "SSIM rgb", "PSNR, dB", "detail", "noise")
-    return Table(title, columns, tuple(rows), not_blind(evaluation))
+    return Table(title, columns, tuple(rows), warning(evaluation))
 
 
 def gain_table(evaluation: Evaluation) -> Table:
@@ -124,7 +129,7 @@ def cross_tables(cells: tuple[CrossCell, ...]) -> list[Table]:
     names = {cell.model: _named(str(cell.model), cell.model_stain) for cell in cells}
     names |= {cell.session: _named(str(cell.session), cell.session_stain) for cell in cells}
     columns = ("model \\ session", *(names[session] for session in sessions))
-    forced = sorted({not_blind(cell.evaluation) for cell in cells} - {""})
+    forced = sorted({warning(cell.evaluation) for cell in cells} - {""})
 
     def table(title: str, metric: str, digits: int) -> Table:
         first = [at[models[0], session].evaluation for session in sessions]
@@ -135,7 +140,7 @@ def cross_tables(cells: tuple[CrossCell, ...]) -> list[Table]:
                 evaluation = at[model, session].evaluation
                 text = figure(evaluation.interval("network", metric).mean, digits)
                 gain = evaluation.gain("bicubic", metric)
-                star = " *" if evaluation.trained_on else ""
+                star = " *" if warning(evaluation) else ""
                 row.append(f"{text} ({spread(gain, digits, sign=True)}){star}")
             rows.append(tuple(row))
         note = "Mean over blind fields (difference from bicubic with its 95 % interval by field)."
@@ -172,7 +177,7 @@ def finest_text(resolution: Resolution, name: str) -> str:
 
 def focus_table(stack: FocusStack) -> Table:
     """Return a row for each method: SSIM over defocus, and both ranges."""
-    steps = [f"{z:+g}" for z in stack.defocus_um]
+    steps = [f"{z:+g}" if z else "0" for z in stack.defocus_um]
     rows = [
         (
             METHOD_NAMES[method], *(figure(value, 3) for value in stack.curve(method)),

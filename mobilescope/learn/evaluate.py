@@ -24,6 +24,7 @@ from mobilescope.learn.straight import straight_picture
 METHODS = ("raw", "bicubic", "colour", "rl", "network")
 _FITTED = ("colour", "rl")
 BENCHTOP = "benchtop"
+_SAMPLING_TOLERANCE = 0.1
 
 EnhanceFunction = Callable[[NDArray[np.generic]], NDArray[np.generic]]
 DevelopFunction = Callable[[PairRecord], NDArray[np.uint16]]
@@ -65,14 +66,26 @@ class FieldPictures:
 class Evaluation:
     """Scores per field, and the names of the slides behind them.
 
-    ``trained_on`` lists evaluated slides that the model has seen in training; empty unless that was forced.
-    ``methods`` are those of `METHODS` that could be shown, in that order.
+    Attributes
+    ----------
+    trained_on : tuple of str
+        Evaluated slides that the model has seen in training; empty unless that was forced.
+    methods : tuple of str
+        Those of `METHODS` that could be shown, in that order.
+    pixel_ratio : float
+        The pairs' input pixel size over the one that the model was trained on; near 1 unless it was forced.
     """
 
     fields: tuple[FieldScores, ...]
     trained_on: tuple[str, ...]
     output_pixel_um: float
     methods: tuple[str, ...]
+    pixel_ratio: float
+
+    @property
+    def missampled(self) -> bool:
+        """Whether the pairs are sampled too differently from what the model was trained on."""
+        return abs(self.pixel_ratio - 1) > _SAMPLING_TOLERANCE
 
     def values(self, method: str, metric: str) -> NDArray[np.floating]:
         """Return one metric of one method, a value per field."""
@@ -228,7 +241,7 @@ def evaluate(
     cutoff_um : float
         Finest period that the phone resolves; the detail score looks above it.
     force : bool
-        Evaluate also on slides that the model was trained on; the result names them.
+        Evaluate also on slides that the model was trained on, and on pairs of another sampling; the result says so.
     methods, develop, baselines
         See `picture_fields`.
     stage : str
@@ -237,12 +250,15 @@ def evaluate(
     Raises
     ------
     UserError
-        A slide of this role was trained on, no field can be evaluated, or the model has another factor than the pairs.
+        A slide of this role was trained on, no field can be evaluated, or the model has another factor than the pairs
+        or was trained on pixels of another size.
     """
     with PairStore.open(pairs) as store:
         evaluated = [record for record in store.records if is_evaluated(record, role)]
         slides = {record.slide for record in store.records if record.role == role}
         pixel_um = float(store.provenance["label_pixel_um"])
+        input_pixel_um = pixel_um * store.factor
+    pixel_ratio = input_pixel_um / card.input_pixel_um
     seen = trained_slides(card.training, pairs, slides)
     if seen and not force:
         raise UserError(
@@ -253,6 +269,11 @@ def evaluate(
             f"{pairs} has no accepted field of the role {role!r} to evaluate",
             "capture and register a slide of that role",
         )
+    if abs(pixel_ratio - 1) > _SAMPLING_TOLERANCE and not force:
+        raise UserError(
+            f"the model was trained on pixels of {card.input_pixel_um:g} µm, and {pairs} has pixels of "
+            f"{input_pixel_um:g} µm", "evaluate on pairs of the model's own pixel size, or force it",
+        )
     shown = tuple(methods) if methods is not None else possible_methods(pairs, role=role, develop=develop)
     fields = []
     stop = stop or StopToken()
@@ -261,7 +282,7 @@ def evaluate(
         stop.raise_if_requested("the evaluation")
         fields.append(score_field(pictures, pixel_um, cutoff_um))
         on_progress(Progress(stage, done, len(evaluated), f"SSIM {fields[-1].scores['network'].ssim:.4f}"))
-    return Evaluation(tuple(fields), seen, pixel_um, shown)
+    return Evaluation(tuple(fields), seen, pixel_um, shown, pixel_ratio)
 
 
 def score_field(pictures: FieldPictures, pixel_um: float, cutoff_um: float) -> FieldScores:

@@ -89,6 +89,18 @@ def test_everything_stands_in_the_report_and_beside_it(extras):
         assert title in run.errors
 
 
+def test_raw_pictures_of_jpeg_pairs_went_through_jpeg_too(small_job, tmp_path):
+    for path in small_job.folder.glob("session*.h5"):
+        (tmp_path / path.name).symlink_to(path)
+    registered = mobilescope("register", "session.h5", "--jpeg-ratio", 21, "--json", folder=tmp_path).json()
+    run = mobilescope("evaluate", small_job.model, registered["pairs"], "--report", "r.html", "--json", folder=tmp_path)
+    told, full = run.json(), small_job.runs["evaluate"].json()
+    assert told["methods"] == full["methods"]
+    for method in ("raw", "bicubic"):
+        assert told[method]["ssim"]["mean"] < full[method]["ssim"]["mean"]
+    assert "JPEG, 21× smaller" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_a_pair_file_alone_is_enough_for_scores(small_job, tmp_path):
     shutil.copy(small_job.folder / "session.pairs.h5", tmp_path / "moved.h5")
     run = mobilescope("evaluate", small_job.model, "moved.h5", "--report", "r.html", "--json", folder=tmp_path)

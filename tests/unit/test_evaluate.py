@@ -234,8 +234,20 @@ def test_pairs_of_another_factor_are_cut_by_theirs(write_pairs):
     path = write_pairs(("a", "training"), ("c", "blind", {"window": (4, 40, 8, 48)}), factor=2.0)
     pictures, = picture_fields(path, lambda image: upsample_bicubic(image, 96, 96))
     assert {picture.shape for picture in pictures.by_method.values()} == {(72, 80, 3)}
-    with pytest.raises(UserError, match=r"120×120 px.*96×96.*own factor"):
+    with pytest.raises(UserError, match=r"0\.925 µm.*0\.74 µm"):
         evaluate(path, enlarge, card(), cutoff_um=CUTOFF_UM)
+    with pytest.raises(UserError, match=r"120×120 px.*96×96.*own factor"):
+        evaluate(path, enlarge, card(), cutoff_um=CUTOFF_UM, force=True)
+
+
+def test_pairs_of_another_sampling_are_refused_unless_forced(write_pairs):
+    path = write_pairs(("a", "training"), ("c", "blind"), label_pixel_um=0.3)
+    with pytest.raises(UserError, match=r"0\.925 µm.*0\.75 µm.*or force"):
+        evaluate(path, enlarge, card(), cutoff_um=CUTOFF_UM)
+    forced = evaluate(path, enlarge, card(), cutoff_um=CUTOFF_UM, force=True)
+    assert forced.missampled
+    assert forced.pixel_ratio == pytest.approx(0.75 / 0.925)
+    assert not evaluate(write_pairs(("c", "blind"), name="o.h5"), enlarge, card(), cutoff_um=CUTOFF_UM).missampled
 
 
 def test_the_deblurring_finds_the_width_of_the_blur():

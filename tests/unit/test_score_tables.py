@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def evaluation(gain=0.2, *, trained_on=(), methods=("bicubic", "network"), field
         }
         labs = {name: (70.0, 1.0 * (name == "bicubic"), 0.0) for name in (*methods, "benchtop")}
         scores.append(FieldScores("c", number, by_method, labs, 0.003))
-    return Evaluation(tuple(scores), trained_on, 0.37, methods)
+    return Evaluation(tuple(scores), trained_on, 0.37, methods, 1.0)
 
 
 def test_figures_that_could_not_be_measured_are_dashes():
@@ -73,9 +74,12 @@ def test_the_scores_stand_by_method_and_metric():
 
 def test_a_forced_evaluation_says_so_in_every_table():
     forced = evaluation(trained_on=("c",))
-    warning = "NOT BLIND: the model was trained on c"
+    warning = "NOT BLIND: the model was trained on c."
     assert score_table(forced).note == method_table(forced).note == warning
     assert score_table(evaluation()).note == ""
+    coarse = replace(evaluation(), pixel_ratio=1.3)
+    assert "OTHER SAMPLING" in score_table(coarse).note
+    assert "1.30 times" in method_table(coarse).note
 
 
 def test_the_matrix_marks_what_was_not_blind():
