@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -123,26 +124,33 @@ def measure_focus_stack(
     Raises
     ------
     UserError
-        The phone scope has no focus to set, or the session no blind field.
+        The phone scope has no focus to set, the session no blind field, or no capture could be registered.
     CancelledError
         Asked to stop.
     """
     stop = stop or StopToken()
-    places = _places(session, pairs, fields)
     methods = ("bicubic", "network") if baselines is None else ("bicubic", "colour", "network")
     scores: list[StackScore] = []
     with build_instruments(config, source=source) as instruments:
         phone = instruments.phone
         if not isinstance(phone, FocusingPhone):
             raise UserError("this phone scope can't set its focus, so no stack can be taken", "leave out --focus-stack")
+        places = _places(session, pairs, fields)
         for slide, number, x_um, y_um in places:
             instruments.check_slide(slide)
-            with Mosaic.open(session, slide) as mosaic:
-                for z_um, capture in _stack(phone, slide, (x_um, y_um), defocus_um, stop):
+            with (
+                Mosaic.open(session, slide) as mosaic,
+                closing(_stack(phone, slide, (x_um, y_um), defocus_um, stop)) as taken,
+            ):
+                for z_um, capture in taken:
                     found = _scored(capture, mosaic, enhancer, baselines)
                     lost = dict.fromkeys(methods, 0.0)
                     scores.append(StackScore(slide, number, z_um, found is not None, found or lost))
                     on_progress(Progress("focus stack", len(scores), len(places) * len(defocus_um)))
+    if not any(score.registered for score in scores):
+        raise UserError(
+            "no capture of the stack of focus could be registered", "check that the session's slides are mounted"
+        )
     return FocusStack(tuple(scores))
 
 
@@ -163,7 +171,7 @@ def _places(session: Path, pairs: Path, fields: int) -> list[tuple[str, int, flo
 
 def _stack(
     phone: FocusingPhone, slide: str, at_um: tuple[float, float], defocus_um: Sequence[float], stop: StopToken
-) -> Iterator[tuple[float, PhoneCapture]]:
+) -> Generator[tuple[float, PhoneCapture], None, None]:
     """Yield the captures of one field; light and focus are as before afterwards."""
     phone.mount(slide)
     try:
