@@ -14,6 +14,7 @@ from mobilescope.core.errors import InputFileError, InputImageError, OutputError
 from mobilescope.data.layout import pair_files, pairs_path
 from mobilescope.data.pairs import PairStore, PairWriter
 from mobilescope.data.variants import PairVariant
+from mobilescope.learn.patches import load_fields
 
 PROVENANCE = {"thresholds": {"residual_um": 0.5}, "version": "0.1.0", "session": "ab" * 32}
 
@@ -250,3 +251,13 @@ def test_each_variant_has_a_name_of_its_own(tmp_path):
 def test_a_variant_that_can_not_be_is_refused(options):
     with pytest.raises(UserError):
         PairVariant(**options)
+
+
+@pytest.mark.parametrize("factor", [1, 1.5, 2, 2.5, 3])
+def test_fields_are_cut_to_their_window_at_every_factor(write_pairs, factor):
+    window = (4, 40, 10, 48)
+    file = write_pairs(("a", "training", {"window": window}), factor=factor)
+    (whole,), (cut,) = (load_fields(file, "training", windowed=windowed) for windowed in (False, True))
+    top, bottom, left, right = (round(edge * factor) for edge in window)
+    np.testing.assert_array_equal(cut.input, whole.input[4:40, 10:48])
+    np.testing.assert_array_equal(cut.label, whole.label[top:bottom, left:right])
