@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import overload
 
 import cv2
 import numpy as np
@@ -15,9 +17,12 @@ from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.colour import ColourMatrix, luminance, to_float
 from mobilescope.imaging.deconvolution import deblur_srgb
 from mobilescope.imaging.metrics import ssim
-from mobilescope.learn.patches import FieldPair, load_fields
+from mobilescope.learn.patches import FieldPair
 
+# The matrix is fitted on every seventh pixel along each axis, fewer of a label of more than a megapixel.
 _MATRIX_SAMPLING = 7
+_MATRIX_PIXELS = 20_000
+_MOST_FIELDS = 100
 # Widths in input pixels around R18's phone (0.6 of a pixel of 0.925 µm), and numbers of steps, that are tried.
 _SIGMAS_PX = (0.35, 0.5, 0.65, 0.8, 1.0, 1.3)
 _STEPS = (3, 6, 12, 24)
@@ -53,25 +58,59 @@ def upsample_bicubic(image: NDArray[np.generic], rows: int, columns: int) -> NDA
     return np.clip(np.asarray(enlarged, dtype=np.float32), 0.0, 1.0)
 
 
+class TrainingFields(Sequence[FieldPair]):
+    """The accepted training pairs of a file, read one by one; of many, a hundred spread over them."""
+
+    def __init__(self, pairs: Path) -> None:
+        self._pairs = pairs
+        with PairStore.open(pairs) as store:
+            found = [n for n, record in enumerate(store.records) if record.role == "training" and record.accepted]
+        self._numbers = found[:: max(1, -(-len(found) // _MOST_FIELDS))]
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, place: int) -> FieldPair: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> list[FieldPair]: ...
+
+    def __getitem__(self, place: int | slice) -> FieldPair | list[FieldPair]:
+        """Read one or several pairs."""
+        if isinstance(place, slice):
+            return list(self._read(self._numbers[place]))
+        return next(self._read([self._numbers[place]]))
+
+    def __iter__(self) -> Iterator[FieldPair]:
+        """Read all, one by one."""
+        return self._read(self._numbers)
+
+    def _read(self, numbers: list[int]) -> Iterator[FieldPair]:
+        with PairStore.open(self._pairs) as store:
+            for number in numbers:
+                record = store.records[number]
+                yield FieldPair(record.slide, record.capture, store.input(number), store.label(number))
+
+
 def fit_baselines(pairs: Path) -> Baselines:
     """Fit every baseline on the training pairs of a file; TrainingError where it has none."""
-    fields = load_fields(pairs, "training", windowed=False)
-    matrix = fit_colour_matrix(fields)
-    return Baselines(matrix, fit_deblurring(fields))
+    fields = TrainingFields(pairs)
+    return Baselines(fit_colour_matrix(fields), fit_deblurring(fields))
 
 
 def has_training_pairs(pairs: Path) -> bool:
     """Tell whether baselines can be fitted on a file."""
-    with PairStore.open(pairs) as store:
-        return any(record.role == "training" and record.accepted for record in store.records)
+    return len(TrainingFields(pairs)) > 0
 
 
-def fit_colour_matrix(fields: list[FieldPair]) -> ColourMatrix:
+def fit_colour_matrix(fields: Sequence[FieldPair]) -> ColourMatrix:
     """Fit the 3×4 matrix that takes enlarged phone pixels to benchtop pixels over the training pairs."""
     return _fitted((upsample_bicubic(field.input, *field.label.shape[:2]), field.label) for field in fields)
 
 
-def fit_deblurring(fields: list[FieldPair]) -> Deblurring:
+def fit_deblurring(fields: Sequence[FieldPair]) -> Deblurring:
     """Choose the width and the number of steps that give the best SSIM on parts of a few training pairs.
 
     The phone's point spread is not asked for: the width is whichever works best, as a user without a target to
@@ -127,10 +166,12 @@ def label_part(
 
 
 def _fitted(pictures: Iterable[tuple[NDArray[np.float32], NDArray[np.uint8]]]) -> ColourMatrix:
-    """Fit the matrix from pictures to labels on every seventh pixel of each axis."""
-    step = (slice(None, None, _MATRIX_SAMPLING), slice(None, None, _MATRIX_SAMPLING))
+    """Fit the matrix from pictures to labels, on a part of their pixels."""
     sources, targets = [], []
     for picture, label in pictures:
+        rows, columns = label.shape[:2]
+        sampling = max(_MATRIX_SAMPLING, math.ceil(math.sqrt(rows * columns / _MATRIX_PIXELS)))
+        step = (slice(None, None, sampling), slice(None, None, sampling))
         # Copies, so that the whole pictures need not be kept.
         sources.append(picture[step].reshape(-1, 3).copy())
         targets.append(to_float(label[step]).reshape(-1, 3))

@@ -12,7 +12,7 @@ from mobilescope.core.errors import CancelledError, TrainingError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.imaging.colour import luminance, srgb_encode, to_float, to_uint8
 from mobilescope.imaging.metrics import score_image, ssim
-from mobilescope.learn.baselines import fit_colour_matrix, fit_deblurring, upsample_bicubic
+from mobilescope.learn.baselines import TrainingFields, fit_colour_matrix, fit_deblurring, upsample_bicubic
 from mobilescope.learn.checkpoint import ModelCard
 from mobilescope.learn.evaluate import METHODS, evaluate, picture_fields, possible_methods
 from mobilescope.learn.jpeg_scores import score_jpeg
@@ -269,6 +269,18 @@ def test_the_deblurring_finds_the_width_of_the_blur():
     assert ssim(luminance(deblurring(fields[0].input, 250, 250)), label) > ssim(bicubic, label) + 0.02
     with pytest.raises(TrainingError, match="no training pairs"):
         fit_deblurring([])
+
+
+def test_of_many_training_pairs_a_part_is_read(write_pairs):
+    refused = ("a", "training", {"accepted": False, "reason": "bad"})
+    path = write_pairs(*[("a", "training")] * 5, refused, ("c", "blind"))
+    fields = TrainingFields(path)
+    assert [field.capture for field in fields] == [0, 1, 2, 3, 4]
+    assert [field.capture for field in fields[1::2]] == [1, 3]
+    assert fields[-1].capture == 4
+    many = TrainingFields(write_pairs(*[("a", "training")] * 150, size=12, name="many.h5"))
+    assert len(many) == 75
+    assert many[74].capture == 148
 
 
 def test_colours_are_compared_with_the_benchtops(pairs):
