@@ -8,9 +8,12 @@ from pathlib import Path
 
 from mobilescope.app.origins import resolved_half_pitch_um, session_of
 from mobilescope.app.pairing import registered_pairs
+from mobilescope.core.errors import UserError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.pairs import PairStore
 from mobilescope.enhance.enhancer import Enhancer
+from mobilescope.learn.blindness import trained_slides
+from mobilescope.learn.checkpoint import read_card
 from mobilescope.learn.evaluate import Evaluation, evaluate
 
 _METHODS = ("bicubic", "network")
@@ -25,6 +28,28 @@ class CrossCell:
     session: Path
     session_stain: str
     evaluation: Evaluation
+
+
+def check_blind(models: Sequence[Path], sessions: Sequence[Path]) -> None:
+    """Refuse models with a session whose blind slides they were trained on, before any work starts.
+
+    Raises
+    ------
+    UserError
+        Names the first model, session and slides.
+    """
+    for model in models:
+        training = read_card(model).training
+        for session in sessions:
+            pairs = registered_pairs(session)
+            with PairStore.open(pairs) as store:
+                slides = {record.slide for record in store.records if record.role == "blind"}
+            seen = trained_slides(training, pairs, slides)
+            if seen:
+                raise UserError(
+                    f"{model} was trained on {', '.join(seen)} of {session}, so these are not blind",
+                    "leave out one of the two, or force it",
+                )
 
 
 def cross_evaluate(

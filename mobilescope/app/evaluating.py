@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilescope.app.cross_stains import CrossCell, cross_evaluate
+from mobilescope.app.cross_stains import CrossCell, check_blind, cross_evaluate
 from mobilescope.app.focus_stack import FocusStack, measure_focus_stack
 from mobilescope.app.origins import developed_captures, instrument_of, resolved_half_pitch_um, session_of
 from mobilescope.app.pairing import registered_pairs
@@ -108,6 +108,9 @@ def evaluate_session(
     origin = session_of(session, pairs)
     if extras.focus_stack and origin is None:
         raise UserError(f"the session of {pairs} is not beside it", "give the session itself for a stack of focus")
+    others = bool(extras.models or extras.sessions)
+    if others and not force:
+        check_blind((model, *extras.models), (session, *extras.sessions))
     instrument = instrument_of(origin, extras.config) if extras.target or extras.focus_stack else None
     enhancer = Enhancer.from_checkpoint(model, device=device)
     with PairStore.open(pairs) as store:
@@ -121,7 +124,7 @@ def evaluate_session(
         )
         jpeg = score_jpeg(pairs, enhancer, **common) if extras.jpeg else None
         cross: tuple[CrossCell, ...] = ()
-        if extras.models or extras.sessions:
+        if others:
             cross = cross_evaluate(
                 (model, *extras.models), (session, *extras.sessions), force=force, device=device,
                 known={(model, session): evaluation}, **common,

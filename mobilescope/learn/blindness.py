@@ -27,11 +27,8 @@ def trained_slides(training: Mapping[str, Any], pairs: Path, slides: Iterable[st
     slides : iterable of str
         Names of its slides that are to be evaluated.
     """
-    sources = training.get("sources") or [
-        {"sha256": training.get("pairs_sha256"), "slides": training.get("slides") or {}}
-    ]
     wanted = set(slides)
-    named = [(source, wanted.intersection((source.get("slides") or {}).get("training") or ())) for source in sources]
+    named = [(source, wanted & _training_names(source)) for source in _sources(training)]
     if not any(found for _, found in named):
         return ()
     with PairStore.open(pairs) as store:
@@ -42,6 +39,19 @@ def trained_slides(training: Mapping[str, Any], pairs: Path, slides: Iterable[st
         if found and _may_be_same(source, digest, session):
             seen |= found
     return tuple(sorted(seen))
+
+
+def _sources(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return what the card tells of each source; slides that no source names come from one that is not known."""
+    sources: list[Mapping[str, Any]] = list(training.get("sources") or ())
+    if not sources:
+        return [{"sha256": training.get("pairs_sha256"), "slides": training.get("slides")}]
+    told = set().union(*(_training_names(source) for source in sources))
+    return [*sources, {"slides": {"training": sorted(_training_names(training) - told)}}]
+
+
+def _training_names(source: Mapping[str, Any]) -> set[str]:
+    return set((source.get("slides") or {}).get("training") or ())
 
 
 def _may_be_same(source: Mapping[str, Any], digest: str, session: str | None) -> bool:

@@ -89,6 +89,22 @@ def test_everything_stands_in_the_report_and_beside_it(extras):
         assert title in run.errors
 
 
+def test_the_matrix_refuses_a_model_that_saw_a_blind_slide_before_any_work(small_job, tmp_path):
+    content = torch.load(small_job.model, weights_only=True)
+    card = json.loads(content["card"])
+    card["training"].setdefault("slides", {})["training"] = ["third"]
+    for source in card["training"].get("sources", []):
+        source["slides"]["training"] = ["third"]
+    torch.save(content | {"card": json.dumps(card)}, tmp_path / "peeked.pt")
+    refused = mobilescope(
+        "evaluate", small_job.model, small_job.session, "--model", "peeked.pt", "--report", "r.html", folder=tmp_path
+    )
+    assert refused.status == 2
+    assert f"error: peeked.pt was trained on third of {small_job.session}" in refused.errors
+    assert "evaluate:" not in refused.errors
+    assert not (tmp_path / "r.html").exists()
+
+
 def test_raw_pictures_of_jpeg_pairs_went_through_jpeg_too(small_job, tmp_path):
     for path in small_job.folder.glob("session*.h5"):
         (tmp_path / path.name).symlink_to(path)

@@ -123,6 +123,16 @@ def test_a_slide_of_the_same_name_in_another_session_is_blind(pairs, write_pairs
             evaluate(pairs, enlarge, seen, cutoff_um=CUTOFF_UM)
 
 
+def test_a_slide_that_no_source_explains_is_taken_for_seen(pairs):
+    training = {
+        "sources": [{"sha256": "cd" * 32, "session_digest": "cd" * 32, "slides": {"training": ["a"]}}],
+        "slides": {"training": ["a", "d"]},
+    }
+    model = ModelCard(NetworkConfig(), 0.925, 0.37, "a twin", "phone", training)
+    with pytest.raises(UserError, match="trained on d"):
+        evaluate(pairs, enlarge, model, cutoff_um=CUTOFF_UM)
+
+
 def test_a_forced_evaluation_names_the_slides(pairs):
     evaluation = evaluate(pairs, enlarge, card("a", "d"), cutoff_um=CUTOFF_UM, force=True)
     assert evaluation.trained_on == ("d",)
