@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import MobilescopeError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.enhance.compaction import without_silent_units
 from mobilescope.enhance.engines import Engine, EngineName, pick_engine
 from mobilescope.enhance.memory import is_out_of_memory
 from mobilescope.enhance.pictures import check_shape, from_engine, to_engine
+from mobilescope.enhance.ranges import residual_blocks
 from mobilescope.enhance.tiling import Piece, plan_tiles
-from mobilescope.learn.checkpoint import ModelCard, load_model
+from mobilescope.learn.activity import firing_units
+from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference
 from mobilescope.learn.device import Precision, pick_device
 from mobilescope.learn.networks import EnhancementNetwork, output_size
 
@@ -33,6 +36,12 @@ class Enhancer:
 
     Call it with one RGB image (rows, columns, 3): uint8 in gives uint8 out, uint16 uint16, float 0–1 float32. The
     output is ``card.network.factor`` times larger along each axis.
+
+    Attributes
+    ----------
+    card : ModelCard
+    units : int
+        Inner units of the network's blocks that are computed.
     """
 
     def __init__(
@@ -48,6 +57,7 @@ class Enhancer:
     ) -> None:
         place = pick_device(device)
         self._config = network.config
+        self.units = sum(block.first.out_channels for block in residual_blocks(network))
         self._engine: Engine = pick_engine(engine, network, place, precision, calibration)
         self._tile_px = tile_px or (_GPU_TILE_PX if place.type == "cuda" else _CPU_TILE_PX)
         self.card = card
@@ -61,6 +71,7 @@ class Enhancer:
         *,
         engine: EngineName = "auto",
         calibration: Sequence[NDArray[np.generic]] = (),
+        whole: bool = False,
     ) -> Self:
         """Load a model file; the errors are those of `mobilescope.learn.checkpoint.load_model`.
 
@@ -68,8 +79,13 @@ class Enhancer:
         ----------
         calibration : sequence of pictures
             What int8 measures the network's ranges on; a few that are like those to come.
+        whole : bool
+            Compute also the units that never fired on the training pictures, where the model tells which those are.
         """
         network, card, _ = load_model(path)
+        firing = None if whole else firing_units(network, read_reference(path))
+        if firing is not None:
+            network = without_silent_units(network, firing)
         return cls(network, card, device=device, precision=precision, engine=engine, calibration=calibration)
 
     @property
@@ -132,7 +148,8 @@ class Enhancer:
                 read(slice(tile.rows.first, tile.rows.last), slice(tile.columns.first, tile.columns.last))
                 for tile in group
             ]
-            outputs = self._run(np.stack([to_engine(pixels) for pixels in given]))
+            pictures = [to_engine(pixels) for pixels in given]
+            outputs = self._run(pictures[0][None] if len(pictures) == 1 else np.stack(pictures))
             done += len(group)
             on_progress(Progress("enhance", done, len(plan), "tiles"))
             for tile, output in zip(group, outputs, strict=True):

@@ -63,7 +63,8 @@ class _Builder:
         op, config = self._op, self._config
         down, across = tail.periods(self._rows), tail.periods(self._columns)
         ends = [tail.after(self._rows), tail.after(self._columns)]
-        x = self._conv(features, (tail.weight, tail.bias), tail.stride, [tail.before, tail.before], ends)
+        limits = None if self._ranges is None else self._ranges.limits[-1]
+        x = self._conv(features, (tail.weight, tail.bias), tail.stride, [tail.before, tail.before], ends, limits)
         x = self._picture(op.transpose(x, op.constant([0, 2, 3, 1])))
         shape = [self._batch * down, across, tail.repeat, tail.repeat * config.channels]
         x = op.transpose(op.reshape(x, op.constant(shape), False), op.constant([0, 2, 1, 3]))
@@ -101,26 +102,25 @@ class _Builder:
         stride: int = 1,
         before: list[int] | None = None,
         after: list[int] | None = None,
+        limits: tuple[float, float] | None = None,
     ) -> Node:
+        """Convolve, in 8-bit integers where the input's ``limits`` are given."""
         op, (weight, bias) = self._op, (each.numpy() for each in pair)
-        x = op.convolution(x, op.constant(weight), [stride] * 2, before or [1, 1], after or [1, 1], [1, 1])
+        kernel = op.constant(weight)
+        if limits is not None:
+            ends = [op.constant(np.float32(end)) for end in limits]
+            x = op.fake_quantize(x, *ends, *ends, _LEVELS)
+            most = np.maximum(np.abs(weight).max(axis=(1, 2, 3), keepdims=True), _TINY)
+            low, high = op.constant(-most * 128 / 127), op.constant(most)
+            kernel = op.fake_quantize(kernel, low, high, low, high, _LEVELS)
+        x = op.convolution(x, kernel, [stride] * 2, before or [1, 1], after or [1, 1], [1, 1])
         return op.add(x, op.constant(bias.reshape(1, -1, 1, 1)))
 
     def _block_conv(self, x: Node, pair: tuple[Tensor, Tensor]) -> Node:
-        """Convolve and rectify, in 8-bit integers where ranges were measured."""
-        op = self._op
+        """Convolve and rectify."""
         limits = None if self._ranges is None else self._ranges.limits[self._convolutions]
         self._convolutions += 1
-        if limits is None:
-            return op.relu(self._conv(x, pair))
-        ends = [op.constant(np.float32(end)) for end in limits]
-        x = op.fake_quantize(x, *ends, *ends, _LEVELS)
-        weight, bias = (each.numpy() for each in pair)
-        most = np.maximum(np.abs(weight).max(axis=(1, 2, 3), keepdims=True), _TINY)
-        low, high = op.constant(-most * 128 / 127), op.constant(most)
-        kernel = op.fake_quantize(op.constant(weight), low, high, low, high, _LEVELS)
-        x = op.convolution(x, kernel, [1, 1], [1, 1], [1, 1], [1, 1])
-        return op.relu(op.add(x, op.constant(bias.reshape(1, -1, 1, 1))))
+        return self._op.relu(self._conv(x, pair, limits=limits))
 
     def _widened(self, x: Node, extra: int) -> Node:
         op = self._op

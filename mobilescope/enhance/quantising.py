@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputImageError, UserError
+from mobilescope.enhance.folding import fold_tail, folding_pays
 from mobilescope.enhance.openvino_engine import OpenVinoEngine
 from mobilescope.enhance.pictures import check_shape, to_engine
 from mobilescope.enhance.ranges import balanced, measure_ranges, residual_blocks
@@ -45,8 +46,8 @@ def int8_engine(
 ) -> tuple[OpenVinoEngine, Agreement]:
     """Return an engine that convolves 8-bit integers, and how close it comes to fp32.
 
-    The last stages stay in ``dtype`` always. Of the others, those that err most for the work they save stay too,
-    as many as it takes for the agreement to hold.
+    Of the convolutions, those that err most for the work they save stay in ``dtype``, as many as it takes for the
+    agreement to hold; so do the first one always, and the last stages where they are not folded into one.
 
     Parameters
     ----------
@@ -75,14 +76,15 @@ def int8_engine(
             min(psnr_db(a, b) for a, b in zip(found, references, strict=True)),
         )
 
-    count = len(ranges.limits)
+    work = _work(even)
+    count = len(work)
     none, *alone = (
         10 ** (-agreement(OpenVinoEngine(even, dtype, ranges.only(kept))).psnr_db / 10)
         for kept in (set(), *({index} for index in range(count)))
     )
     errors = [max(0.0, error - none) for error in alone]
     best = Agreement(-1.0, -math.inf)
-    for kept in _choices(errors, _work(network)):
+    for kept in _choices(errors, work):
         engine = OpenVinoEngine(even, dtype, ranges.only(kept))
         reached = agreement(engine)
         if reached.holds:
@@ -95,7 +97,7 @@ def int8_engine(
     )
 
 
-def _choices(errors: list[float], work: list[int]) -> Iterator[set[int]]:
+def _choices(errors: list[float], work: list[float]) -> Iterator[set[int]]:
     """Yield sets of convolutions to do in integers, ever smaller, from where their errors' sum is small enough."""
     kept = set(range(len(errors)))
     while kept:
@@ -104,10 +106,14 @@ def _choices(errors: list[float], work: list[int]) -> Iterator[set[int]]:
         kept.remove(max(kept, key=lambda index: errors[index] / work[index]))
 
 
-def _work(network: EnhancementNetwork) -> list[int]:
-    """Return the multiplications for each pixel of the blocks' convolutions, in their order."""
+def _work(network: EnhancementNetwork) -> list[float]:
+    """Return the multiplications for each pixel of the convolutions that can count in integers, in their order."""
     layers = [layer for block in residual_blocks(network) for layer in (block.first, block.second)]
-    return [layer.weight.numel() for layer in layers]
+    work = [float(layer.weight.numel()) for layer in layers]
+    if folding_pays(network.config):
+        tail = fold_tail(network)
+        work.append(tail.weight.numel() / tail.stride**2)
+    return work
 
 
 def _middle(picture: NDArray[np.generic]) -> NDArray[np.float32]:

@@ -20,7 +20,7 @@ _LEAST_SHARE = 1e-3
 
 @dataclass(frozen=True)
 class Ranges:
-    """The least and greatest value at the input of each convolution of the blocks, in their order.
+    """The least and greatest value at the input of each convolution of the blocks, in their order, and of the tail.
 
     None where a convolution is not to count in 8 bits.
     """
@@ -41,7 +41,7 @@ def measure_ranges(network: EnhancementNetwork, pictures: Sequence[NDArray[np.fl
     for picture in pictures:
         found = [
             (min(0.0, float(features.min())), max(1e-6, float(features.max())))
-            for features in _inputs(network, picture)[:-1]
+            for features in _inputs(network, picture)
         ]
         limits = found if not limits else [
             (min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(limits, found, strict=True)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-_SOBEL = ((-1.0, 0.0, 1.0), (-2.0, 0.0, 2.0), (-1.0, 0.0, 1.0))
-
 
 def gradient_energy(image: Tensor) -> Tensor:
-    """Return the mean of |∇Y|² over pixels and channels, with the Sobel kernel and its transpose.
+    """Return the mean of |∇Y|² over pixels and channels, with the Sobel kernel and its transpose, inside the edges.
+
+    Sums of shifted pictures take less time than a convolution of one channel, and a compiler joins them.
 
     Parameters
     ----------
     image : Tensor, shape (batch, channel, row, column)
     """
-    kernel = torch.tensor(_SOBEL, dtype=image.dtype, device=image.device)
-    both = torch.stack([kernel, kernel.T])[:, None]
-    planes = image.reshape(-1, 1, *image.shape[-2:])
-    gradients = functional.conv2d(planes, both)
-    return gradients.square().sum(dim=1).mean()
+    across = image[..., 2:] - image[..., :-2]
+    down = image[..., 2:, :] - image[..., :-2, :]
+    gradient_x = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    gradient_y = down[..., :-2] + 2 * down[..., 1:-1] + down[..., 2:]
+    return (gradient_x.square() + gradient_y.square()).mean()
 
 
 def enhancement_loss(output: Tensor, label: Tensor, gradient_weight: float) -> Tensor:

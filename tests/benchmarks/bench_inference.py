@@ -35,9 +35,6 @@ from mobilescope.learn.networks import EnhancementNetwork
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "he_monuseg_train"
 THREADS = 2
 CALIBRATION_PICTURES = 6
-R18_TFLOP_2048 = 1.92
-# Dense bf16 peaks by name, TFLOP/s (NVIDIA's data sheets).
-PEAKS = {"H100": 989.0, "H200": 989.0, "A100": 312.0}
 Job = Callable[[np.ndarray], np.ndarray]
 
 
@@ -211,28 +208,6 @@ def on_cpu(path: Path, size_px: int, repeats: int, trained: bool) -> Report:
     return report
 
 
-def on_gpu(path: Path, repeats: int) -> list[dict[str, Any]]:
-    """Return the rows of a CUDA GPU: 2048² and full HD, upload and download included, and the share of its peak."""
-    name, found = torch.cuda.get_device_name(), []
-    peak = next((tflops for part, tflops in PEAKS.items() if part in name), math.nan)
-    for precision in ("bf16", "fp16"):
-        made = Enhancer.from_checkpoint(path, "cuda", precision)
-        for rows, columns in ((2048, 2048), (1080, 1920)):
-            picture = np.random.default_rng(0).integers(0, 256, (rows, columns, 3), dtype=np.uint8)
-            made(picture)
-            best = math.inf
-            for _ in range(max(10, repeats)):
-                started = time.perf_counter()
-                made(picture)
-                best = min(best, time.perf_counter() - started)
-            tflop = R18_TFLOP_2048 * rows * columns / 2048**2
-            share = tflop / best / peak
-            speed = f"{best * 1e3:.2f} ms, {1 / best:.0f}/s, {share:.0%} of the peak"
-            print(f"{name} {precision} {columns}×{rows}: {speed}")
-            found.append({"precision": precision, "rows": rows, "columns": columns, "s": best, "share": share})
-    return found
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -251,10 +226,9 @@ def main() -> None:
                 network.exit.bias.fill_(0.5)
             save_model(path, network, ModelCard(network.config, 0.925, 0.37, "random weights", "phone"))
         report = on_cpu(path, options.size, options.repeats, trained=options.model is not None)
-        gpu = on_gpu(path, options.repeats) if torch.cuda.is_available() else []
     if options.json:
         rows = [{"name": r.name, "s": r.seconds, "cpu_s": r.cpu_s, "psnr_db": r.psnr_db} for r in report.rows]
-        print(json.dumps({"cpu": rows, "gpu": gpu}))
+        print(json.dumps({"cpu": rows}))
     else:
         report.show()
 
