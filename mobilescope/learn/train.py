@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
 import math
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from mobilescope.core.errors import InputFileError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.metrics import ssim
 from mobilescope.learn.checkpoint import ModelCard, load_model, save_model
-from mobilescope.learn.device import pick_device, pick_dtype, place
+from mobilescope.learn.device import pick_dtype, place
+from mobilescope.learn.feed import DataOptions, Feed, Order, make_feed
+from mobilescope.learn.logs import LogRow, TrainingLog
 from mobilescope.learn.losses import enhancement_loss
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
-from mobilescope.learn.patches import FieldPair, PatchSet, as_batch, load_fields
-from mobilescope.learn.presets import TrainingConfig
+from mobilescope.learn.patches import FieldPair, PatchIndex, PatchSet, StoredPatches, as_batch
+from mobilescope.learn.presets import TrainingConfig, network_for
+from mobilescope.learn.ranks import Ranks, joined
+from mobilescope.learn.sources import Sources, decoded_bytes, read_fields
+from mobilescope.learn.stepping import Stepper
+from mobilescope.learn.teaching import Teacher
 
-_LOG_COLUMNS = ("step", "seconds", "learning_rate", "training_loss", "validation_loss", "validation_ssim")
+# On a GPU the loss is looked at this often: each look waits until the device has caught up.
+_GPU_LOOKS_EVERY = 25
 
 
 @dataclass(frozen=True)
@@ -61,152 +68,207 @@ def learning_rate_at(config: TrainingConfig, step: int) -> float:
 
 
 def train(
-    pairs: Path,
+    pairs: Path | Sequence[Path],
     model: Path,
     config: TrainingConfig,
     *,
     network: NetworkConfig | None = None,
     device: str = "auto",
+    data: DataOptions | None = None,
+    teacher: Path | None = None,
+    tensorboard: bool = False,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> TrainingResult:
     """Train on the pairs of the role "training", watching those of the role "validation".
 
     ``model`` receives the weights of least validation loss; ``<model stem>.last.pt`` beside it everything to go on
-    from, and ``<model stem>.csv`` the log. Where a ``.last.pt`` of the same configuration and data is there, the run
-    goes on from it and ends with the weights that it would have had without the interruption.
+    from, ``<model stem>.csv`` the log and ``<model stem>.panels`` pictures of validation fields. Where a ``.last.pt``
+    of the same configuration and data is there, the run goes on from it and ends with the weights that it would have
+    had without the interruption. Under torchrun the processes share each batch, and the first one writes.
+
+    Parameters
+    ----------
+    pairs : Path or sequence of Path
+        One pair file, or several that were registered alike.
+    network : NetworkConfig, optional
+        The preset's, for the pairs' factor, where it is left out.
+    data : DataOptions, optional
+        How patches reach the network.
+    teacher : Path, optional
+        A model whose pictures the network is trained towards, beside the labels (``config.distil_weight``).
 
     Raises
     ------
     TrainingError
         No accepted training or validation pairs, or a loss that is no longer finite.
     UserError
-        An unfinished run of another configuration or other data in the way.
+        An unfinished run of another configuration or other data in the way; files that don't go together.
     """
-    run = _Run(pairs, model, config, network or NetworkConfig(), pick_device(device))
-    return run.go(on_progress, stop or StopToken())
+    paths = [pairs] if isinstance(pairs, Path) else list(pairs)
+    stop = stop or StopToken()
+    with joined(device) as (ranks, place_of_work):
+        sources = Sources.open(paths)
+        listener = on_progress if ranks.main else ignore_progress
+        run = _Run(
+            sources, model, config, network or network_for(config.preset, sources.factor), place_of_work, ranks,
+            data or DataOptions(), None if teacher is None else Teacher.open(teacher, sources), tensorboard,
+        )
+        return run.go(listener, stop)
 
 
 class _Run:
     """One training run: data, network, optimizer and the best so far."""
 
     def __init__(
-        self, pairs: Path, model: Path, config: TrainingConfig, network: NetworkConfig, device: torch.device
+        self, sources: Sources, model: Path, config: TrainingConfig, network: NetworkConfig, device: torch.device,
+        ranks: Ranks, data: DataOptions, teacher: Teacher | None, tensorboard: bool,
     ) -> None:
-        self._model_path, self._config, self._device = model, config, device
+        self._model_path, self._device, self._ranks, self._teacher = model, device, ranks, teacher
         self._last_path = model.with_name(f"{model.stem}.last.pt")
-        self._log_path = model.with_name(f"{model.stem}.csv")
-        training = load_fields(pairs, "training", windowed=False)
-        self._patches = PatchSet(training, config.patch_px, config.stride_px)
-        self._validation = _spread(load_fields(pairs, "validation", windowed=True), config.validation_fields)
-        if not self._validation:
-            raise TrainingError(
-                f"{pairs} has no accepted validation pairs", "register a slide with the role 'validation'"
-            )
-        self._card = _card(pairs, config, network, training, self._validation)
+        self._validation = read_fields(sources.validation_fields(config.validation_fields), windowed=True)
+        training: dict[str, Any] = {"config": config.model_dump()}
+        if teacher is not None:
+            training["teacher"] = {"sha256": teacher.sha256, "network": teacher.card.network.model_dump()}
+        self._card = sources.card(network, training)
+        self._sources, self._data, self._given = sources, data, config
+        self._index = self._patch_index(config)
+        self._config = config.for_patches(len(self._index))
+        ranks.share(self._config.batch)  # a batch that can't be shared is told before anything starts
         self._network = EnhancementNetwork(network)
         self._network.initialise(config.seed)
         place(self._network, device)
         self._dtype = pick_dtype(config.precision, device)
-        self._optimizer = torch.optim.Adam(
-            self._network.parameters(), lr=config.learning_rate, betas=(0.9, config.adam_beta2)
-        )
+        validations = math.ceil(self._config.steps / config.validate_every)
+        self._log = TrainingLog(model, validations=validations, tensorboard=tensorboard and ranks.main)
+        self._looks_every = _GPU_LOOKS_EVERY if device.type == "cuda" else 1
         self._best = _Best()
         self._step = 0
         self._seconds = 0.0
 
     def go(self, on_progress: ProgressListener, stop: StopToken) -> TrainingResult:
         """Run to the last step, or until asked to stop; the best and the last weights are on the disk either way."""
+        feed = self._feed(on_progress, stop)
+        self._stepper = Stepper(self._network, feed, self._config, self._ranks, self._device, self._dtype)
         self._resume()
-        config, started, recent = self._config, time.monotonic() - self._seconds, math.nan
-        while self._step < config.steps and not stop.requested:
-            loss = self._one_step()
-            recent = loss if math.isnan(recent) else 0.95 * recent + 0.05 * loss
-            if self._step % config.validate_every == 0 or self._step == config.steps:
-                self._seconds = time.monotonic() - started
-                self._validate(recent)
-            on_progress(Progress("train", self._step, config.steps, self._note(recent)))
-        self._seconds = time.monotonic() - started
-        if not self._validated:
-            self._validate(recent)
-        self._save_last()
+        try:
+            with torch.backends.cudnn.flags(enabled=True, benchmark=self._device.type == "cuda"):
+                stopped = self._train(feed, on_progress, stop)
+        finally:
+            self._log.close()
         return TrainingResult(
-            self._model_path, self._step, len(self._patches), self._best.step, self._best.loss, self._best.ssim,
-            self._seconds, stopped=self._step < config.steps,
+            self._model_path, self._step, len(self._index), self._best.step, self._best.loss, self._best.ssim,
+            self._seconds, stopped,
         )
+
+    def _train(self, feed: Feed, on_progress: ProgressListener, stop: StopToken) -> bool:
+        """Take the steps; return whether the run was asked to stop before its end."""
+        config, started = self._config, time.monotonic() - self._seconds
+        smooth: Tensor | None = None
+        stopped = False
+        for one, two in feed.batches(self._step, config.steps if not self._is_worn_out() else self._step):
+            stopped = self._step % self._looks_every == 0 and self._ranks.any(stop.requested, self._device)
+            if stopped:
+                break
+            loss = self._stepper.step(one, two, learning_rate_at(config, self._step))
+            smooth = loss if smooth is None else smooth.lerp(loss, 0.05)
+            self._step += 1
+            validates = self._step % config.validate_every == 0 or self._step == config.steps
+            if validates or self._step % self._looks_every == 0:
+                recent = self._checked(loss, smooth)
+                if validates:
+                    self._seconds = time.monotonic() - started
+                    self._validate(recent)
+                on_progress(Progress("train", self._step, config.steps, self._note(recent)))
+                if validates and self._is_worn_out():
+                    break
+        self._seconds = time.monotonic() - started
+        if not self._best.step:
+            self._validate(math.nan if smooth is None else float(smooth))
+        self._save_last()
+        self._ranks.wait()
+        return stopped
+
+    def _is_worn_out(self) -> bool:
+        """Return whether as many validations as the patience went by without a better one."""
+        patience = self._config.patience
+        if patience is None or not self._best.step:
+            return False
+        return self._step - self._best.step >= patience * self._config.validate_every
+
+    def _checked(self, loss: Tensor, smooth: Tensor) -> float:
+        """Return the recent loss; a loss that is no longer finite ends the run."""
+        recent, last = self._ranks.average(torch.stack([smooth, loss])).tolist()
+        if not (math.isfinite(recent) and math.isfinite(last)):
+            raise TrainingError(
+                f"the loss is {last} at step {self._step - 1}",
+                "train with a lower learning rate; the best model so far is kept",
+            )
+        return float(recent)
 
     def _note(self, loss: float) -> str:
         seen = f", validation SSIM {self._best.ssim:.4f}" if self._best.step else ""
         return f"loss {loss:.5f}{seen}"
 
-    def _one_step(self) -> float:
-        config, step = self._config, self._step
-        inputs, labels = self._patches.batch(*self._draw(step))
-        for group in self._optimizer.param_groups:
-            group["lr"] = learning_rate_at(config, step)
-        with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            output = self._network(inputs.to(self._device, memory_format=torch.channels_last))
-        loss = enhancement_loss(output, labels.to(self._device), config.gradient_weight)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"the loss is {value} at step {step}", "train with a lower learning rate; the best model so far is kept"
-            )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer.step()
-        self._step = step + 1
-        return value
+    def _patch_index(self, config: TrainingConfig) -> PatchIndex:
+        shapes = [reference.record.shape for reference in self._sources.fields("training", windowed=False)]
+        return PatchIndex.over(shapes, config.patch_px, config.stride_px, self._sources.factor)
 
-    def _draw(self, step: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Return a step's patch numbers and turns: a function of seed and step alone, so resuming is exact."""
-        config, count = self._config, len(self._patches)
-        places = np.arange(step * config.batch, (step + 1) * config.batch)
-        orders = {
-            epoch: np.random.default_rng([config.seed, epoch]).permutation(count)
-            for epoch in {int(place) for place in places // count}
-        }
-        numbers = np.array([orders[int(place) // count][place % count] for place in places])
-        if not config.augment:
-            return numbers, None
-        return numbers, np.random.default_rng([config.seed, step, 8]).integers(0, 8, config.batch)
+    def _feed(self, on_progress: ProgressListener, stop: StopToken) -> Feed:
+        config, references = self._config, self._sources.fields("training", windowed=False)
+        order = Order(
+            len(self._index), config.batch, config.seed, augment=config.augment, part=self._ranks.share(config.batch)
+        )
+        needed = decoded_bytes(references, self._sources.factor)
+        resident = self._data.is_resident(needed, self._device)
+        if self._teacher is None and not resident and not self._data.is_cached(needed):
+            stored = StoredPatches([(reference.path, reference.pair) for reference in references], self._index)
+            return make_feed(stored, order, self._data, self._device)
+        fields = read_fields(references, windowed=False)
+        if self._teacher is not None:
+            fields = self._teacher.teach(fields, config.distil_weight, self._device, on_progress, stop)
+        patches = PatchSet(fields, config.patch_px, config.stride_px, self._sources.factor)
+        return make_feed(patches, order, self._data, self._device)
 
     def _validate(self, training_loss: float) -> None:
-        self._network.eval()
-        losses, scores = [], []
-        with torch.no_grad():
+        """Judge the weights on the validation fields, in the first process, and keep them where they are the best."""
+        loss, score = math.nan, math.nan
+        outputs: list[NDArray[np.float32]] = []
+        if self._ranks.main:
+            self._network.eval()
+            losses, scores = [], []
             for field in self._validation:
-                inputs = as_batch(field.input[None]).to(self._device, memory_format=torch.channels_last)
-                with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-                    output = self._network(inputs)
-                label = as_batch(field.label[None]).to(self._device)
-                losses.append(float(enhancement_loss(output, label, self._config.gradient_weight)))
-                picture = output.float().clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()
+                value, picture = self._judge(field)
+                losses.append(value)
                 scores.append(ssim(luminance(picture), luminance(to_float(field.label))))
-        self._network.train()
-        loss, score = float(np.mean(losses)), float(np.mean(scores))
+                outputs.append(picture)
+            self._network.train()
+            loss, score = float(np.mean(losses)), float(np.mean(scores))
+        loss, score = self._ranks.from_main((loss, score), self._device)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"the validation loss is {loss} at step {self._step}",
                 "train with a lower learning rate; the best model so far is kept",
             )
-        self._log(training_loss, loss, score)
+        if self._ranks.main:
+            rate = learning_rate_at(self._config, max(0, self._step - 1))
+            row = LogRow(self._step, self._seconds, rate, training_loss, loss, score)
+            self._log.add(row, self._step // self._config.validate_every, outputs, self._validation)
         if loss < self._best.loss:
             self._best = _Best(self._step, loss, score)
-            self._save(self._model_path, {})
+            if self._ranks.main:
+                self._save(self._model_path, {})
         self._save_last()
 
-    def _log(self, training_loss: float, loss: float, score: float) -> None:
-        new = not self._log_path.exists()
-        with self._log_path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(_LOG_COLUMNS)
-            rate = learning_rate_at(self._config, max(0, self._step - 1))
-            writer.writerow([
-                self._step, f"{self._seconds:.1f}", f"{rate:.3g}",
-                f"{training_loss:.6f}", f"{loss:.6f}", f"{score:.5f}",
-            ])
+    def _judge(self, field: FieldPair) -> tuple[float, NDArray[np.float32]]:
+        """Return the loss on a whole field and the enhanced picture, (rows, columns, 3) float32 0-1."""
+        inputs = as_batch(field.input[None]).to(self._device, memory_format=torch.channels_last)
+        label = as_batch(field.label[None]).to(self._device)
+        half = self._dtype != torch.float32
+        with torch.no_grad(), torch.autocast(self._device.type, self._dtype, enabled=half):
+            output = self._network(inputs)
+        loss = float(enhancement_loss(output, label, self._config.gradient_weight))
+        return loss, output.float().clamp(0, 1)[0].permute(1, 2, 0).cpu().numpy()
 
     def _save(self, path: Path, state: dict[str, Any]) -> None:
         training = self._card.training | {
@@ -217,26 +279,30 @@ class _Run:
             "seconds": round(self._seconds, 1),
         }
         card = ModelCard(
-            self._card.network, self._card.input_pixel_um, self._card.output_pixel_um,
-            self._card.instrument, self._card.warp, training,
+            self._card.network, self._card.input_pixel_um, self._card.output_pixel_um, self._card.instrument,
+            self._card.warp, training, stain=self._card.stain,
         )
         save_model(path, self._network, card, state)
 
     def _save_last(self) -> None:
-        self._save(self._last_path, {
-            "step": self._step,
-            "seconds": self._seconds,
-            "best": [float(self._best.step), self._best.loss, self._best.ssim],
-            "optimizer": self._optimizer.state_dict(),
-        })
+        if self._ranks.main:
+            self._save(self._last_path, {
+                "step": self._step,
+                "seconds": self._seconds,
+                "best": [float(self._best.step), self._best.loss, self._best.ssim],
+                "optimizer": self._stepper.optimizer.state_dict(),
+            })
 
     def _resume(self) -> None:
         """Go on from ``.last.pt`` where there is one; after a finished run nothing is left to do."""
+        self._ranks.wait()
         if not self._last_path.exists():
-            self._log_path.unlink(missing_ok=True)
+            if self._ranks.main:
+                self._log.start_anew()
             return
         network, card, state = load_model(self._last_path)
-        same = all(card.training.get(key) == self._card.training[key] for key in ("config", "pairs_sha256"))
+        known = ("config", "pairs_sha256", "teacher")
+        same = all(card.training.get(key) == self._card.training.get(key) for key in known)
         if not same or card.network != self._card.network:
             raise UserError(
                 f"{self._last_path} belongs to a run with other settings or other pairs",
@@ -245,55 +311,11 @@ class _Run:
         if not {"step", "seconds", "best", "optimizer"} <= state.keys():
             raise InputFileError(f"{self._last_path} does not hold an unfinished run", "delete it to start anew")
         self._network.load_state_dict(network.state_dict())
-        self._optimizer.load_state_dict(state["optimizer"])
+        self._stepper.load_optimizer(state["optimizer"])
         self._step, self._seconds = int(state["step"]), float(state["seconds"])
         step, loss, score = state["best"]
         if self._model_path.exists():
             self._best = _Best(int(step), loss, score)
-        self._trim_log()
-
-    @property
-    def _validated(self) -> bool:
-        return self._best.step > 0
-
-    def _trim_log(self) -> None:
-        """Drop what a killed run logged after the state that is resumed from."""
-        if not self._log_path.exists():
-            return
-        with self._log_path.open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file))
-        with self._log_path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= self._step)])
-
-
-def _spread(fields: list[FieldPair], count: int) -> list[FieldPair]:
-    """Return at most ``count`` fields spread evenly over the list."""
-    if len(fields) <= count:
-        return fields
-    return [fields[round(place)] for place in np.linspace(0, len(fields) - 1, count)]
-
-
-def _card(
-    pairs: Path, config: TrainingConfig, network: NetworkConfig, training: list[FieldPair], validation: list[FieldPair]
-) -> ModelCard:
-    with PairStore.open(pairs) as store:
-        provenance = store.provenance
-    with pairs.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    output_pixel_um = float(provenance["label_pixel_um"])
-    return ModelCard(
-        network=network,
-        input_pixel_um=output_pixel_um * network.factor,
-        output_pixel_um=output_pixel_um,
-        instrument=str(provenance["instrument"]),
-        warp=str(provenance["warp"]),
-        training={
-            "config": config.model_dump(),
-            "pairs_sha256": digest,
-            "slides": {
-                "training": sorted({field.slide for field in training}),
-                "validation": sorted({field.slide for field in validation}),
-            },
-            "pairs": len(training),
-        },
-    )
+        self._ranks.wait()
+        if self._ranks.main:
+            self._log.go_on_from(self._step)

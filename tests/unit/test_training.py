@@ -234,15 +234,15 @@ def test_fields_smaller_than_a_patch_are_told(pairs, model):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best(pairs, model, monkeypatch):
-    from mobilescope.learn import train as module
+    from mobilescope.learn import stepping as module
 
     whole = module.enhancement_loss
-    # Eight training steps and one validation of one field take nine calls; from then on the loss is spoilt.
+    # The first eight training steps take a call each; from then on the loss is spoilt.
     calls = []
 
     def spoilt(*arguments):
         calls.append(None)
-        return whole(*arguments) * (math.nan if len(calls) > 9 else 1.0)
+        return whole(*arguments) * (math.nan if len(calls) > 8 else 1.0)
 
     monkeypatch.setattr(module, "enhancement_loss", spoilt)
     with pytest.raises(TrainingError, match="nan at step 8"):
