@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARKS = ("session", "stitching", "registration", "ring", "inference", "gpu", "training", "quality", "job", "evaluation")
+BENCHMARKS = (
+    "session", "stitching", "registration", "ring", "inference", "gpu", "training", "quality", "job", "evaluation",
+)
 
 
 def main() -> int:
