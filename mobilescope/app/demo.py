@@ -137,7 +137,7 @@ def run_demo(
     stop.raise_if_requested("training (the best model so far is kept)")
     evaluation = timed(
         "evaluate", lambda: evaluate_session(session, model, report, seconds, on_progress=on_progress, stop=stop)
-    )
+    ).evaluation
     seconds["total"] = time.monotonic() - started
     return DemoResult(session, model, report, pairs, training, evaluation, seconds)
 

@@ -2,61 +2,54 @@
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
+import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 import mobilescope
+from mobilescope.app.report_curves import training_curve
+from mobilescope.app.report_pictures import crops, overview
+from mobilescope.app.score_tables import METHOD_NAMES, colour_table, gain_table, score_table
+from mobilescope.app.tables import Table, spread
 from mobilescope.core.errors import OutputError
-from mobilescope.data.mosaics import Mosaic
+from mobilescope.data.layout import mosaic_path
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
-from mobilescope.imaging.colour import to_uint8
+from mobilescope.learn.baselines import Baselines
 from mobilescope.learn.checkpoint import ModelCard
-from mobilescope.learn.evaluate import METHODS, EnhanceFunction, Evaluation, FieldPictures, picture_fields
+from mobilescope.learn.evaluate import DevelopFunction, EnhanceFunction, Evaluation, picture_fields
 
-METHOD_NAMES = {
-    "bicubic": "phone, bicubic",
-    "colour": "phone, bicubic + colour matrix",
-    "network": "network",
-}
-_METRICS = (
-    ("ssim", "SSIM (luminance)", 4),
-    ("ssim_rgb", "SSIM (mean of channels)", 4),
-    ("cie94", "CIE-94", 3),
-    ("psnr_db", "PSNR, dB", 2),
-    ("detail", "detail beyond the phone's cut-off (correlation)", 3),
-)
-_CROP_PX = 300
-_OVERVIEW_PX = 700
+
+@dataclass(frozen=True)
+class Section:
+    """Tables that were asked for beyond the scores, with a curve as a data URI where there is one."""
+
+    heading: str
+    tables: tuple[Table, ...]
+    curve: str = ""
 
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """Everything that a report tells about."""
+    """Everything that a report tells about.
 
-    session: Path
+    ``session`` is None where only its pairs are at hand: slides, focus and mosaics are left out then. ``seconds`` are
+    the times of the stages so far.
+    """
+
+    session: Path | None
     pairs: Path
-    slides: tuple[str, ...]
     model: Path
     card: ModelCard
     evaluation: Evaluation
     seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class _ScoreRow:
-    title: str
-    cells: list[str]
+    sections: tuple[Section, ...] = ()
+    develop: DevelopFunction | None = None
+    baselines: Baselines | None = None
 
 
 def write_report(path: Path, inputs: ReportInputs, enhance: EnhanceFunction) -> None:
@@ -68,19 +61,21 @@ def write_report(path: Path, inputs: ReportInputs, enhance: EnhanceFunction) -> 
     page = environment.get_template("report.html.j2").render(
         version=mobilescope.__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        session=inputs.session.name,
+        source=(inputs.session or inputs.pairs).name,
         model=inputs.model.name,
         card=inputs.card,
         training=inputs.card.training,
-        methods=[METHOD_NAMES[method] for method in METHODS],
-        table=_score_table(inputs.evaluation),
-        gains=_gains(inputs.evaluation),
+        scores=score_table(inputs.evaluation),
+        gains=_headline(inputs.evaluation),
+        gain_table=gain_table(inputs.evaluation),
+        colours=colour_table(inputs.evaluation),
+        sections=inputs.sections,
         evaluation=inputs.evaluation,
         fields=_fields(inputs, enhance),
-        overviews=[{"name": name, "picture": _overview(inputs.session, name)} for name in inputs.slides],
+        provenance=_provenance(inputs),
         **_session_facts(inputs.session),
         **_pair_facts(inputs.pairs),
-        curve=_training_curve(inputs.model.with_name(f"{inputs.model.stem}.csv")),
+        curve=training_curve(inputs.model.with_name(f"{inputs.model.stem}.csv")),
         seconds=inputs.seconds,
     )
     temporary = path.with_name(path.name + ".part")
@@ -92,97 +87,79 @@ def write_report(path: Path, inputs: ReportInputs, enhance: EnhanceFunction) -> 
         raise OutputError(f"the report {path} can't be written: {error.strerror}", "check the folder") from error
 
 
-def _score_table(evaluation: Evaluation) -> list[_ScoreRow]:
-    """Return a row per metric with mean and interval per method."""
-    rows = []
-    for metric, title, digits in _METRICS:
-        cells = []
-        for method in METHODS:
-            interval = evaluation.interval(method, metric)
-            cells.append(
-                f"{interval.mean:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
-            )
-        rows.append(_ScoreRow(title, cells))
-    return rows
-
-
-def score_lines(evaluation: Evaluation) -> list[str]:
-    """Return the table of scores as lines of text, with how many fields and which slides are behind it."""
-    width = max(len(title) for _, title, _ in _METRICS)
-    lines = [f"{len(evaluation.fields)} fields of {', '.join(evaluation.slides)}, mean [95 % interval by field]"]
-    if evaluation.trained_on:
-        lines.append(f"NOT BLIND: the model was trained on {', '.join(evaluation.trained_on)}")
-    lines.append(" " * width + "".join(f"  {METHOD_NAMES[method]:<30}" for method in METHODS))
-    lines.extend(
-        f"{row.title:<{width}}" + "".join(f"  {cell:<30}" for cell in row.cells) for row in _score_table(evaluation)
-    )
-    return lines
-
-
-def _gains(evaluation: Evaluation) -> dict[str, str]:
-    over_bicubic, over_colour = evaluation.gain("bicubic", "ssim"), evaluation.gain("colour", "ssim")
+def _headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:
+    """Return title, figure and small print of the figures that stand at the top."""
+    boxes = []
+    for method in ("bicubic", "colour", "rl"):
+        if method in evaluation.methods:
+            gain = spread(evaluation.gain(method, "ssim"), 3, sign=True)
+            mean, _, interval = gain.partition(" ")
+            boxes.append((f"SSIM over {METHOD_NAMES[method].removeprefix('phone, ')}", mean, interval))
     ratio = evaluation.interval("bicubic", "cie94").mean / evaluation.interval("network", "cie94").mean
-    return {
-        "ssim_over_bicubic": f"{over_bicubic.mean:+.3f} [{over_bicubic.low:+.3f}, {over_bicubic.high:+.3f}]",
-        "ssim_over_colour": f"{over_colour.mean:+.3f} [{over_colour.low:+.3f}, {over_colour.high:+.3f}]",
-        "cie94_ratio": f"{ratio:.1f}",
-    }
+    boxes.append(("CIE-94 lower by", f"{ratio:.1f}×", "registered phone to network"))
+    slides = f"{'slide' if len(evaluation.slides) == 1 else 'slides'} {', '.join(evaluation.slides)}"
+    where = slides if evaluation.trained_on else f"{slides}, never trained on"
+    boxes.append(("Fields", str(len(evaluation.fields)), where))
+    return boxes
 
 
 def _fields(inputs: ReportInputs, enhance: EnhanceFunction) -> list[dict[str, object]]:
     """Return crops of the fields where the network did worst, in the middle, and best."""
-    ranked = sorted(inputs.evaluation.fields, key=lambda field: field.scores["network"].ssim)
+    evaluation = inputs.evaluation
+    ranked = sorted(evaluation.fields, key=lambda field: field.scores["network"].ssim)
     chosen = {"worst field": ranked[0], "median field": ranked[len(ranked) // 2], "best field": ranked[-1]}
     wanted = {(field.slide, field.capture) for field in chosen.values()}
     pictures = {
-        (field.slide, field.capture): field for field in picture_fields(inputs.pairs, enhance, only=wanted)
+        (field.slide, field.capture): field
+        for field in picture_fields(
+            inputs.pairs, enhance, only=wanted, methods=evaluation.methods, develop=inputs.develop,
+            baselines=inputs.baselines,
+        )
     }
     shown: list[dict[str, object]] = []
     for title, field in chosen.items():
         shown.append({
             "title": title,
             "where": f"slide {field.slide}, capture {field.capture}",
-            "ssim": {METHOD_NAMES[m]: f"{field.scores[m].ssim:.3f}" for m in METHODS},
-            "pictures": _crops(pictures[field.slide, field.capture]),
+            "ssim": {METHOD_NAMES[m]: f"{field.scores[m].ssim:.3f}" for m in evaluation.methods},
+            "pictures": crops(pictures[field.slide, field.capture]),
         })
     return shown
 
 
-def _crops(field: FieldPictures) -> list[dict[str, str]]:
-    """Return the same crop of each method and the label, where the label has most fine detail."""
-    row, column = _busiest(field.label)
-    cut = (slice(row, row + _CROP_PX), slice(column, column + _CROP_PX))
-    named = [(METHOD_NAMES[m], field.by_method[m]) for m in METHODS] + [("benchtop", field.label)]
-    return [{"title": title, "picture": png_uri(to_uint8(picture[cut]))} for title, picture in named]
+def _provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
+    """Return what went into the figures, so that they can be made again."""
+    card = inputs.card
+    with PairStore.open(inputs.pairs) as store:
+        told = store.provenance
+    facts = [
+        ("model", f"{inputs.model.name}, SHA-256 {_sha256(inputs.model)}"),
+        ("trained with", f"mobilescope {card.software_version}; stain {card.stain}; instrument {card.instrument}"),
+        ("pairs", f"{inputs.pairs.name}, SHA-256 {_sha256(inputs.pairs)}"),
+        ("registered with", f"mobilescope {told['software_version']}" if "software_version" in told else ""),
+        ("session", str(told.get("session", ""))),
+        ("session's digest", str(told.get("session_digest", ""))),
+        ("warp", str(told.get("warp", ""))),
+        ("input", f"JPEG, {told['jpeg_ratio']:g}× smaller" if told.get("jpeg_ratio") else "as developed"),
+    ]
+    if inputs.baselines is not None:
+        deblurring = inputs.baselines.deblurring
+        text = f"σ {deblurring.sigma_px:g} input pixels, {deblurring.steps} steps, chosen on training pairs"
+        facts.append(("Richardson–Lucy", text))
+    return [(name, text) for name, text in facts if text]
 
 
-def _busiest(label: NDArray[np.float32]) -> tuple[int, int]:
-    """Return the corner of the crop with the largest local variation of the label's green channel."""
-    green = np.ascontiguousarray(label[..., 1])
-    energy = np.abs(cv2.Laplacian(green, cv2.CV_32F))
-    rows, columns = green.shape
-    best, place = -1.0, (0, 0)
-    for row in range(0, max(1, rows - _CROP_PX + 1), 40):
-        for column in range(0, max(1, columns - _CROP_PX + 1), 40):
-            value = float(energy[row : row + _CROP_PX, column : column + _CROP_PX].mean())
-            if value > best:
-                best, place = value, (row, column)
-    return place
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _overview(session: Path, slide: str) -> str:
-    with Mosaic.open(session, slide) as mosaic:
-        grid = mosaic.grid(mosaic.levels - 1)
-        picture = mosaic.read(0, 0, grid.rows, grid.columns, level=mosaic.levels - 1)
-    scale = _OVERVIEW_PX / max(picture.shape[:2])
-    if scale < 1:
-        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return jpeg_uri(picture)
-
-
-def _session_facts(path: Path) -> dict[str, object]:
-    """Return the focus of each slide: verdicts, range of z, images per search."""
-    rows = []
+def _session_facts(path: Path | None) -> dict[str, object]:
+    """Return the focus of each slide (verdicts, range of z, images per search), and its mosaic."""
+    rows: list[dict[str, object]] = []
+    overviews: list[dict[str, str]] = []
+    if path is None:
+        return {"slides": rows, "overviews": overviews}
     with Session.open(path) as session:
         for slide in session.slides:
             tiles = session.tiles(slide.name)
@@ -198,7 +175,9 @@ def _session_facts(path: Path) -> dict[str, object]:
                 "z": f"{min(z):.1f} to {max(z):.1f}" if z else "",
                 "images": f"{np.mean([tile.focus.images_taken for tile in searches]):.1f}" if searches else "",
             })
-    return {"slides": rows}
+            if mosaic_path(path, slide.name).exists():
+                overviews.append({"name": slide.name, "picture": overview(path, slide.name)})
+    return {"slides": rows, "overviews": overviews}
 
 
 def _pair_facts(path: Path) -> dict[str, object]:
@@ -226,40 +205,3 @@ def _pair_facts(path: Path) -> dict[str, object]:
             "pearson": middle("pearson"),
         })
     return {"pairs": rows, "refused": refused}
-
-
-def _training_curve(log: Path) -> str:
-    """Return the validation curve as an SVG, or nothing where there is no log."""
-    if not log.exists():
-        return ""
-    with log.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    figure = Figure(figsize=(6, 2.6), layout="constrained")
-    axes = figure.subplots()
-    steps = [int(row["step"]) for row in rows]
-    axes.plot(steps, [float(row["validation_ssim"]) for row in rows], color="#1f5f8b", marker="o", markersize=3)
-    axes.set_xlabel("step")
-    axes.set_ylabel("validation SSIM")
-    axes.grid(alpha=0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def png_uri(image: NDArray[np.uint8]) -> str:
-    """Return an RGB image as a data URI, without loss."""
-    return _uri(image, ".png", "image/png")
-
-
-def jpeg_uri(image: NDArray[np.uint8]) -> str:
-    """Return an RGB image as a data URI, as JPEG."""
-    return _uri(image, ".jpg", "image/jpeg")
-
-
-def _uri(image: NDArray[np.uint8], extension: str, mime: str) -> str:
-    ok, data = cv2.imencode(extension, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not ok:
-        raise OutputError("a picture of the report could not be encoded")
-    return f"data:{mime};base64,{base64.b64encode(data.tobytes()).decode()}"

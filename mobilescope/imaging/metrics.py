@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
 from skimage.metrics import structural_similarity
 
 from mobilescope.core.errors import InputImageError
 from mobilescope.imaging.colour import cie94, luminance
+from mobilescope.imaging.noise import flat_mask, noise_sigma
 
 FloatArray = NDArray[np.floating]
 
@@ -21,7 +25,8 @@ class ImageScores:
     """One image against its label.
 
     ``ssim`` is on luminance, ``ssim_rgb`` the mean over channels, ``cie94`` the mean colour difference,
-    ``psnr_db`` over all channels, ``detail`` the correlation of luminance above the phone's cut-off frequency.
+    ``psnr_db`` over all channels, ``detail`` the correlation of luminance above the phone's cut-off frequency,
+    ``noise`` the standard deviation of luminance where the label is flat, NaN where it is flat nowhere.
     """
 
     ssim: float
@@ -29,6 +34,7 @@ class ImageScores:
     cie94: float
     psnr_db: float
     detail: float
+    noise: float
 
 
 def ssim(first: FloatArray, second: FloatArray) -> float:
@@ -81,12 +87,13 @@ def score_image(image: FloatArray, label: FloatArray, pixel_size_um: float, cuto
         cie94=float(cie94(label, image).mean()),
         psnr_db=psnr_db(image, label),
         detail=detail_correlation(image_luma, label_luma, pixel_size_um, cutoff_um),
+        noise=noise_sigma(image_luma, flat_mask(label_luma, pixel_size_um), pixel_size_um),
     )
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % bootstrap interval and the number of fields behind it."""
+    """A mean with its 95 % bootstrap interval and the number of fields behind it; NaN where there are none."""
 
     mean: float
     low: float
@@ -95,11 +102,26 @@ class Interval:
 
 
 def bootstrap_interval(values: FloatArray, *, seed: int = 0, resamples: int = 2000) -> Interval:
-    """Return the mean over fields with its 95 % percentile bootstrap interval (fields are the resampling unit)."""
+    """Return the mean over fields with its 95 % bootstrap interval (fields are the resampling unit).
+
+    Plain percentiles are too narrow for few fields; these are taken further out, by Student's quantile and the factor
+    n / (n - 1) of the variance ("expanded percentile interval", Hesterberg 2015, Am. Stat. 69:371). One field alone has
+    no interval: both ends are NaN.
+
+    Parameters
+    ----------
+    values : ndarray
+        One for each field; those that are NaN could not be measured and do not count.
+    """
     sample = np.asarray(values, dtype=np.float64)
     if sample.size == 0:
         raise ValueError("no values to average")
+    sample = sample[~np.isnan(sample)]
+    count = int(sample.size)
+    if count < 2:
+        return Interval(float(sample.mean()) if count else math.nan, math.nan, math.nan, count)
     rng = np.random.default_rng(seed)
-    means = sample[rng.integers(0, sample.size, (resamples, sample.size))].mean(axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return Interval(float(sample.mean()), float(low), float(high), int(sample.size))
+    means = sample[rng.integers(0, count, (resamples, count))].mean(axis=1)
+    tail = float(norm.cdf(np.sqrt(count / (count - 1)) * student.ppf(0.025, count - 1)))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Interval(float(sample.mean()), float(low), float(high), count)

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
+BENCHMARKS = (
     "session", "stitching", "registration", "ring", "inference", "slides", "live", "gpu", "training", "trust",
-    "quality", "job",
+    "evaluation", "quality", "job",
+)
 )
 
 

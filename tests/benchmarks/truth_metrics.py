@@ -27,7 +27,7 @@ def object_counts(folder: Path, truth: TruthLog, enhance: EnhanceFunction) -> di
     totals: dict[str, dict[str, ObjectCount]] = {"colour": {}, "network": {}}
     with Session.open(path) as session, PairStore.open(folder / "session.pairs.h5") as store:
         records = {(record.slide, record.capture): record for record in store.records}
-        for field in picture_fields(folder / "session.pairs.h5", enhance):
+        for field in picture_fields(folder / "session.pairs.h5", enhance, methods=tuple(totals)):
             record = records[field.slide, field.capture]
             with Mosaic.open(path, field.slide) as mosaic:
                 offsets = mosaic_offsets_um(session, mosaic, tile_truth(session, truth, field.slide))

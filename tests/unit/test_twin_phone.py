@@ -316,3 +316,15 @@ def test_an_unknown_parameter_is_named(tables, key):
 def test_an_unknown_preset_brings_the_known_ones():
     with pytest.raises(ConfigError, match=r"scope\.toml.*phone\.preset.*'r19'.*r18"):
         load_parameters(preset="r19", source="scope.toml")
+
+
+def test_the_focus_can_be_set_away_on_purpose(make_twin):
+    pictures = []
+    for defocus_um in (0.0, 8.0, -8.0):
+        twin = make_twin({"slide": "blood"}, phone=STEADY | STRAIGHT | SMALL)
+        phone = lit(twin, "slide")
+        phone.defocus_um = defocus_um
+        pictures.append(develop(phone.capture(0, 0)).astype(float))
+        assert twin.truth.captures[-1].defocus_um == defocus_um
+    sharp, above, below = (np.abs(cv2.Laplacian(picture[..., 1], cv2.CV_64F)).mean() for picture in pictures)
+    assert max(above, below) < 0.9 * sharp
