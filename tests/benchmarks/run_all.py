@@ -1,6 +1,6 @@
 """Every benchmark, one after the other; the last figures stand in docs/benchmarks.md.
 
-    make bench                                    all of them, about three hours on two cores
+    make bench                                    all of them, about five hours on two cores
     python tests/benchmarks/run_all.py stitching  one of them
 """
 
@@ -11,10 +11,8 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-BENCHMARKS = (
     "session", "stitching", "registration", "ring", "inference", "slides", "live", "gpu", "training", "trust",
     "evaluation", "quality", "job",
-)
 )
 
 
