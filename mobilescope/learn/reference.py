@@ -26,6 +26,7 @@ from mobilescope.imaging.appearance import (
 )
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.turns import spread_over_turns
+from mobilescope.learn.activity import measure_activity
 from mobilescope.learn.checkpoint import load_model, save_model
 from mobilescope.learn.networks import EnhancementNetwork
 from mobilescope.learn.signature import ASPECTS, Signature, signature
@@ -57,7 +58,8 @@ def attach_reference(
 ) -> int:
     """Measure a model's training set and rewrite the model's file, whole or not at all, with what was found.
 
-    Accepted pairs of the roles "training" and "validation" are used, some 70 of them at most.
+    Accepted pairs of the roles "training" and "validation" are used, some 70 of them at most. Beside what later
+    inputs are judged by, it is measured which units of the network fire on any of these pairs.
 
     Returns
     -------
@@ -89,7 +91,8 @@ def attach_reference(
     patches = [block[:_TURNED_PX, :_TURNED_PX] for block in _spread_out(blocks, _TURNED_PATCHES)]
     becomes = hypotheses(_spread_out(examples, _MOST_EXAMPLES), stop)
     statistics = summarise(slides, found, becomes, disagreement_limit(network, patches))
-    save_model(model, network, card, state, statistics.to_tensors())
+    activity = measure_activity(network, _stoppable((picture for _, picture in _read(pairs, chosen)), stop))
+    save_model(model, network, card, state, statistics.to_tensors() | activity)
     return len(found)
 
 
@@ -124,6 +127,12 @@ def _read(paths: Sequence[Path], places: Sequence[_Place]) -> Iterator[tuple[str
                 if place.file == number:
                     top, bottom, left, right = place.window
                     yield place.slide, to_float(store.input_window(place.pair, top, left, bottom - top, right - left))
+
+
+def _stoppable(pictures: Iterator[Image], stop: StopToken) -> Iterator[Image]:
+    for picture in pictures:
+        stop.raise_if_requested("measuring the training set")
+        yield picture
 
 
 def _part(picture: Image, rows: slice, columns: slice) -> Image:

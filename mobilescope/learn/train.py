@@ -18,7 +18,7 @@ from mobilescope.core.errors import InputFileError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.metrics import ssim
-from mobilescope.learn.checkpoint import ModelCard, load_model, save_model
+from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference, save_model
 from mobilescope.learn.device import pick_dtype, place
 from mobilescope.learn.feed import DataOptions, Feed, Order, make_feed
 from mobilescope.learn.logs import LogRow, TrainingLog
@@ -27,6 +27,7 @@ from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 from mobilescope.learn.patches import FieldPair, PatchIndex, PatchSet, StoredPatches, as_batch
 from mobilescope.learn.presets import TrainingConfig, network_for
 from mobilescope.learn.ranks import Ranks, joined
+from mobilescope.learn.reference import attach_reference
 from mobilescope.learn.sources import Sources, decoded_bytes, read_fields
 from mobilescope.learn.stepping import Stepper
 from mobilescope.learn.teaching import Teacher
@@ -85,7 +86,8 @@ def train(
     ``model`` receives the weights of least validation loss; ``<model stem>.last.pt`` beside it everything to go on
     from, ``<model stem>.csv`` the log and ``<model stem>.panels`` pictures of validation fields. Where a ``.last.pt``
     of the same configuration and data is there, the run goes on from it and ends with the weights that it would have
-    had without the interruption. Under torchrun the processes share each batch, and the first one writes.
+    had without the interruption. At the end the model's file also takes up what its training set looks like, by which
+    later inputs are judged. Under torchrun the processes share each batch, and the first one writes.
 
     Parameters
     ----------
@@ -114,7 +116,10 @@ def train(
             sources, model, config, network or network_for(config.preset, sources.factor), place_of_work, ranks,
             data or DataOptions(), None if teacher is None else Teacher.open(teacher, sources), tensorboard,
         )
-        return run.go(listener, stop)
+        result = run.go(listener, stop)
+        if ranks.main and not result.stopped and not read_reference(model):
+            attach_reference(model, paths, on_progress=listener, stop=stop)
+        return result
 
 
 class _Run:
