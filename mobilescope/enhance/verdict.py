@@ -76,8 +76,10 @@ _BLACK = Limits(caution=0.2, refusal=0.6)
 # Of a pixel size that is told: how much larger than the other the larger of the two is.
 _PIXEL_SIZE_OFF = 0.1
 _LEAST_SPECIMEN = 0.02
-# From here on blur and sampling account for what is strange about a picture's detail.
-_EXPLAINED = 0.65
+# From here on another sampling, or blur, accounts for what is strange about a picture's detail. Blur is what looks like
+# blur most of all; the finest detail of a picture may then differ by what denoising and compression made of it.
+_EXPLAINED_BY_SAMPLING = 0.65
+_EXPLAINED_BY_BLUR = 0.4
 
 
 def judge(
@@ -140,7 +142,8 @@ def _training_set(known: Mapping[str, float], model: ModelFacts) -> list[Finding
     told = "pixel_size_ratio" in known
     told_off = known.get("pixel_size_level", 0.0) >= LEVELS.caution
     strange = max(network, detail)
-    explained = max(blur, sampling) >= LEVELS.caution and known.get("detail_explained", 0.0) >= _EXPLAINED
+    enough = _EXPLAINED_BY_BLUR if blur > sampling else _EXPLAINED_BY_SAMPLING
+    explained = max(blur, sampling) >= LEVELS.caution and known.get("detail_explained", 0.0) >= enough
     if explained and told_off:
         return [(LEVELS.state(colour), _colours(model))]  # what was told accounts for the rest
     if explained and (blur >= sampling or told):

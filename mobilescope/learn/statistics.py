@@ -216,6 +216,9 @@ class TrainingStatistics:
                 raise ValueError(f"shapes of the aspect {name}")
             if not all(np.isfinite(value).all() for value in (gaussian.centre, gaussian.between, gaussian.within)):
                 raise ValueError(f"values of the aspect {name}")
+        limits = [gaussian.limit for gaussian in self.aspects.values()]
+        if not all(0 < limit < np.inf for limit in (*limits, self.evidence_limit, self.disagreement_limit)):
+            raise ValueError("a limit that is no positive number")
 
 
 def explain(detail: Gaussian, hypotheses: Floats, features: Floats, blocks: float) -> Explanation:
