@@ -146,7 +146,7 @@ def _training_set(known: Mapping[str, float], model: ModelFacts) -> list[Finding
     explained = max(blur, sampling) >= LEVELS.caution and known.get("detail_explained", 0.0) >= enough
     if explained and told_off:
         return [(LEVELS.state(colour), _colours(model))]  # what was told accounts for the rest
-    if explained and (blur >= sampling or told):
+    if explained and (blur >= sampling or (told and known["sampled_um"] < model.input_pixel_um)):
         state = LEVELS.state(max(blur, sampling, colour, strange))
         return [(state, "the picture is out of focus; refocus and capture again")]
     if explained and colour < LEVELS.refusal:  # other colours as well make another specimen likelier

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +133,7 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False)
 class TrainingStatistics:
-    """All that a model knows of its training set.
+    """All that a model knows of its training set, or of one of several.
 
     Attributes
     ----------
@@ -219,6 +219,22 @@ class TrainingStatistics:
         limits = [gaussian.limit for gaussian in self.aspects.values()]
         if not all(0 < limit < np.inf for limit in (*limits, self.evidence_limit, self.disagreement_limit)):
             raise ValueError("a limit that is no positive number")
+
+
+def pack(groups: Sequence[TrainingStatistics]) -> dict[str, Tensor]:
+    """Return the statistics of several training sets, such as stains, as tensors for one model file."""
+    return {
+        f"{number}/{name}": value for number, group in enumerate(groups) for name, value in group.to_tensors().items()
+    }
+
+
+def unpack(tensors: Mapping[str, Tensor], *, source: str) -> list[TrainingStatistics]:
+    """Read what `pack` wrote; InputFileError, naming ``source``, for anything else."""
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition("/")
+        grouped.setdefault(number, {})[name] = value
+    return [TrainingStatistics.from_tensors(group, source=source) for group in grouped.values()]
 
 
 def explain(detail: Gaussian, hypotheses: Floats, features: Floats, blocks: float) -> Explanation:

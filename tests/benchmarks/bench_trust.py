@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_trust.py --job blood=FOLDER --job "h&e"=FOLDER --job trichrome=FOLDER [--json]
 
 A job is the folder of a finished ``mobilescope demo --stain STAIN`` (its model is copied); without any, the demos are
-run first. Frames are developed as the live view sees them, unregistered, from slides of other seeds and, for every second
-slide, by a phone of another seed. Every kind of wrong picture stands against the same right ones: the area under the
-ROC curve of the report's ``level``, and how many pictures each state is given to.
+run first. Frames are developed as the live view sees them, unregistered, from slides of other seeds and, for every
+second slide, by a phone of another seed. Every kind of wrong picture stands against the same right ones: the area under
+the ROC curve of the report's ``level``, and how many pictures each state is given to.
 """
 
 from __future__ import annotations

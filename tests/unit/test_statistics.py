@@ -8,7 +8,7 @@ import torch
 
 from mobilescope.core.errors import InputFileError
 from mobilescope.learn.signature import Signature
-from mobilescope.learn.statistics import AS_TRAINED, BLUR_PX, FINER, Gaussian, TrainingStatistics, explain
+from mobilescope.learn.statistics import AS_TRAINED, BLUR_PX, FINER, Gaussian, TrainingStatistics, explain, pack, unpack
 
 DETAIL = 21
 
@@ -113,6 +113,14 @@ def test_statistics_come_back_from_tensors_as_they_were(statistics):
     assert (again.evidence_limit, again.disagreement_limit) == (3.0, 0.02)
 
 
+def test_several_training_sets_come_back_each_by_itself(statistics):
+    shifted = TrainingStatistics(statistics.aspects, statistics.hypotheses + 1, 3.0, 0.02)
+    first, second = unpack(pack([statistics, shifted]), source="a model")
+    np.testing.assert_array_equal(first.hypotheses, statistics.hypotheses)
+    np.testing.assert_array_equal(second.hypotheses, shifted.hypotheses)
+    assert unpack({}, source="a model") == []
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -128,5 +136,5 @@ def test_statistics_come_back_from_tensors_as_they_were(statistics):
 def test_foreign_or_damaged_statistics_are_refused_by_name(statistics, damage):
     tensors = {name: value.clone() for name, value in statistics.to_tensors().items()}
     damage(tensors)
-    with pytest.raises(InputFileError, match="a model.*train the model again"):
+    with pytest.raises(InputFileError, match=r"a model.*train the model again"):
         TrainingStatistics.from_tensors(tensors, source="a model")

@@ -9,7 +9,7 @@ import torch
 
 from mobilescope.core.errors import CancelledError, InputFileError, InputImageError, UserError
 from mobilescope.core.progress import StopToken
-from mobilescope.data.pairs import PairWriter
+from mobilescope.data.pairs import PairStore, PairWriter
 from mobilescope.enhance.trust import TrustAssessor
 from mobilescope.imaging.appearance import resized
 from mobilescope.imaging.raw import develop_srgb
@@ -231,6 +231,19 @@ def test_attaching_leaves_weights_card_and_state_as_they_were(job):
         assert torch.equal(network.state_dict()[name], value)
     assert (card.training, card.stain, state) == ({"steps_done": 5}, "blood", {"step": 5.0})
     assert not job.with_name("model.pt.part").exists()
+
+
+def test_a_model_of_two_training_sets_trusts_pictures_of_either(job, tmp_path, pictures, write_pairs):
+    model = write_model(tmp_path / "model.pt", random_network())
+    other = write_pairs(("a", "training"), ("b", "training"), ("c", "validation"), size=200, name="other.h5")
+    seen = []
+    assert attach_reference(model, [other, job.with_name("pairs.h5")], on_progress=seen.append) == 24
+    assert [(each.done, each.total) for each in seen] == [(number, 24) for number in range(1, 25)]
+    both = TrustAssessor.from_checkpoint(model, device="cpu")
+    with PairStore.open(other) as store:
+        assert both.assess(store.input(2)).state == "trusted"
+    assert both.assess(pictures["blood-4"][0]).state == "trusted"
+    assert both.assess(pictures["tissue"][0]).state == "not for use"
 
 
 def test_pairs_too_small_or_empty_leave_the_model_without_statistics(tmp_path, write_pairs):

@@ -38,8 +38,9 @@ def test_a_picture_like_the_training_set_is_trusted_without_reasons():
         (BLURRED | {"detail_explained": 0.2, "colour_level": 2.5}, "not for use", "colours and structures"),
         (COARSE, "caution", "looks as if sampled at 1.2 um, but the model was trained at 0.925 um"),
         (COARSE | {"sampling_level": 2.1}, "not for use", "check the magnification"),
-        # What looks coarse, though its sampling is known to be right, is blurred or sharpened.
-        (COARSE | {"pixel_size_ratio": 1.0}, "caution", "refocus"),
+        (COARSE | {"pixel_size_ratio": 1.0}, "caution", "check the magnification"),
+        # What looks finer, though its sampling is known to be right, is blurred.
+        (COARSE | {"sampled_um": 0.77, "pixel_size_ratio": 1.0}, "caution", "refocus"),
         ({"pixel_size_ratio": 1.25}, "not for use", "sampled at 1.16 um"),
         ({"pixel_size_ratio": 0.75}, "not for use", "sampled at 0.694 um"),
         ({"pixel_size_ratio": 1.12}, "caution", "resample the picture"),
