@@ -38,8 +38,8 @@ _EXAMPLE_PX = 240  # a whole block is left at the coarsest sampling that is trie
 _TURNED_PATCHES = 12
 _TURNED_PX = 64
 _LEAST_BLOCKS = 4
-# One field in some two hundred lies so many standard deviations up in the logarithm of its distance.
-_TAIL = 2.6
+# One field in some seven hundred lies so many standard deviations up in the logarithm of its distance.
+_TAIL = 3.0
 # A live frame's detail is a little finer than that of pairs, which were interpolated when they were registered.
 _ROOM = {"detail": 1.5, "colour": 1.0, "network": 1.0}
 # 99 % of the chi-square distribution with three degrees of freedom, for the choice of blur, sampling or both.
