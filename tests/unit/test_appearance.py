@@ -14,6 +14,7 @@ from mobilescope.imaging.appearance import (
     noise_level,
     pick_blocks,
     resized,
+    richest_window,
 )
 
 
@@ -70,6 +71,25 @@ def test_a_simulated_blur_is_like_a_real_one_with_its_noise():
     real = detail_features(noisy(cv2.GaussianBlur(sharp, (0, 0), 1.4)), noise)
     simulated = detail_features(noisy(sharp), noise, blur_px=1.4)
     assert np.linalg.norm(real - simulated) < 0.2 * np.linalg.norm(real - detail_features(noisy(sharp), noise))
+
+
+def sparse(size=128):
+    """Return texture in the lower half, and none in the upper one."""
+    block = texture(size)
+    block[: size // 2] = 0.6
+    return block
+
+
+def test_bare_glass_beside_the_specimen_changes_its_detail_little():
+    full, half = (detail_features(block, noise=0.0)[:BANDS] for block in (texture(), sparse()))
+    blurred = detail_features(cv2.GaussianBlur(texture(), (0, 0), 1.0), noise=0.0)[:BANDS]
+    assert np.linalg.norm(full - half) < 0.6 * np.linalg.norm(full - blurred)
+
+
+def test_the_richest_window_lies_in_the_specimen():
+    np.testing.assert_array_equal(richest_window(sparse())[:, 32], richest_window(sparse()[64:])[:, 32])
+    assert richest_window(texture(64)).shape == (64, 64, 3)
+    assert richest_window(texture(130)[:65]).shape == (64, 64, 3)
 
 
 def test_colours_tell_light_from_light():
