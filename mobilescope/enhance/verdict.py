@@ -144,7 +144,7 @@ def _training_set(known: Mapping[str, float], model: ModelFacts) -> list[Finding
     strange = max(network, detail)
     enough = _EXPLAINED_BY_BLUR if blur > sampling else _EXPLAINED_BY_SAMPLING
     explained = max(blur, sampling) >= LEVELS.caution and known.get("detail_explained", 0.0) >= enough
-    if explained and told_off:
+    if explained and told_off and sampling > blur:
         return [(LEVELS.state(colour), _colours(model))]  # what was told accounts for the rest
     if explained and (blur >= sampling or (told and known["sampled_um"] < model.input_pixel_um)):
         state = LEVELS.state(max(blur, sampling, colour, strange))
@@ -164,7 +164,7 @@ def _training_set(known: Mapping[str, float], model: ModelFacts) -> list[Finding
         ))]
     if colour >= LEVELS.caution:
         return [(LEVELS.state(max(colour, strange)), _colours(model))]
-    return [(LEVELS.state(0.0 if told_off else strange), (
+    return [(LEVELS.state(strange), (
         f"the structures are not those of the training set{stain}; check for dirt, compression and sharpening, or use "
         "a model trained on this specimen"
     ))]

@@ -78,6 +78,16 @@ def test_a_told_pixel_size_is_not_told_twice():
     assert len(report.reasons) == 1
 
 
+@pytest.mark.parametrize(
+    ("changes", "reason"), [(BLURRED, "refocus"), ({"network_level": 5.0, "detail_level": 4.0}, "structures")]
+)
+def test_a_told_pixel_size_a_little_off_hides_nothing_worse(changes, reason):
+    report = verdict(changes | {"pixel_size_ratio": 1.12})
+    assert report.state == "not for use"
+    assert reason in report.reasons[0]
+    assert "sampled at 1.04 um" in report.reasons[1]
+
+
 def test_the_worst_reason_comes_first():
     report = verdict({"white_share": 0.1, "pixel_size_ratio": 2.0})
     assert report.state == "not for use"
