@@ -15,15 +15,15 @@ from mobilescope.core.errors import UserError
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.pictures import check_shape, to_engine
 from mobilescope.enhance.verdict import ModelFacts, State, TrustReport, judge
-from mobilescope.imaging.appearance import LEAST_SIDE_PX, Blocks, Image, pick_blocks
+from mobilescope.imaging.appearance import LEAST_SIDE_PX, Image, pick_blocks
 from mobilescope.imaging.colour import to_float
 from mobilescope.imaging.turns import spread_over_turns
 from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference
 from mobilescope.learn.device import pick_device
 from mobilescope.learn.device import place as place_on
 from mobilescope.learn.networks import EnhancementNetwork
-from mobilescope.learn.signature import signature
-from mobilescope.learn.statistics import TrainingStatistics
+from mobilescope.learn.signature import Signature, signature
+from mobilescope.learn.statistics import TrainingStatistics, unpack
 
 __all__ = ["State", "TrustAssessor", "TrustReport"]
 
@@ -34,11 +34,11 @@ ReadPart = Callable[[slice, slice], NDArray[np.generic]]
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A model of an ensemble; ``statistics`` is None for a model that was saved without them."""
+    """A model of an ensemble; ``statistics`` has its training sets, none where it was saved without them."""
 
     network: EnhancementNetwork
     card: ModelCard
-    statistics: TrainingStatistics | None
+    statistics: Sequence[TrainingStatistics]
 
 
 class TrustAssessor:
@@ -53,7 +53,7 @@ class TrustAssessor:
         self._members = list(members)
         self._network = place_on(self._members[0].network, pick_device(device)).eval()
         self._card, self._statistics = self._members[0].card, self._members[0].statistics
-        self._facts = ModelFacts(self._card.stain, self._card.input_pixel_um, self._statistics is not None)
+        self._facts = ModelFacts(self._card.stain, self._card.input_pixel_um, bool(self._statistics))
         self._enhancers: list[Enhancer] = []
 
     @classmethod
@@ -87,8 +87,8 @@ class TrustAssessor:
             training set's kind reach: 1 means caution, 2 not for use.
 
             - ``level``: the largest of all
-            - ``colour_level``, ``network_level``, ``detail_level``: distance from the training set in colours, in the
-              network's own features, and in how detail is spread over sizes
+            - ``colour_level``, ``network_level``, ``detail_level``: distance from the nearest training set in colours,
+              in the network's own features, and in how detail is spread over sizes
             - ``blur_level``, ``sampling_level``: evidence in the detail for blur, and for another sampling; ``blur_px``
               and ``sampled_um`` what fits best, ``detail_explained`` how well (0–1)
             - ``pixel_size_ratio``: given pixel size over the model's
@@ -136,13 +136,14 @@ class TrustAssessor:
             "white_share": blocks.white_share,
             "black_share": blocks.black_share,
         }
-        if self._statistics is not None and blocks.pixels:
-            measures |= self._against(self._statistics, blocks)
-        return judge(measures, self._facts)
-
-    def _against(self, statistics: TrainingStatistics, blocks: Blocks) -> dict[str, float]:
-        """Return a picture's distances from the training set."""
+        if not self._statistics or not blocks.pixels:
+            return judge(measures, self._facts)
         measured = signature(self._network, blocks)
+        reports = [judge(measures | self._against(each, measured), self._facts) for each in self._statistics]
+        return min(reports, key=lambda report: report.measures["level"])
+
+    def _against(self, statistics: TrainingStatistics, measured: Signature) -> dict[str, float]:
+        """Return a picture's distances from a training set."""
         explanation = statistics.explain(measured)
         limit = statistics.evidence_limit
         return {f"{name}_level": value for name, value in statistics.distances(measured).items()} | {
@@ -164,13 +165,11 @@ class TrustAssessor:
         spread = spread_over_turns(self._enhancers, image, multiple)
         high = float(np.percentile(spread, _HIGH_PERCENTILE))
         measures = report.measures | {"disagreement_mean": float(spread.mean()), "disagreement_p95": high}
-        if len(self._members) == 1 and self._statistics is not None:
-            measures["disagreement_level"] = high / self._statistics.disagreement_limit
+        if len(self._members) == 1 and self._statistics:
+            measures["disagreement_level"] = high / max(each.disagreement_limit for each in self._statistics)
         return judge(measures, self._facts, spread)
 
 
 def _member(path: Path) -> Member:
     network, card, _ = load_model(path)
-    tensors = read_reference(path)
-    statistics = TrainingStatistics.from_tensors(tensors, source=str(path)) if tensors else None
-    return Member(network, card, statistics)
+    return Member(network, card, unpack(read_reference(path), source=str(path)))

@@ -76,8 +76,10 @@ _BLACK = Limits(caution=0.2, refusal=0.6)
 # Of a pixel size that is told: how much larger than the other the larger of the two is.
 _PIXEL_SIZE_OFF = 0.1
 _LEAST_SPECIMEN = 0.02
-# From here on blur and sampling account for what is strange about a picture's detail.
-_EXPLAINED = 0.65
+# From here on another sampling, or blur, accounts for what is strange about a picture's detail. Blur is what looks like
+# blur most of all; the finest detail of a picture may then differ by what denoising and compression made of it.
+_EXPLAINED_BY_SAMPLING = 0.65
+_EXPLAINED_BY_BLUR = 0.4
 
 
 def judge(
@@ -140,10 +142,11 @@ def _training_set(known: Mapping[str, float], model: ModelFacts) -> list[Finding
     told = "pixel_size_ratio" in known
     told_off = known.get("pixel_size_level", 0.0) >= LEVELS.caution
     strange = max(network, detail)
-    explained = max(blur, sampling) >= LEVELS.caution and known.get("detail_explained", 0.0) >= _EXPLAINED
-    if explained and told_off:
+    enough = _EXPLAINED_BY_BLUR if blur > sampling else _EXPLAINED_BY_SAMPLING
+    explained = max(blur, sampling) >= LEVELS.caution and known.get("detail_explained", 0.0) >= enough
+    if explained and told_off and sampling > blur:
         return [(LEVELS.state(colour), _colours(model))]  # what was told accounts for the rest
-    if explained and (blur >= sampling or told):
+    if explained and (blur >= sampling or (told and known["sampled_um"] < model.input_pixel_um)):
         state = LEVELS.state(max(blur, sampling, colour, strange))
         return [(state, "the picture is out of focus; refocus and capture again")]
     if explained and colour < LEVELS.refusal:  # other colours as well make another specimen likelier
@@ -161,7 +164,7 @@ def _training_set(known: Mapping[str, float], model: ModelFacts) -> list[Finding
         ))]
     if colour >= LEVELS.caution:
         return [(LEVELS.state(max(colour, strange)), _colours(model))]
-    return [(LEVELS.state(0.0 if told_off else strange), (
+    return [(LEVELS.state(strange), (
         f"the structures are not those of the training set{stain}; check for dirt, compression and sharpening, or use "
         "a model trained on this specimen"
     ))]

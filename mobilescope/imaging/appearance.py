@@ -137,8 +137,8 @@ def detail_features(block: Image, noise: float, blur_px: float = 0.0) -> Feature
     power = _spectra(grey)
     shows = _specimen_windows(power, noise)
     power = power[shows] if shows.any() else power
-    bands = np.stack([np.log(power[:, band == _BAND_OF].mean(axis=1) + 1e-9) for band in range(1, BANDS + 1)], axis=1)
-    profile = bands.mean(axis=0, dtype=np.float64)
+    spectrum = power.mean(axis=0, dtype=np.float64)  # before the logarithm, so that windows of bare glass count little
+    profile = np.log([spectrum[band == _BAND_OF].mean() + 1e-9 for band in range(1, BANDS + 1)])
     layers = [cv2.GaussianBlur(grey, (0, 0), scale) for scale in _SCALES_PX]
     sparse, skewed = [], []
     for finer, coarser in itertools.pairwise(layers):
@@ -148,6 +148,15 @@ def detail_features(block: Image, noise: float, blur_px: float = 0.0) -> Feature
         sparse.append(np.log(float(np.abs(layer).mean()) / np.sqrt(spread) + 1e-6))
         skewed.append(np.arcsinh(float((squared * layer).mean()) / spread**1.5))
     return np.concatenate([profile - profile.mean(), sparse, skewed])
+
+
+def richest_window(block: Image) -> Image:
+    """Return the part of a block, 64 pixels a side, that shows most specimen."""
+    power = _spectra(luminance(block))[:, _IN_BANDS].mean(axis=1)
+    across = (block.shape[1] - _WINDOW_PX) // _STEP_PX + 1
+    row, column = divmod(int(power.argmax()), across)
+    top, left = row * _STEP_PX, column * _STEP_PX
+    return block[top : top + _WINDOW_PX, left : left + _WINDOW_PX]
 
 
 def colour_features(block: Image) -> Features:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.data.pairs import PairStore, Window
+from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.appearance import (
     BLOCK_PX,
     LEAST_SIDE_PX,
@@ -30,7 +31,7 @@ from mobilescope.learn.activity import measure_activity
 from mobilescope.learn.checkpoint import load_model, save_model
 from mobilescope.learn.networks import EnhancementNetwork
 from mobilescope.learn.signature import ASPECTS, Signature, signature
-from mobilescope.learn.statistics import AS_TRAINED, BLUR_PX, FINER, Gaussian, TrainingStatistics, explain
+from mobilescope.learn.statistics import AS_TRAINED, BLUR_PX, FINER, Gaussian, TrainingStatistics, explain, pack
 
 _MOST_FIELDS = 72
 _MOST_EXAMPLES = 16
@@ -38,8 +39,8 @@ _EXAMPLE_PX = 240  # a whole block is left at the coarsest sampling that is trie
 _TURNED_PATCHES = 12
 _TURNED_PX = 64
 _LEAST_BLOCKS = 4
-# One field in some two hundred lies so many standard deviations up in the logarithm of its distance.
-_TAIL = 2.6
+# One field in some seven hundred lies so many standard deviations up in the logarithm of its distance.
+_TAIL = 3.0
 # A live frame's detail is a little finer than that of pairs, which were interpolated when they were registered.
 _ROOM = {"detail": 1.5, "colour": 1.0, "network": 1.0}
 # 99 % of the chi-square distribution with three degrees of freedom, for the choice of blur, sampling or both.
@@ -58,8 +59,9 @@ def attach_reference(
 ) -> int:
     """Measure a model's training set and rewrite the model's file, whole or not at all, with what was found.
 
-    Accepted pairs of the roles "training" and "validation" are used, some 70 of them at most. Beside what later
-    inputs are judged by, it is measured which units of the network fire on any of these pairs.
+    Accepted pairs of the roles "training" and "validation" are used, some 70 of each file at most. Each file of pairs
+    is a training set of its own, since several may hold different stains: a picture is held against the nearest.
+    Beside what later inputs are judged by, it is measured which units of the network fire on any of these pairs.
 
     Returns
     -------
@@ -75,64 +77,82 @@ def attach_reference(
     """
     stop = stop or StopToken()
     network, card, state = load_model(model)
-    chosen = _choose(pairs)
-    slides, found, blocks, examples = [], [], [], []
-    for number, (slide, picture) in enumerate(_read(pairs, chosen)):
+    total, groups, fields = sum(_count(path) for path in pairs), [], 0
+    seen = itertools.count(1)
+
+    def noticed() -> None:
         stop.raise_if_requested("measuring the training set")
-        seen = pick_blocks(partial(_part, picture), picture.shape[0], picture.shape[1])
-        if seen.pixels:
-            slides.append(slide)
-            found.append(signature(network, seen))
-            blocks.append(seen.pixels[0])
-            examples.append(_middle(picture, _EXAMPLE_PX))
-        on_progress(Progress("measure the training set", number + 1, len(chosen)))
-    if sum(len(each.detail) for each in found) < _LEAST_BLOCKS:
-        return 0
-    patches = [block[:_TURNED_PX, :_TURNED_PX] for block in _spread_out(blocks, _TURNED_PATCHES)]
-    becomes = hypotheses(_spread_out(examples, _MOST_EXAMPLES), stop)
-    statistics = summarise(slides, found, becomes, disagreement_limit(network, patches))
-    activity = measure_activity(network, _stoppable((picture for _, picture in _read(pairs, chosen)), stop))
-    save_model(model, network, card, state, statistics.to_tensors() | activity)
-    return len(found)
+        on_progress(Progress("measure the training set", next(seen), total))
+
+    for path in pairs:
+        measured = _measure(network, path, noticed)
+        if sum(len(each.signature.detail) for each in measured) >= _LEAST_BLOCKS:
+            groups.append(_summarised(network, measured, stop))
+            fields += len(measured)
+    if groups:
+        activity = measure_activity(network, _every_picture(pairs, stop))
+        save_model(model, network, card, state, pack(groups) | activity)
+    return fields
 
 
-@dataclass(frozen=True)
-class _Place:
-    """A pair's window in one of the files."""
+@dataclass(frozen=True, eq=False)
+class _Field:
+    """What is kept of a field: its slide, signature, first block, and a part to try wrong focus and sampling on."""
 
-    file: int
-    pair: int
     slide: str
-    window: Window
+    signature: Signature
+    block: Image
+    example: Image
 
 
-def _choose(paths: Sequence[Path]) -> list[_Place]:
-    """Return accepted pairs, spread over all files and slides."""
-    listed = []
-    for number, path in enumerate(paths):
+def _measure(network: EnhancementNetwork, path: Path, noticed: Callable[[], None]) -> list[_Field]:
+    """Measure the fields of one file that show specimen, one after the other."""
+    measured = []
+    with PairStore.open(path) as store:
+        for index in _chosen(store):
+            noticed()
+            top, bottom, left, right = store.records[index].bounds
+            picture = to_float(store.input_window(index, top, left, bottom - top, right - left))
+            blocks = pick_blocks(partial(_part, picture), picture.shape[0], picture.shape[1])
+            if blocks.pixels:
+                found = signature(network, blocks)
+                example = _middle(picture, _EXAMPLE_PX)
+                measured.append(_Field(store.records[index].slide, found, blocks.pixels[0], example))
+    return measured
+
+
+def _count(path: Path) -> int:
+    with PairStore.open(path) as store:
+        return len(_chosen(store))
+
+
+def _chosen(store: PairStore) -> list[int]:
+    """Return accepted pairs that are large enough, spread over the file."""
+    usable = []
+    for index, record in enumerate(store.records):
+        top, bottom, left, right = record.bounds
+        large = min(bottom - top, right - left) >= LEAST_SIDE_PX
+        if record.accepted and record.role != "blind" and large:
+            usable.append(index)
+    return _spread_out(usable, _MOST_FIELDS)
+
+
+def _summarised(network: EnhancementNetwork, measured: Sequence[_Field], stop: StopToken) -> TrainingStatistics:
+    becomes = hypotheses(_spread_out([each.example for each in measured], _MOST_EXAMPLES), stop)
+    patches = [each.block[:_TURNED_PX, :_TURNED_PX] for each in _spread_out(measured, _TURNED_PATCHES)]
+    return summarise(
+        [each.slide for each in measured], [each.signature for each in measured], becomes,
+        disagreement_limit(network, patches),
+    )
+
+
+def _every_picture(paths: Sequence[Path], stop: StopToken) -> Iterator[NDArray[np.uint16]]:
+    """Yield the whole inputs that are measured, one at a time."""
+    for path in paths:
         with PairStore.open(path) as store:
-            for index, record in enumerate(store.records):
-                top, bottom, left, right = record.bounds
-                large = min(bottom - top, right - left) >= LEAST_SIDE_PX
-                if record.accepted and record.role != "blind" and large:
-                    listed.append(_Place(number, index, f"{number}/{record.slide}", record.bounds))
-    return _spread_out(listed, _MOST_FIELDS)
-
-
-def _read(paths: Sequence[Path], places: Sequence[_Place]) -> Iterator[tuple[str, Image]]:
-    """Yield slide names and inputs, float32 0–1, one after the other."""
-    for number, path in enumerate(paths):
-        with PairStore.open(path) as store:
-            for place in places:
-                if place.file == number:
-                    top, bottom, left, right = place.window
-                    yield place.slide, to_float(store.input_window(place.pair, top, left, bottom - top, right - left))
-
-
-def _stoppable(pictures: Iterator[Image], stop: StopToken) -> Iterator[Image]:
-    for picture in pictures:
-        stop.raise_if_requested("measuring the training set")
-        yield picture
+            for index in _chosen(store):
+                stop.raise_if_requested("measuring the training set")
+                yield store.input(index)
 
 
 def _part(picture: Image, rows: slice, columns: slice) -> Image:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilescope.imaging.appearance import BLOCK_PX, Blocks, Image, colour_features, detail_features
+from mobilescope.imaging.appearance import BLOCK_PX, Blocks, colour_features, detail_features, richest_window
 from mobilescope.imaging.turns import TURNS, turned
 from mobilescope.learn.networks import EnhancementNetwork
 
@@ -17,7 +17,6 @@ Features = NDArray[np.float64]
 
 # The first blocks see a neighbourhood of 11 pixels, as much as the finest structures need, at a fifth of the cost.
 _DEPTH = 2
-_PATCH_PX = 64
 _EDGE_PX = 1 + 2 * _DEPTH
 _MOST_PATCHES = 8
 ASPECTS = ("detail", "colour", "network")
@@ -43,9 +42,10 @@ class Signature:
 
 def signature(network: EnhancementNetwork, blocks: Blocks) -> Signature:
     """Measure a picture's blocks, of which there must be at least one; the network computes where its weights are."""
-    patches = [_middle(block) for block in blocks.pixels]
-    if len(patches) > _MOST_PATCHES:
-        patches = [patches[round(place)] for place in np.linspace(0, len(patches) - 1, _MOST_PATCHES)]
+    chosen = blocks.pixels
+    if len(chosen) > _MOST_PATCHES:
+        chosen = [chosen[round(place)] for place in np.linspace(0, len(chosen) - 1, _MOST_PATCHES)]
+    patches = [richest_window(block) for block in chosen]
     return Signature(
         np.stack([detail_features(block, blocks.noise) for block in blocks.pixels]),
         np.stack([colour_features(block) for block in blocks.pixels]),
@@ -65,8 +65,3 @@ def network_features(network: EnhancementNetwork, patches: NDArray[np.float32]) 
         inner = features[:, :, _EDGE_PX:-_EDGE_PX, _EDGE_PX:-_EDGE_PX].float()
         spread = inner.std(dim=(2, 3))
     return torch.cat([inner.mean(dim=(2, 3)), torch.log(spread + 1e-3)], dim=1).double().cpu().numpy()
-
-
-def _middle(block: Image) -> Image:
-    top, left = ((side - _PATCH_PX) // 2 for side in block.shape[:2])
-    return block[top : top + _PATCH_PX, left : left + _PATCH_PX]

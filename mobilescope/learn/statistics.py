@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +133,7 @@ class Explanation:
 
 @dataclass(frozen=True, eq=False)
 class TrainingStatistics:
-    """All that a model knows of its training set.
+    """All that a model knows of its training set, or of one of several.
 
     Attributes
     ----------
@@ -216,6 +216,26 @@ class TrainingStatistics:
                 raise ValueError(f"shapes of the aspect {name}")
             if not all(np.isfinite(value).all() for value in (gaussian.centre, gaussian.between, gaussian.within)):
                 raise ValueError(f"values of the aspect {name}")
+        limits = [gaussian.limit for gaussian in self.aspects.values()]
+        if not all(0 < limit < np.inf for limit in (*limits, self.evidence_limit, self.disagreement_limit)):
+            raise ValueError("a limit that is no positive number")
+
+
+def pack(groups: Sequence[TrainingStatistics]) -> dict[str, Tensor]:
+    """Return the statistics of several training sets, such as stains, as tensors for one model file."""
+    return {
+        f"{number}/{name}": value for number, group in enumerate(groups) for name, value in group.to_tensors().items()
+    }
+
+
+def unpack(tensors: Mapping[str, Tensor], *, source: str) -> list[TrainingStatistics]:
+    """Read what `pack` wrote among other tensors; InputFileError, naming ``source``, where it is damaged."""
+    grouped: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition("/")
+        if number.isdigit():
+            grouped.setdefault(number, {})[name] = value
+    return [TrainingStatistics.from_tensors(group, source=source) for group in grouped.values()]
 
 
 def explain(detail: Gaussian, hypotheses: Floats, features: Floats, blocks: float) -> Explanation:

@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_trust.py --job blood=FOLDER --job "h&e"=FOLDER --job trichrome=FOLDER [--json]
 
 A job is the folder of a finished ``mobilescope demo --stain STAIN`` (its model is copied); without any, the demos are
-run first. Frames are developed as the live view sees them, unregistered, from slides of other seeds and, for every second
-slide, by a phone of another seed. Every kind of wrong picture stands against the same right ones: the area under the
-ROC curve of the report's ``level``, and how many pictures each state is given to.
+run first. Frames are developed as the live view sees them, unregistered, from slides of other seeds and, for every
+second slide, by a phone of another seed. Every kind of wrong picture stands against the same right ones: the area under
+the ROC curve of the report's ``level``, and how many pictures each state is given to.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from mobilescope.twin.slides import SlideRack, SlideSpec
 from mobilescope.twin.truth import TruthLog
 
 STAINS = ("blood", "h&e", "trichrome")
-FIRST_SLIDE = 101
+FIRST_SLIDE = 201
 SLIDES = 6
 FIELDS_PER_SLIDE = 10
 PHONE = load_parameters().phone
@@ -109,7 +109,8 @@ class Row:
 
     @property
     def levels(self) -> np.ndarray:
-        return np.array([report.measures.get("level", np.inf) for report in self.reports])
+        # A picture without specimen has no level: its state alone says that it is not trusted.
+        return np.array([report.measures.get("level", float(report.state != "trusted")) for report in self.reports])
 
     def figures(self, right: np.ndarray) -> dict[str, Any]:
         states = Counter(report.state for report in self.reports)
@@ -133,6 +134,7 @@ def judged(model: Path, stain: str, taken: dict[str, dict[str, Pictures]]) -> li
         "resampled 0.75x": [resized(to_float(picture), 0.75) for picture in right],
         "resampled 1.25x": [resized(to_float(picture), 1.25) for picture in right],
         f"colour shift, CIE-94 {COLOUR_SHIFT:g}": [recoloured(picture, rng) for picture in right],
+        "clear glass": taken["blank"]["right"],
         **{f"stain {other}": taken[other]["right"] for other in STAINS if other != stain},
     }
     rows = [Row(kind, [assessor.assess(picture) for picture in pictures]) for kind, pictures in kinds.items()]
@@ -184,7 +186,7 @@ def main() -> None:
         f"depth of field {DEPTH_OF_FIELD_UM:.1f} um; {SLIDES * FIELDS_PER_SLIDE} pictures of each kind, slides of the "
         f"seeds {FIRST_SLIDE} to {FIRST_SLIDE + SLIDES - 1}"
     )
-    taken = {stain: take(stain) for stain in STAINS}
+    taken = {stain: take(stain) for stain in STAINS} | {"blank": {"right": captures("blank")}}
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         for stain in given or STAINS:
