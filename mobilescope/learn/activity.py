@@ -13,7 +13,8 @@ from mobilescope.imaging.colour import to_float
 from mobilescope.learn.device import pick_dtype
 from mobilescope.learn.networks import EnhancementNetwork, ResidualBlock
 
-_KEY = "activity."
+# How the names of these statistics begin in a checkpoint.
+ACTIVITY = "activity."
 
 
 def measure_activity(
@@ -42,7 +43,7 @@ def measure_activity(
                 if not isinstance(block, ResidualBlock):
                     continue
                 peak = block.first(x).amax((0, 2, 3)).float().cpu()
-                name = f"{_KEY}{index}"
+                name = f"{ACTIVITY}{index}"
                 peaks[name] = torch.maximum(peaks[name], peak) if name in peaks else peak
                 x = block(x)
     return peaks
@@ -52,7 +53,7 @@ def firing_units(network: EnhancementNetwork, statistics: dict[str, Tensor]) -> 
     """Return for each block which units of its first convolution fired (bool), None where that was not measured."""
     found = []
     for index, block in enumerate(network.blocks):
-        peak = statistics.get(f"{_KEY}{index}")
+        peak = statistics.get(f"{ACTIVITY}{index}")
         if not isinstance(block, ResidualBlock) or peak is None or peak.shape != (block.first.out_channels,):
             return None
         found.append(peak > 0)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobilescope.core.errors import InputFileError
+from mobilescope.learn.activity import ACTIVITY
 from mobilescope.learn.signature import ASPECTS, Signature
 
 Floats = NDArray[np.float64]
@@ -229,11 +230,11 @@ def pack(groups: Sequence[TrainingStatistics]) -> dict[str, Tensor]:
 
 
 def unpack(tensors: Mapping[str, Tensor], *, source: str) -> list[TrainingStatistics]:
-    """Read what `pack` wrote among other tensors; InputFileError, naming ``source``, where it is damaged."""
+    """Read what `pack` wrote, beside activities; InputFileError, naming ``source``, for anything else."""
     grouped: dict[str, dict[str, Tensor]] = {}
     for key, value in tensors.items():
-        number, _, name = key.partition("/")
-        if number.isdigit():
+        if not key.startswith(ACTIVITY):
+            number, _, name = key.partition("/")
             grouped.setdefault(number, {})[name] = value
     return [TrainingStatistics.from_tensors(group, source=source) for group in grouped.values()]
 
