@@ -111,5 +111,6 @@ def joined(device: str) -> Iterator[tuple[Ranks, torch.device]]:
     distributed.init_process_group("nccl" if picked.type == "cuda" else "gloo")
     try:
         yield Ranks(distributed.get_rank(), world), picked
+        distributed.barrier()  # whoever leaves first must not take the connection away from the others
     finally:
         distributed.destroy_process_group()

@@ -291,7 +291,7 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
         lambda b: ["stitch", b["session.h5"], "--slide", "fourth"], "its slides are first, second, third"
     ),
     "train with an unknown preset": (
-        lambda b: ["train", b["session.h5"], "--out", b.out / "m.pt", "--preset", "slow"], "choose one of r18, quick"
+        lambda b: ["train", b["session.h5"], "--out", b.out / "m.pt", "--preset", "slow"], "choose one of r18, r17"
     ),
     "train into a folder": (lambda b: ["train", b["session.h5"], "--out", b["folder.pt"]], "is a folder"),
     "train below a file": (
@@ -299,6 +299,16 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
     ),
     "train over a run of other settings": (
         lambda b: ["train", b["session.h5"], "--out", b["model.pt"], "--steps", 3], "delete it to start anew"
+    ),
+    "train on a session twice": (
+        lambda b: ["train", b["session.h5"], b["session.h5"], "--out", b.out / "m.pt"], "give each session once"
+    ),
+    "train with a missing teacher": (
+        lambda b: ["train", b["session.h5"], "--out", b.out / "m.pt", "--distil", b["none.pt"]],
+        "there is no model file",
+    ),
+    "train over the teacher": (
+        lambda b: ["train", b["session.h5"], "--out", b["model.pt"], "--distil", b["model.pt"]], "another --out"
     ),
     "train without pairs": (
         lambda b: ["train", b["bare"] / "session.h5", "--out", b.out / "m.pt"], "register the session first"
