@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -13,6 +14,10 @@ from torch.nn import functional
 from mobilescope.core.config import StrictModel
 
 R18_PARAMETERS = 229_197
+_R18_SIGMA = 0.05
+_ADDED_SHARE = 0.3
+
+Start = Literal["r18", "scaled"]
 
 
 class NetworkConfig(StrictModel):
@@ -78,12 +83,22 @@ class EnhancementNetwork(nn.Module):
         features = self.expand(self.blocks(self.entry(x)))
         return self.exit(functional.pixel_shuffle(features, self.config.shuffle))
 
-    def initialise(self, seed: int) -> None:
-        """Draw the weights from a normal distribution of σ 0.05 cut at 2 σ, biases 0 (R18), by seed."""
+    def initialise(self, seed: int, start: Start = "r18") -> None:
+        """Draw the weights from a normal distribution cut at 2 σ, biases 0, by seed.
+
+        Parameters
+        ----------
+        start : str
+            "r18": σ 0.05 everywhere, as R18 has it. "scaled": σ by each layer's fan-in, so that pictures neither fade
+            nor grow on their way, and less in each block's second convolution, which adds to what it is given.
+        """
         generator = torch.Generator().manual_seed(seed)
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.05, a=-0.1, b=0.1, generator=generator)
+                sigma = _R18_SIGMA
+                if start == "scaled":
+                    sigma = module.weight[0].numel() ** -0.5 * (_ADDED_SHARE if name.endswith(".second") else 1.0)
+                nn.init.trunc_normal_(module.weight, std=sigma, a=-2 * sigma, b=2 * sigma, generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

@@ -141,7 +141,7 @@ class _Run:
         self._config = config.for_patches(len(self._index))
         ranks.share(self._config.batch)  # a batch that can't be shared is told before anything starts
         self._network = EnhancementNetwork(network)
-        self._network.initialise(config.seed)
+        self._network.initialise(config.seed, config.start)
         place(self._network, device)
         self._dtype = pick_dtype(config.precision, device)
         validations = math.ceil(self._config.steps / config.validate_every)
@@ -306,9 +306,11 @@ class _Run:
                 self._log.start_anew()
             return
         network, card, state = load_model(self._last_path)
-        known = ("config", "pairs_sha256", "teacher")
-        same = all(card.training.get(key) == self._card.training.get(key) for key in known)
-        if not same or card.network != self._card.network:
+        same = all(card.training.get(key) == self._card.training.get(key) for key in ("pairs_sha256", "teacher"))
+        # A run of an earlier version knows fewer settings; it had what their defaults say.
+        written = card.training.get("config", {})
+        settings = {name: field.default for name, field in TrainingConfig.model_fields.items()} | written
+        if not same or settings != self._card.training["config"] or card.network != self._card.network:
             raise UserError(
                 f"{self._last_path} belongs to a run with other settings or other pairs",
                 "delete it to start anew, or give another output",

@@ -106,3 +106,16 @@ def test_initial_weights_are_cut_normal_and_follow_the_seed():
 def test_a_network_that_can_not_be_is_refused(shape):
     with pytest.raises(ValueError, match=r"blocks|first_width|depth"):
         NetworkConfig(**shape)
+
+
+def test_scaled_weights_keep_the_size_of_what_passes_through():
+    batch = torch.rand((4, 3, 40, 40), generator=torch.Generator().manual_seed(0))
+    sizes = {}
+    for start in ("r18", "scaled"):
+        network = EnhancementNetwork(NetworkConfig(first_width=16, blocks=6, growth=0))
+        network.initialise(0, start)
+        with torch.inference_mode():
+            features = network.blocks(network.entry(batch))
+            sizes[start] = float(features.std() / batch.std())
+    assert 0.3 < sizes["scaled"] < 3
+    assert sizes["r18"] < sizes["scaled"]
