@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,6 @@ class OpenVinoEngine:
     def __init__(self, network: EnhancementNetwork, dtype: torch.dtype, ranges: Ranges | None = None) -> None:
         openvino = _import()
         self._network, self._dtype, self._ranges = network, dtype, ranges
-        self._core: Any = openvino.Core()
         self._weights: dict[Scale, Weights] = {}
         self._prepared: OrderedDict[tuple[tuple[int, ...], str], _Prepared] = OrderedDict()
         kind = "int8" if ranges is not None else str(dtype).removeprefix("torch.")
@@ -63,7 +63,7 @@ class OpenVinoEngine:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "NUM_STREAMS": 1,
         }
-        request = self._core.compile_model(model, "CPU", options).create_infer_request()
+        request = _core().compile_model(model, "CPU", options).create_infer_request()
         if weights.tail is None:
             return _Prepared(request, [], [])
         return _Prepared(request, edge_strips(shape[1], config), edge_strips(shape[2], config))
@@ -83,6 +83,16 @@ class _Prepared:
         for index, strip in enumerate(self._columns, start=1 + len(self._rows)):
             output[:, :, strip.place] = self._request.get_output_tensor(index).data[:, :, 0]
         return output
+
+
+@cache
+def _core() -> Any:
+    """Return the one core of this process, which is never dropped.
+
+    Its CPU plugin gives the thread that made it a stack for signals, and frees that wherever it is dropped. Where that
+    is another thread, the next signal, such as Ctrl-C, ends the process with a segmentation fault.
+    """
+    return _import().Core()
 
 
 def _import() -> Any:

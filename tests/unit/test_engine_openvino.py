@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -142,3 +144,22 @@ def test_balanced_channels_give_the_same_picture():
         return max(tops) / min(tops)
 
     assert spread(even) < spread(made)
+
+
+def test_a_signal_is_answered_after_an_engine_was_dropped_in_another_thread():
+    program = (
+        "import signal, threading\n"
+        "import numpy as np, torch\n"
+        "from mobilescope.enhance.openvino_engine import OpenVinoEngine\n"
+        "from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig\n"
+        "network = EnhancementNetwork(NetworkConfig(first_width=4, blocks=1, growth=0)).eval()\n"
+        "held = [OpenVinoEngine(network, torch.float32)]\n"
+        "held[0].run(np.zeros((1, 16, 16, 3), np.uint8))\n"
+        "thread = threading.Thread(target=held.clear)\n"
+        "thread.start()\n"
+        "thread.join()\n"
+        "signal.signal(signal.SIGINT, lambda *_: print('asked to stop'))\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "asked to stop\n"), done.stderr
