@@ -1,10 +1,12 @@
 """How fast pictures are enhanced, beside torch, ONNX Runtime and OpenVINO on the plain network.
 
-Run ``python tests/benchmarks/bench_inference.py [--json] [--model MODEL] [--repeats N] [--size PX]``. Without a model
-the weights are random, and int8, whose quality depends on them, is left out. Every row takes an 8-bit picture and gives
-one 2.5 times larger, on two threads; the rows take turns and the best time of each counts, so that a busy machine hurts
-them alike. ``cpu s`` is processor time: it stands still while other programs run. Peers come with the extras ``fast``
-and ``onnx``; a row whose library is missing is left out.
+    python tests/benchmarks/bench_inference.py [--model MODEL [--student SMALL] [--pairs FILE]] [--repeats N] [--json]
+
+Without a model the weights are random, and int8, whose quality depends on them, is left out. Pictures are a pair file's
+phone pictures, blind ones to enhance and training ones to calibrate int8 on, or else real histology. Every row takes an
+8-bit picture and gives one 2.5 times larger, on two threads; the rows take turns and the best time of each counts, so
+that a busy machine hurts them alike. ``cpu s`` is processor time: it stands still while other programs run. Peers come
+with the extras ``fast`` and ``onnx``; a row whose library is missing is left out.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ import numpy as np
 import torch
 
 from mobilescope.core.errors import UserError
+from mobilescope.data.pairs import PairStore
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.onnx_export import export_onnx
 from mobilescope.learn.checkpoint import ModelCard, load_model, save_model
@@ -81,6 +84,16 @@ def pictures(size_px: int, count: int) -> list[np.ndarray]:
         print(f"{DATA} is not there: the picture is noise", file=sys.stderr)
         found = [np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)]
     return found
+
+
+def phone_pictures(pairs: Path, role: str, size_px: int, count: int) -> list[np.ndarray]:
+    """Return a role's inputs as bytes, repeated to the size."""
+    with PairStore.open(pairs) as store:
+        places = [number for number, record in enumerate(store.records) if record.role == role and record.accepted]
+        inputs = [(store.input(number) >> 8).astype(np.uint8) for number in places[:: max(1, len(places) // count)]]
+    repeats = [-(-size_px // min(each.shape[:2])) for each in inputs]
+    tiled = [np.tile(each, (times, times, 1)) for each, times in zip(inputs, repeats, strict=True)]
+    return [np.ascontiguousarray(each[:size_px, :size_px]) for each in tiled[:count]]
 
 
 def eager(network: EnhancementNetwork) -> Job:
@@ -185,11 +198,18 @@ def measure(report: Report, picture: np.ndarray, repeats: int) -> None:
             row.cpu_s = min(row.cpu_s, time.process_time() - cpu)
 
 
-def on_cpu(path: Path, size_px: int, repeats: int, trained: bool) -> Report:
-    """Return all rows for a square picture on the CPU."""
+def on_cpu(path: Path, options: argparse.Namespace) -> Report:
+    """Return all rows for a square picture on the CPU; those of a student stand against the full network too."""
     network, _, _ = load_model(path)
-    shown = pictures(size_px, 1)[0]
-    calibration = pictures(512, CALIBRATION_PICTURES + 1)[1:] if trained else []
+    size_px, student = options.size, options.student
+    if options.pairs is not None:
+        shown = phone_pictures(options.pairs, "blind", size_px, 1)[0]
+        calibration = phone_pictures(options.pairs, "training", 256, CALIBRATION_PICTURES)
+    else:
+        shown, *calibration = pictures(512, CALIBRATION_PICTURES + 1)
+        shown = pictures(size_px, 1)[0]
+    if options.model is None:
+        calibration = []
     report = Report(f"{size_px}² to {size_px * 5 // 2}², 8 bits in and out, {torch.get_num_threads()} threads")
     report.rows = [
         Row("torch eager fp32", eager(network)),
@@ -204,7 +224,9 @@ def on_cpu(path: Path, size_px: int, repeats: int, trained: bool) -> Report:
             if importlib.util.find_spec("openvino") is not None:
                 report.rows += [Row(f"OpenVINO {hint}", openvino(exported, hint, size_px)) for hint in ("f32", "bf16")]
         report.rows += ours(path, calibration)
-        measure(report, shown, repeats)
+        if student is not None:
+            report.rows += [replace(row, name=f"student, {row.name}") for row in ours(student, calibration)]
+        measure(report, shown, options.repeats)
     return report
 
 
@@ -212,6 +234,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--student", type=Path, help="a small network distilled from the model")
+    parser.add_argument("--pairs", type=Path, help="a pair file whose phone pictures are enhanced")
     parser.add_argument("--size", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=8)
     parser.add_argument("--json", action="store_true")
@@ -225,7 +249,7 @@ def main() -> None:
             with torch.no_grad():
                 network.exit.bias.fill_(0.5)
             save_model(path, network, ModelCard(network.config, 0.925, 0.37, "random weights", "phone"))
-        report = on_cpu(path, options.size, options.repeats, trained=options.model is not None)
+        report = on_cpu(path, options)
     if options.json:
         rows = [{"name": r.name, "s": r.seconds, "cpu_s": r.cpu_s, "psnr_db": r.psnr_db} for r in report.rows]
         print(json.dumps({"cpu": rows}))
