@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mobilescope.core.errors import MobilescopeError
+from mobilescope.imaging.turns import TURNS, turned
 from mobilescope.learn.patches import (
     Counts,
     FieldPair,
@@ -28,7 +29,6 @@ from mobilescope.learn.patches import (
     PatchSet,
     StoredPatches,
     as_counts,
-    dihedral,
     scaled,
 )
 
@@ -282,8 +282,8 @@ class _Patches:
 def _turned_places(size_px: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the row and the column that each pixel of a turned patch comes from, for each turn (8, size, size)."""
     places = np.stack(np.meshgrid(np.arange(size_px), np.arange(size_px), indexing="ij"), axis=-1)
-    turned = np.stack([dihedral(places, turn) for turn in range(8)])
-    return np.ascontiguousarray(turned[..., 0]), np.ascontiguousarray(turned[..., 1])
+    turns = np.stack([turned(places, turn) for turn in range(TURNS)])
+    return np.ascontiguousarray(turns[..., 0]), np.ascontiguousarray(turns[..., 1])
 
 
 def _laid_out(images: Sequence[Counts], device: torch.device) -> tuple[Tensor, NDArray[np.int64]]:

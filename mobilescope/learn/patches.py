@@ -17,6 +17,7 @@ from mobilescope.core.errors import TrainingError
 from mobilescope.core.factor import GridFactor
 from mobilescope.data.pairs import PairRecord, PairStore
 from mobilescope.imaging.colour import to_float
+from mobilescope.imaging.turns import turned
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -178,8 +179,8 @@ class PatchSet:
             which, row, column = (int(value) for value in self.index.places[number])
             top, left = self.index.label_place(row, column)
             field = self.fields[which]
-            inputs.append(dihedral(field.input[row : row + size, column : column + size], int(turn)))
-            labels.append(dihedral(field.label[top : top + extent, left : left + extent], int(turn)))
+            inputs.append(turned(field.input[row : row + size, column : column + size], int(turn)))
+            labels.append(turned(field.label[top : top + extent, left : left + extent], int(turn)))
         return np.stack(inputs), np.stack(labels)
 
     def batch(self, numbers: NDArray[np.integer], turns: NDArray[np.integer] | None = None) -> tuple[Tensor, Tensor]:
@@ -221,8 +222,8 @@ class StoredPatches:
             which, row, column = (int(value) for value in self.index.places[number])
             path, pair = self._fields[which]
             store = self._store(path)
-            inputs.append(dihedral(store.input_window(pair, row, column, size, size), int(turn)))
-            labels.append(dihedral(store.label_window(pair, row, column, size, size), int(turn)))
+            inputs.append(turned(store.input_window(pair, row, column, size, size), int(turn)))
+            labels.append(turned(store.label_window(pair, row, column, size, size), int(turn)))
         return np.stack(inputs), np.stack(labels)
 
     def close(self) -> None:
@@ -243,12 +244,6 @@ def _starts(length_px: int, size_px: int, stride_px: int) -> list[int]:
     if last < 0:
         return []
     return sorted({*range(0, last + 1, stride_px), last})
-
-
-def dihedral(image: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
-    """Return one of the eight flips and quarter turns (0 leaves the image) of (rows, columns, channels)."""
-    turned = np.rot90(image, turn % 4)
-    return turned[:, ::-1] if turn >= 4 else turned
 
 
 def as_batch(images: NDArray[np.generic]) -> Tensor:

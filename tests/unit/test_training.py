@@ -14,9 +14,10 @@ import torch
 
 from mobilescope.core.errors import TrainingError, UserError
 from mobilescope.core.progress import StopToken
+from mobilescope.imaging.turns import turned
 from mobilescope.learn.checkpoint import load_model, read_card
 from mobilescope.learn.networks import NetworkConfig
-from mobilescope.learn.patches import PatchSet, dihedral, load_fields
+from mobilescope.learn.patches import PatchSet, load_fields
 from mobilescope.learn.presets import PRESETS, TrainingConfig, preset
 from mobilescope.learn.train import learning_rate_at, train
 
@@ -302,8 +303,8 @@ def test_patches_cover_the_field_to_its_end(write_pairs):
 
 def test_the_eight_turns_differ():
     image = np.arange(27).reshape(3, 3, 3)
-    assert len({dihedral(image, turn).tobytes() for turn in range(8)}) == 8
-    np.testing.assert_array_equal(dihedral(image, 0), image)
+    assert len({turned(image, turn).tobytes() for turn in range(8)}) == 8
+    np.testing.assert_array_equal(turned(image, 0), image)
 
 
 def test_validation_looks_inside_the_window(write_pairs):
