@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.errors import LimitError
@@ -175,3 +176,12 @@ def data():
     if not DATA.is_dir():
         pytest.skip(f"no folder {DATA}")
     return DATA
+
+
+@pytest.fixture
+def one_thread():
+    """Let torch compute on one thread, so that results repeat to the bit and tests share the machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilescope.core.errors import InputFileError, TrainingError, UserError
+from mobilescope.core.errors import InputFileError, OutputError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.metrics import ssim
@@ -106,7 +106,11 @@ def train(
         No accepted training or validation pairs, or a loss that is no longer finite.
     UserError
         An unfinished run of another configuration or other data in the way; files that don't go together.
+    OutputError
+        No folder for the model.
     """
+    if not model.parent.is_dir() or model.is_dir():
+        raise OutputError(f"the model can't be written as {model}", "give a file name in a folder that is there")
     paths = [pairs] if isinstance(pairs, Path) else list(pairs)
     stop = stop or StopToken()
     with joined(device) as (ranks, place_of_work):

@@ -11,30 +11,17 @@ import sys
 import numpy as np
 import pytest
 import torch
+from training_samples import QUICK, TINY
 
 from mobilescope.core.errors import TrainingError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.imaging.turns import turned
 from mobilescope.learn.checkpoint import load_model, read_card
-from mobilescope.learn.networks import NetworkConfig
 from mobilescope.learn.patches import PatchSet, load_fields
-from mobilescope.learn.presets import PRESETS, TrainingConfig, preset
+from mobilescope.learn.presets import PRESETS, preset
 from mobilescope.learn.train import learning_rate_at, train
 
-TINY = NetworkConfig(first_width=4, blocks=1, growth=2)
-QUICK = TrainingConfig(
-    preset="test", batch=4, patch_px=16, learning_rate=3e-3, schedule="one-cycle", steps=24, augment=True,
-    validate_every=6, validation_fields=2, precision="fp32",
-)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def pairs(write_pairs):

@@ -14,31 +14,20 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from training_samples import QUICK, TINY
 
 from mobilescope.core.errors import UserError
 from mobilescope.data.pairs import PairStore
 from mobilescope.learn.checkpoint import load_model, read_card, save_model
 from mobilescope.learn.feed import DataOptions
-from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
-from mobilescope.learn.presets import TrainingConfig, network_for
+from mobilescope.learn.networks import EnhancementNetwork
+from mobilescope.learn.presets import network_for
 from mobilescope.learn.refeed import refeed
 from mobilescope.learn.train import train
 
-TINY = NetworkConfig(first_width=4, blocks=1, growth=2)
-QUICK = TrainingConfig(
-    preset="test", batch=4, patch_px=16, learning_rate=3e-3, schedule="one-cycle", steps=24, augment=True,
-    validate_every=6, validation_fields=2, precision="fp32",
-)
 QUICK_FACTORS = {1.0: Fraction(1), 1.5: Fraction(3, 2), 2.0: Fraction(2), 3.0: Fraction(3)}
 
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture
 def pairs(write_pairs):
@@ -253,6 +242,14 @@ def test_the_bare_entry_tells_what_is_wrong_in_a_line(pairs, tmp_path):
     done = bare_entry(pairs, "--out", tmp_path / "m.pt")
     assert done.returncode == 1
     assert done.stderr.startswith("error: no training patches of 60 px")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_bare_entry_refuses_a_folder_that_is_not_there_before_it_trains(write_pairs, tmp_path):
+    pairs = write_pairs(("a", "training"), ("b", "validation"), size=64)
+    done = bare_entry(pairs, "--out", tmp_path / "missing" / "m.pt", "--steps", 2)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: the model can't be written as")
     assert "Traceback" not in done.stderr
 
 
