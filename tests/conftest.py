@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.errors import LimitError
@@ -181,6 +180,8 @@ def data():
 @pytest.fixture
 def one_thread():
     """Let torch compute on one thread, so that results repeat to the bit and tests share the machine."""
+    import torch  # most tests do without
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
