@@ -17,7 +17,8 @@ from mobilescope.data.records import TileRecord
 from mobilescope.data.session import Session
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
 from mobilescope.imaging.colour import decode_8bit, encode_8bit
-from mobilescope.imaging.stitching import TileLayout, measure_pairs, solve_layout
+from mobilescope.imaging.stitching import TileLayout, solve_layout
+from mobilescope.imaging.tile_pairs import measure_pairs
 
 _MAX_STAGE_ERROR_UM = 8.0
 

@@ -92,7 +92,8 @@ def errors_px(positions_px: np.ndarray, scan: Scan) -> np.ndarray:
 
 def run_ours(scan: Scan) -> tuple[np.ndarray, float]:
     """Return this project's positions and the seconds they took."""
-    from mobilescope.imaging.stitching import measure_pairs, solve_layout
+    from mobilescope.imaging.stitching import solve_layout
+    from mobilescope.imaging.tile_pairs import measure_pairs
 
     start = time.perf_counter()
     pairs = measure_pairs(

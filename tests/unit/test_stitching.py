@@ -14,7 +14,8 @@ import scipy.ndimage
 from mobilescope.core.errors import CancelledError, InputImageError, StitchingError
 from mobilescope.imaging.blending import mosaic_shape
 from mobilescope.imaging.phase import flatten, pearson, phase_shift
-from mobilescope.imaging.stitching import PairShift, measure_pairs, neighbour_pairs, solve_layout
+from mobilescope.imaging.stitching import solve_layout
+from mobilescope.imaging.tile_pairs import PairShift, measure_pairs, neighbour_pairs
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 TILE = (128, 144)

@@ -1,0 +1,355 @@
+"""Neighbouring tiles measured against each other: strips cut as tiles arrive, compared side by side in threads.
+
+Every pair keeps its trust figure and, where it was refused, the reason.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.spatial
+from numpy.typing import ArrayLike, NDArray
+
+from mobilescope.core.errors import InputImageError, StitchingError
+from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
+from mobilescope.imaging.phase import Grey, Shift, phase_shift, significance, texture_to_noise
+from mobilescope.imaging.quick_shift import NOISE_SIGNIFICANCE, quick_shift
+
+Points = NDArray[np.float64]
+
+# Below this there is more that differs between two pictures of a place than that agrees.
+MINIMUM_CORRELATION = 0.3
+# Overlaps of unrelated tissue reach 33 (see `phase.significance`), whatever their size.
+MINIMUM_SIGNIFICANCE = 40.0
+# Edges and corners of tissue that fix a shift along one direction only stand out by their error.
+MAXIMUM_ERROR_PX = 0.5
+# A rival peak this close to the best one means that the content repeats within the search.
+AMBIGUITY_RATIO = 0.9
+MINIMUM_TEXTURE_TO_NOISE = 1.5
+MINIMUM_OVERLAP_PX = 16
+# What the quick measurement must show to be believed without the thorough one.
+_PLAIN_CORRELATION = 0.5
+_PLAIN_SIGNIFICANCE = 2 * MINIMUM_SIGNIFICANCE
+_PLAIN_AMBIGUITY_RATIO = 0.75
+_PLAIN_ERROR_PX = 0.2
+# Pairs that share this little of what their tiles share with others are looked at only where others fail.
+_MINOR_SHARE = 0.5
+_MOST_WORKERS = 8
+
+
+@dataclass(frozen=True)
+class PairShift:
+    """The measured offset of one tile against a neighbour.
+
+    Attributes
+    ----------
+    offset_px : tuple of float
+        (row, column) of the second tile's pixel (0, 0) in the first tile's frame; the nominal one where nothing
+        was found.
+    correlation : float
+        Pearson correlation of the flattened overlap after the shift, -1 to 1.
+    error_px : float
+        Standard error of the offset along its worse direction; the search's radius where nothing was found.
+    accepted : bool
+        Whether the layout may lean on this pair.
+    reason : str
+        Why it was refused; empty for an accepted pair.
+    """
+
+    first: int
+    second: int
+    offset_px: tuple[float, float]
+    correlation: float
+    error_px: float
+    accepted: bool
+    reason: str
+
+
+def neighbour_pairs(
+    nominal_px: ArrayLike, tile_shape: tuple[int, int], minimum_overlap_px: int
+) -> list[tuple[int, int]]:
+    """Return the pairs of tiles that should overlap.
+
+    Diagonal neighbours count: where edges fall on empty glass, a shared corner may be all that ties two tiles.
+
+    Parameters
+    ----------
+    nominal_px : array, shape (tiles, 2), float
+        (row, column) of each tile's pixel (0, 0) according to the stage.
+    tile_shape : tuple of int
+        Rows and columns of a tile.
+    minimum_overlap_px : int
+        Least nominal overlap along both axes.
+
+    Returns
+    -------
+    list of tuple of int
+        (first, second) with first < second, in ascending order.
+    """
+    nominal = checked_points(nominal_px)
+    if len(nominal) < 2:
+        return []
+    shape = np.asarray(tile_shape, dtype=np.float64)
+    # In units of the tile, overlapping tiles are closer than 1 along both axes.
+    candidates = scipy.spatial.cKDTree(nominal / shape).query_pairs(1.0, p=np.inf, output_type="ndarray")
+    overlap = shape - np.abs(nominal[candidates[:, 1]] - nominal[candidates[:, 0]])
+    shared = (overlap >= minimum_overlap_px).all(axis=1)
+    return sorted((int(min(pair)), int(max(pair))) for pair in candidates[shared])
+
+
+def measure_pairs(
+    load_grey: Callable[[int], Grey],
+    nominal_px: ArrayLike,
+    tile_shape: tuple[int, int],
+    *,
+    max_shift_px: int,
+    on_progress: ProgressListener = ignore_progress,
+    workers: int | None = None,
+) -> list[PairShift]:
+    """Measure the offset of every pair of neighbours.
+
+    Tiles are visited from top to bottom. Each is loaded once, some ahead of their turn, and cut at once into the
+    strips that its neighbours need, so that no more than the strips of about two rows are held. Corners, of which
+    there are as many as edges, are measured only where a tile has less than two good edges, or no two of them in a
+    row lead across the corner.
+
+    Parameters
+    ----------
+    load_grey : callable
+        Returns tile ``index`` as float32, shape ``tile_shape``, any linear scale; called from several threads.
+    nominal_px : array, shape (tiles, 2), float
+        (row, column) of each tile's pixel (0, 0) according to the stage.
+    max_shift_px : int
+        Greatest error of a nominal offset between two neighbours, along each axis.
+    on_progress : callable
+        Told after each tile; an exception raised there stops the work.
+    workers : int, optional
+        Threads; as many as there are cores, 8 at most, unless given.
+
+    Returns
+    -------
+    list of PairShift
+        One per pair that was measured, refused ones included, in the order of `neighbour_pairs`.
+
+    Raises
+    ------
+    InputImageError
+        If a tile has another shape than ``tile_shape``.
+    """
+    nominal = checked_points(nominal_px)
+    pairs = neighbour_pairs(nominal, tile_shape, MINIMUM_OVERLAP_PX)
+    cutter = _Cutter(load_grey, nominal, tile_shape, max_shift_px, pairs)
+    visits = [int(tile) for tile in np.lexsort((nominal[:, 1], nominal[:, 0])) if cutter.partners[int(tile)]]
+    workers = workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(workers) as pool:
+        board = _Board(pool, cutter, _minor_pairs(nominal, tile_shape, pairs), most_waiting=8 * workers)
+        try:
+            for done, (tile, strips) in enumerate(_cut_ahead(pool, cutter, visits, workers), start=1):
+                board.take(tile, strips)
+                on_progress(Progress("measuring overlaps", done, len(visits)))
+            return board.finish()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+Strips = dict[int, Grey]
+
+
+class _Cutter:
+    """Loads tiles and cuts them into the strips that their pairs need."""
+
+    def __init__(
+        self, load_grey: Callable[[int], Grey], nominal_px: Points, tile_shape: tuple[int, int], max_shift_px: int,
+        pairs: list[tuple[int, int]],
+    ) -> None:
+        self.pairs = pairs
+        self.max_shift_px = max_shift_px
+        self.expected = [np.rint(nominal_px[second] - nominal_px[first]).astype(int) for first, second in pairs]
+        self.partners: list[list[int]] = [[] for _ in nominal_px]
+        for number, ends in enumerate(pairs):
+            for tile in ends:
+                self.partners[tile].append(number)
+        self._load_grey = load_grey
+        self._tile_shape = tuple(tile_shape)
+
+    def cut(self, tile: int) -> Strips:
+        """Return the strips of a tile by the number of their pair; copies, since a view keeps the tile alive."""
+        grey = self._load_grey(tile)
+        if grey.shape != self._tile_shape:
+            raise InputImageError(f"tile {tile} has shape {grey.shape}, the others {self._tile_shape}")
+        strips = {}
+        for number in self.partners[tile]:
+            sign = 1 if tile == self.pairs[number][0] else -1
+            rows, columns = (
+                _strip(sign * int(step), length, self.max_shift_px)
+                for step, length in zip(self.expected[number], self._tile_shape, strict=True)
+            )
+            strips[number] = grey[rows, columns].astype(np.float32, copy=True)
+        return strips
+
+    def measure(self, number: int, strips: tuple[Grey, Grey]) -> PairShift:
+        """Return a pair's offset from its strips, that of its first tile first."""
+        return measure_pair(self.pairs[number], strips, self.expected[number], self.max_shift_px)
+
+
+def _cut_ahead(
+    pool: ThreadPoolExecutor, cutter: _Cutter, visits: Sequence[int], ahead: int
+) -> Iterator[tuple[int, Strips]]:
+    """Yield each tile with its strips in order, the next ones being loaded meanwhile."""
+    coming: deque[tuple[int, Future[Strips]]] = deque()
+    for tile in visits:
+        coming.append((tile, pool.submit(cutter.cut, tile)))
+        if len(coming) > ahead:
+            ready, strips = coming.popleft()
+            yield ready, strips.result()
+    while coming:
+        ready, strips = coming.popleft()
+        yield ready, strips.result()
+
+
+class _Board:
+    """Brings the strips of a pair together, has them measured, and asks for corners where edges don't do."""
+
+    def __init__(self, pool: ThreadPoolExecutor, cutter: _Cutter, minor: set[int], most_waiting: int) -> None:
+        self._pool, self._cutter, self._minor, self._most_waiting = pool, cutter, minor, most_waiting
+        self._waiting: Strips = {}
+        self._minors: dict[int, tuple[Grey, Grey]] = {}
+        self._running: deque[tuple[int, Future[PairShift]]] = deque()
+        self._measured: dict[int, PairShift] = {}
+        self._open = [sum(number not in minor for number in numbers) for numbers in cutter.partners]
+        self._linked: list[set[int]] = [set() for _ in cutter.partners]
+
+    def take(self, tile: int, strips: Strips) -> None:
+        """Take the strips of the next tile."""
+        for number, strip in strips.items():
+            if number not in self._waiting:
+                self._waiting[number] = strip
+                continue
+            other = self._waiting.pop(number)
+            both = (strip, other) if tile == self._cutter.pairs[number][0] else (other, strip)
+            if number in self._minor:
+                self._minors[number] = both
+            else:
+                self._start(number, both)
+        self._collect(self._most_waiting)
+        self._decide()
+
+    def finish(self) -> list[PairShift]:
+        """Return what was measured, in the order of the pairs, once all is done."""
+        self._collect(0)
+        self._decide()
+        self._collect(0)
+        return [self._measured[number] for number in sorted(self._measured)]
+
+    def _start(self, number: int, strips: tuple[Grey, Grey]) -> None:
+        self._running.append((number, self._pool.submit(self._cutter.measure, number, strips)))
+
+    def _collect(self, leave: int) -> None:
+        """Take in what is done, and wait until no more than so many are left."""
+        while self._running and (len(self._running) > leave or self._running[0][1].done()):
+            number, future = self._running.popleft()
+            pair = self._measured[number] = future.result()
+            if number in self._minor:
+                continue
+            self._open[pair.first] -= 1
+            self._open[pair.second] -= 1
+            if pair.accepted:
+                self._linked[pair.first].add(pair.second)
+                self._linked[pair.second].add(pair.first)
+
+    def _decide(self) -> None:
+        """Have those corners measured that are needed, and forget the others, once their tiles' edges are known."""
+        for number in [k for k in self._minors if not any(self._open[tile] for tile in self._cutter.pairs[k])]:
+            strips = self._minors.pop(number)
+            mine, theirs = (self._linked[tile] for tile in self._cutter.pairs[number])
+            if min(len(mine), len(theirs)) < 2 or not mine & theirs:
+                self._start(number, strips)
+
+
+def _minor_pairs(nominal_px: Points, tile_shape: tuple[int, int], pairs: list[tuple[int, int]]) -> set[int]:
+    """Return the numbers of the pairs that share much less than their tiles share with others, as corners do."""
+    ends = np.array(pairs, dtype=int).reshape(-1, 2)
+    shared = (np.asarray(tile_shape) - np.abs(nominal_px[ends[:, 1]] - nominal_px[ends[:, 0]])).prod(axis=1)
+    most = np.zeros(len(nominal_px))
+    for side in (0, 1):
+        np.maximum.at(most, ends[:, side], shared)
+    return set(np.flatnonzero(shared < _MINOR_SHARE * most[ends].min(axis=1)).tolist())
+
+
+def _strip(step: int, length: int, margin: int) -> slice:
+    """Return the part of a tile's axis that a neighbour ``step`` px further on may share."""
+    return slice(max(0, step - margin), min(length, length + step + margin))
+
+
+def measure_pair(
+    pair: tuple[int, int], strips: tuple[Grey, Grey], expected: NDArray[np.int_], max_shift_px: int
+) -> PairShift:
+    """Return the offset of one pair from the strips that may overlap, with the verdict on it."""
+    starts = np.array([
+        [max(0, sign * int(step) - max_shift_px) for step in expected] for sign in (1, -1)
+    ])
+    centre = expected - starts[0] + starts[1]
+    search = {"max_shift_px": max_shift_px, "expected_px": (int(centre[0]), int(centre[1]))}
+    nominal_offset = (float(expected[0]), float(expected[1]))
+
+    def offset(shift: Shift) -> tuple[float, float]:
+        return float(shift.dy_px + starts[0, 0] - starts[1, 0]), float(shift.dx_px + starts[0, 1] - starts[1, 1])
+
+    def at_edge(shift: Shift) -> bool:
+        return bool(np.abs(np.subtract(offset(shift), expected)).max() > max_shift_px - 1)
+
+    shift = quick_shift(*strips, **search)
+    if shift is not None:
+        certainty = significance(shift.correlation, shift.overlap_px)
+        if (
+            shift.correlation > _PLAIN_CORRELATION and certainty > _PLAIN_SIGNIFICANCE
+            and shift.runner_up < _PLAIN_AMBIGUITY_RATIO * shift.correlation
+            and shift.error_px < _PLAIN_ERROR_PX and not at_edge(shift)
+        ):
+            return PairShift(*pair, offset(shift), shift.correlation, shift.error_px, True, "")
+        # Asked only now: a single picture can't tell fine texture from noise, two pictures of a place can.
+        if certainty < NOISE_SIGNIFICANCE and (texture := _least_texture(strips)) < MINIMUM_TEXTURE_TO_NOISE:
+            return _refused(pair, nominal_offset, shift, max_shift_px, texture)
+    shift = phase_shift(*strips, **search)
+    certainty = significance(shift.correlation, shift.overlap_px)
+    if shift.correlation < MINIMUM_CORRELATION or certainty < MINIMUM_SIGNIFICANCE:
+        return _refused(pair, nominal_offset, shift, max_shift_px, _least_texture(strips))
+    reason = ""
+    if shift.runner_up > AMBIGUITY_RATIO * shift.correlation:
+        reason = f"ambiguous: another shift correlates {shift.runner_up:.2f}, this one {shift.correlation:.2f}"
+    elif shift.error_px > MAXIMUM_ERROR_PX:
+        reason = f"poorly determined: the offset may be {shift.error_px:.1f} px wrong"
+    elif at_edge(shift):
+        reason = f"at the edge of the search of {max_shift_px} px"
+    return PairShift(*pair, offset(shift), shift.correlation, shift.error_px, not reason, reason)
+
+
+def _least_texture(strips: tuple[Grey, Grey]) -> float:
+    """Return the lesser texture of two strips, in terms of their noise; the first one's if that is none."""
+    first = texture_to_noise(strips[0])
+    return first if first < MINIMUM_TEXTURE_TO_NOISE else min(first, texture_to_noise(strips[1]))
+
+
+def _refused(
+    pair: tuple[int, int], nominal_offset: tuple[float, float], shift: Shift, max_shift_px: int, texture: float
+) -> PairShift:
+    """Return a pair in which nothing was found that could not be chance."""
+    reason = (
+        f"no texture: {texture:.1f} times the noise" if texture < MINIMUM_TEXTURE_TO_NOISE
+        else f"correlation {shift.correlation:.2f} over {shift.overlap_px} px may be chance"
+    )
+    return PairShift(*pair, nominal_offset, shift.correlation, float(max_shift_px), False, reason)
+
+
+def checked_points(nominal_px: ArrayLike) -> Points:
+    """Return nominal positions as float64, shape (tiles, 2), or say what is wrong with them."""
+    nominal = np.asarray(nominal_px, dtype=np.float64)
+    if nominal.ndim != 2 or nominal.shape[1] != 2 or not np.isfinite(nominal).all():
+        raise StitchingError(f"nominal positions must be finite (row, column) pairs, got shape {nominal.shape}")
+    return nominal
