@@ -5,27 +5,32 @@ What is found here is judged here too; a pair that gives any reason for doubt is
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
-import scipy.fft
-from numpy.typing import NDArray
 
 from mobilescope.imaging.phase import Grey, Shift, pearson, significance
 
-Complex = NDArray[np.complex64]
-
-_SMOOTHING_PX = 1.0
 _BACKGROUND_PX = 21
 _TAPER_PX = 4
 # Rival shifts closer than this many half-resolution pixels belong to one peak.
 _RIVAL_DISTANCE_PX = 2
-_PEAKS = (3, 2)
+_RIVAL_HEIGHT = 0.5
+_PHASE_PEAKS = 3
+_NORMALISED_PEAKS = 2
 # Three times what unrelated tissue reaches; see `phase.significance`.
 _BEYOND_DOUBT = 100.0
 # The best of a search through nothing but noise stays below this.
 NOISE_SIGNIFICANCE = 20.0
+# Texture in terms of noise, below which a patch holds nothing that the normalised correlation could find.
+NOTHING_BUT_NOISE = 1.1
+_SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
+# Variance left of unit white noise by the 5-tap binomial.
+_NOISE_GAIN = (70 / 256) ** 2
 _LEAST_SIDE_PX = 12
 _KERNEL_RADIUS = 4
 _STEPS = 4
@@ -36,33 +41,50 @@ _NO_FOOTING_PX = 2.0
 _NOISE_AREA_PX = 3.2
 
 
-def _smooth_half(grey: Grey) -> Grey:
-    """Return every second pixel of the smoothed patch, shape (ceil(rows/2), ceil(columns/2))."""
-    smooth = cv2.GaussianBlur(grey, (7, 7), _SMOOTHING_PX, borderType=cv2.BORDER_REFLECT)
-    return np.ascontiguousarray(smooth[::2, ::2])
-
-
 def _flatten(smooth: Grey) -> Grey:
     """Return the patch minus its local mean."""
     background = cv2.blur(smooth, (_BACKGROUND_PX, _BACKGROUND_PX), borderType=cv2.BORDER_REFLECT)
     return np.asarray(cv2.subtract(smooth, background), dtype=np.float32)
 
 
+Peaks = list[tuple[tuple[int, int], float]]
+
+
+@dataclass(frozen=True)
+class QuickShift:
+    """What the half resolution says of two patches.
+
+    Attributes
+    ----------
+    shift : Shift
+        As from `phase.phase_shift`, good to some hundredths of a pixel; with an error of 2 px where the steps found
+        no footing.
+    texture : float
+        How much more the patch with less in it varies than its noise explains, as from `phase.texture_to_noise`;
+        infinite where the shift left no reason to ask.
+    """
+
+    shift: Shift
+    texture: float
+
+
 def quick_shift(
     reference: Grey, moving: Grey, *, max_shift_px: int, expected_px: tuple[int, int] = (0, 0)
-) -> Shift | None:
+) -> QuickShift | None:
     """Measure the translation between two patches of one size; see `phase.phase_shift` for the terms.
 
-    The strongest peaks of phase and normalised correlation are nominated, the one whose overlap agrees least by
-    chance is refined by Gauss-Newton steps, all on every second pixel of the smoothed patches.
+    The strongest peaks of the phase correlation are nominated, the one whose overlap agrees least by chance is
+    refined by Gauss-Newton steps, all on every second pixel of the smoothed patches. Where that is not beyond doubt,
+    and there is more than noise, the normalised correlation is asked too: a small thing on an empty field drowns in
+    whitened noise.
 
     Returns
     -------
-    Shift or None
-        Good to some hundredths of a pixel; with an error of 2 px where the steps find no footing; None where the
-        patches are too small.
+    QuickShift or None
+        None where the patches are too small.
     """
-    smooth = _smooth_half(reference), _smooth_half(moving)
+    # Its 5-tap binomial is a Gaussian of 1 px.
+    smooth = cv2.pyrDown(reference), cv2.pyrDown(moving)
     fixed, other = _flatten(smooth[0]), _flatten(smooth[1])
     search = max_shift_px // 2 + 1
     centre = round(expected_px[0] / 2), round(expected_px[1] / 2)
@@ -73,57 +95,84 @@ def quick_shift(
         if low >= high:
             return None
         spans.append((low, high))
-    candidates, agreements = _nominate(fixed, other, spans)
-    best = max(range(len(candidates)), key=lambda k: agreements[k][1])
+    texture = math.inf
+    found: dict[tuple[int, int], tuple[float, float]] = {}
+    for peaks in _peaks(fixed, other, spans):
+        for candidate, height in peaks:
+            # A rival peak this low can't be as good, if the first one is beyond doubt.
+            plain = found and height < _RIVAL_HEIGHT * peaks[0][1] and _surest(found) > _BEYOND_DOUBT
+            if candidate not in found and not plain:
+                found[candidate] = _agreement(fixed, other, candidate)
+        if _surest(found) > _BEYOND_DOUBT:
+            break
+        texture = min(texture, patch_texture(reference, fixed), patch_texture(moving, other))
+        if texture < NOTHING_BUT_NOISE:
+            break
+    best = max(found, key=lambda candidate: found[candidate][1])
     rivals = [
-        agreements[k][0] for k, (row, column) in enumerate(candidates)
-        if max(abs(row - candidates[best][0]), abs(column - candidates[best][1])) >= _RIVAL_DISTANCE_PX
+        correlation for (row, column), (correlation, _) in found.items()
+        if max(abs(row - best[0]), abs(column - best[1])) >= _RIVAL_DISTANCE_PX
     ]
-    (row, column), correlation, error_px = (0.0, 0.0), agreements[best][0], _NO_FOOTING_PX
-    if agreements[best][1] > NOISE_SIGNIFICANCE:
+    (row, column), correlation, error_px = (0.0, 0.0), found[best][0], _NO_FOOTING_PX
+    if found[best][1] > NOISE_SIGNIFICANCE:
         # Flattened after the cut, the local means at its borders are taken over the same content in both.
-        mine, theirs = _overlap(*smooth, candidates[best])
+        mine, theirs = _overlap(*smooth, best)
         (row, column), correlation, error_px = _refine(_flatten(mine), _flatten(theirs))
-    dy_px, dx_px = 2 * (candidates[best][0] - row), 2 * (candidates[best][1] - column)
+    dy_px, dx_px = 2 * (best[0] - row), 2 * (best[1] - column)
     rows, columns = reference.shape
     overlap_px = round((rows - abs(dy_px)) * (columns - abs(dx_px)))
-    return Shift(dy_px, dx_px, correlation, max(rivals, default=-1.0), error_px, overlap_px)
+    return QuickShift(Shift(dy_px, dx_px, correlation, max(rivals, default=-1.0), error_px, overlap_px), texture)
 
 
-def _nominate(
-    fixed: Grey, other: Grey, spans: list[tuple[int, int]]
-) -> tuple[list[tuple[int, int]], list[tuple[float, float]]]:
-    """Return shifts (row, column) inside the spans where phase or normalised correlation peaks, and their agreement.
+def _surest(found: dict[tuple[int, int], tuple[float, float]]) -> float:
+    """Return the greatest significance among candidates."""
+    return max((certainty for _, certainty in found.values()), default=0.0)
 
-    A small thing on an empty field drowns in the whitened noise, but stands out in the normalised correlation, which
-    is asked where the phase alone found nothing that is beyond doubt.
+
+def patch_texture(grey: Grey, flat_half: Grey | None = None) -> float:
+    """Return how much more a flattened patch varies than the noise of the patch explains: ratio of variances."""
+    flat_half = _flatten(cv2.pyrDown(grey)) if flat_half is None else flat_half
+    third = grey.shape[0] // 3
+    second = cv2.filter2D(grey[third:2 * third + 3], cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
+    noise_variance = float(np.vdot(second, second)) / max(second.size, 1) / float(np.sum(_SECOND_DIFFERENCE**2))
+    return float(flat_half.var()) / max(noise_variance * _NOISE_GAIN, float(np.finfo(np.float32).tiny))
+
+
+def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[Peaks]:
+    """Yield shifts (row, column) inside the spans with their heights: of the phase correlation, then the normalised.
+
+    The spectra are OpenCV's packed ones: their first and last columns, which hold no pairs, are left out.
     """
     shape = [
-        scipy.fft.next_fast_len(length + max(abs(low), abs(high)), real=True)
+        cv2.getOptimalDFTSize((length + max(abs(low), abs(high)) + 1) // 2) * 2
         for length, (low, high) in zip(fixed.shape, spans, strict=True)
     ]
+    rows, columns = (np.arange(low, high + 1) for low, high in spans)
     window = _window(fixed.shape)
-    spectrum: Complex = scipy.fft.rfft2(fixed * window, s=shape)
-    spectrum *= np.conj(scipy.fft.rfft2(other * window, s=shape))
-    magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2)
+    spectra = []
+    for patch in (fixed, other):
+        padded = np.zeros(shape, dtype=np.float32)
+        np.multiply(patch, window, out=padded[:patch.shape[0], :patch.shape[1]])
+        spectra.append(cv2.dft(padded))
+    cross = cv2.mulSpectrums(*spectra, 0, conjB=True)
+    cross[:, 0] = cross[:, -1] = 0
+    pairs = cross[:, 1:-1].view(np.complex64)
+    magnitude = np.abs(pairs)
     # Whitening is tempered where there is next to no signal; there it would raise noise to the rank of texture.
     magnitude += np.float32(0.1 * magnitude.mean() + np.finfo(np.float32).tiny)
-    rows, columns = (np.arange(low, high + 1) for low, high in spans)
-    found: dict[tuple[int, int], tuple[float, float]] = {}
-    for form, count in zip((spectrum * np.reciprocal(magnitude), spectrum), _PEAKS, strict=True):
-        surface = scipy.fft.irfft2(form, s=shape).take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
-        if form is spectrum:
+    white = cross.copy()
+    white[:, 1:-1].view(np.complex64)[...] *= np.reciprocal(magnitude)
+    for form, count in ((white, _PHASE_PEAKS), (cross, _NORMALISED_PEAKS)):
+        surface = cv2.idft(form, flags=cv2.DFT_REAL_OUTPUT)
+        surface = surface.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
+        if form is cross:
             # A shift that leaves less overlap has less to add up.
             surface /= np.outer(fixed.shape[0] - np.abs(rows), fixed.shape[1] - np.abs(columns)).astype(np.float32)
         peaks = np.flatnonzero(surface == cv2.dilate(surface, _NEIGHBOURHOOD))
-        heights = surface.ravel()[peaks]
-        for peak in peaks[np.argsort(heights)[::-1][:count]].tolist():
-            candidate = int(rows[peak // len(columns)]), int(columns[peak % len(columns)])
-            if candidate not in found:
-                found[candidate] = _agreement(fixed, other, candidate)
-        if max((certainty for _, certainty in found.values()), default=0.0) > _BEYOND_DOUBT:
-            break
-    return list(found), list(found.values())
+        highest = peaks[np.argsort(surface.ravel()[peaks])[::-1][:count]].tolist()
+        yield [
+            ((int(rows[k // len(columns)]), int(columns[k % len(columns)])), float(surface.ravel()[k])) for k in highest
+        ]
 
 
 _NEIGHBOURHOOD = np.ones((2 * _RIVAL_DISTANCE_PX + 1,) * 2, dtype=np.uint8)
@@ -166,16 +215,18 @@ def _refine(fixed: Grey, other: Grey) -> tuple[tuple[float, float], float, float
     """
     fixed, other = _standardised(fixed), _standardised(other)
     rim = _KERNEL_RADIUS if min(fixed.shape) > 4 * _KERNEL_RADIUS else 1
-    inner = fixed[rim:-rim, rim:-rim]
+    inner = np.ascontiguousarray(fixed[rim:-rim, rim:-rim])
     row = column = 0.0
     for _ in range(_STEPS):
         # Read at the nearest of the table's fractions, which is as good a place as any to step from.
         (row, down_kernel), (column, right_kernel) = _kernel(row), _kernel(column)
-        warped = cv2.sepFilter2D(other, cv2.CV_32F, right_kernel, down_kernel, borderType=cv2.BORDER_REFLECT)
+        warped = other if row == column == 0 else cv2.sepFilter2D(
+            other, cv2.CV_32F, right_kernel, down_kernel, borderType=cv2.BORDER_REFLECT
+        )
         both = cv2.add(fixed, warped)
         down = (both[rim + 1:both.shape[0] - rim + 1, rim:-rim] - both[rim - 1:-rim - 1, rim:-rim]).ravel()
         right = (both[rim:-rim, rim + 1:both.shape[1] - rim + 1] - both[rim:-rim, rim - 1:-rim - 1]).ravel()
-        seen = warped[rim:-rim, rim:-rim]
+        seen = np.ascontiguousarray(warped[rim:-rim, rim:-rim])
         difference = (inner - seen).ravel()
         # Both gradients together are four times a central difference's mean.
         a, b, c = (float(np.dot(*pair)) / 16 for pair in ((down, down), (down, right), (right, right)))

@@ -5,10 +5,12 @@ Arrays in, arrays out; what a pair is and how it was measured is the business of
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import scipy.linalg
 import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.sparse.linalg
@@ -27,6 +29,7 @@ _STAGE_SIGMA_FLOOR_PX = 0.5
 _FRAME_SIGMA = 0.02
 _BACKLASH_SIGMA_PX = 20.0
 _REWEIGHTINGS = 15
+_DENSE_TILES = 300
 # Median and upper quartile of a two-dimensional normal error's length, in its standard deviations along one axis.
 _MEDIAN_LENGTH = 1.1774
 _UPPER_QUARTILE_LENGTH = 1.6651
@@ -177,12 +180,13 @@ class TileGraph:
         )
         pull = incidence.T @ scipy.sparse.diags_array(weight)
         anchor = stage_sigma_px**-2
-        factor = scipy.sparse.linalg.splu(
-            (pull @ incidence + anchor * scipy.sparse.eye_array(tiles)).tocsc(), permc_spec="MMD_AT_PLUS_A",
-        )
+        matrix = pull @ incidence + anchor * scipy.sparse.eye_array(tiles)
+        solve = _dense_solver(matrix) if tiles <= _DENSE_TILES else scipy.sparse.linalg.splu(
+            matrix.tocsc(), permc_spec="MMD_AT_PLUS_A"
+        ).solve
         anchored = anchor * design
-        free = factor.solve(pull @ self.excess_px)
-        towards = factor.solve(anchored)
+        free = solve(pull @ self.excess_px)
+        towards = solve(anchored)
         # The few stage parameters are eliminated to a small dense system, which keeps the large one sparse.
         normal = anchored.T @ (design - towards) + np.diag(self.stage.precision)
         displacement: Points = free + towards @ np.linalg.solve(normal, anchored.T @ free)
@@ -226,6 +230,17 @@ class TileGraph:
                         earliest[before] = min(earliest[before], earliest[tile])
                         bridge[came_by] = earliest[tile] > entered[before]
         return bridge
+
+
+def _dense_solver(matrix: scipy.sparse.csr_array) -> Callable[[Points], Points]:
+    """Return what solves with a positive definite matrix; for few tiles quicker than a sparse factor."""
+    factor = scipy.linalg.cho_factor(matrix.toarray(), lower=True, check_finite=False)
+
+    def solve(right: Points) -> Points:
+        solution: Points = scipy.linalg.cho_solve(factor, right, check_finite=False)
+        return solution
+
+    return solve
 
 
 def _usual_px(lengths_px: Points) -> float:

@@ -17,8 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from mobilescope.core.errors import InputImageError, StitchingError
 from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
+from mobilescope.imaging.blankness import is_blank
 from mobilescope.imaging.phase import Grey, Shift, phase_shift, significance, texture_to_noise
-from mobilescope.imaging.quick_shift import NOISE_SIGNIFICANCE, quick_shift
+from mobilescope.imaging.quick_shift import NOISE_SIGNIFICANCE, NOTHING_BUT_NOISE, patch_texture, quick_shift
 
 Points = NDArray[np.float64]
 
@@ -40,6 +41,8 @@ _PLAIN_ERROR_PX = 0.2
 # Pairs that share this little of what their tiles share with others are looked at only where others fail.
 _MINOR_SHARE = 0.5
 _MOST_WORKERS = 8
+# Smaller strips are done before threads have agreed on whose turn it is.
+_WORTH_A_THREAD_PX = 150_000
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,23 @@ def neighbour_pairs(
     return sorted((int(min(pair)), int(max(pair))) for pair in candidates[shared])
 
 
-def measure_pairs(
+@dataclass(frozen=True)
+class Survey:
+    """What a visit to all tiles found.
+
+    Attributes
+    ----------
+    pairs : tuple of PairShift
+        One per pair that was measured, refused ones included, in the order of `neighbour_pairs`.
+    blank : frozenset of int
+        Tiles that show nothing but noise.
+    """
+
+    pairs: tuple[PairShift, ...]
+    blank: frozenset[int]
+
+
+def survey_tiles(
     load_grey: Callable[[int], Grey],
     nominal_px: ArrayLike,
     tile_shape: tuple[int, int],
@@ -110,8 +129,8 @@ def measure_pairs(
     max_shift_px: int,
     on_progress: ProgressListener = ignore_progress,
     workers: int | None = None,
-) -> list[PairShift]:
-    """Measure the offset of every pair of neighbours.
+) -> Survey:
+    """Measure the offset of every pair of neighbours, and tell the tiles that are blank.
 
     Tiles are visited from top to bottom. Each is loaded once, some ahead of their turn, and cut at once into the
     strips that its neighbours need, so that no more than the strips of about two rows are held. Corners, of which
@@ -121,7 +140,7 @@ def measure_pairs(
     Parameters
     ----------
     load_grey : callable
-        Returns tile ``index`` as float32, shape ``tile_shape``, any linear scale; called from several threads.
+        Returns tile ``index``, shape ``tile_shape``, real numbers on any linear scale; called from several threads.
     nominal_px : array, shape (tiles, 2), float
         (row, column) of each tile's pixel (0, 0) according to the stage.
     max_shift_px : int
@@ -133,8 +152,7 @@ def measure_pairs(
 
     Returns
     -------
-    list of PairShift
-        One per pair that was measured, refused ones included, in the order of `neighbour_pairs`.
+    Survey
 
     Raises
     ------
@@ -144,7 +162,7 @@ def measure_pairs(
     nominal = checked_points(nominal_px)
     pairs = neighbour_pairs(nominal, tile_shape, MINIMUM_OVERLAP_PX)
     cutter = _Cutter(load_grey, nominal, tile_shape, max_shift_px, pairs)
-    visits = [int(tile) for tile in np.lexsort((nominal[:, 1], nominal[:, 0])) if cutter.partners[int(tile)]]
+    visits = [int(tile) for tile in np.lexsort((nominal[:, 1], nominal[:, 0]))]
     workers = workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(workers) as pool:
         board = _Board(pool, cutter, _minor_pairs(nominal, tile_shape, pairs), most_waiting=8 * workers)
@@ -152,10 +170,19 @@ def measure_pairs(
             for done, (tile, strips) in enumerate(_cut_ahead(pool, cutter, visits, workers), start=1):
                 board.take(tile, strips)
                 on_progress(Progress("measuring overlaps", done, len(visits)))
-            return board.finish()
+            return Survey(tuple(board.finish()), frozenset(cutter.blank))
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def measure_pairs(
+    load_grey: Callable[[int], Grey], nominal_px: ArrayLike, tile_shape: tuple[int, int], *, max_shift_px: int,
+    on_progress: ProgressListener = ignore_progress,
+) -> list[PairShift]:
+    """Return the pairs of `survey_tiles`."""
+    survey = survey_tiles(load_grey, nominal_px, tile_shape, max_shift_px=max_shift_px, on_progress=on_progress)
+    return list(survey.pairs)
 
 
 Strips = dict[int, Grey]
@@ -175,6 +202,7 @@ class _Cutter:
         for number, ends in enumerate(pairs):
             for tile in ends:
                 self.partners[tile].append(number)
+        self.blank: set[int] = set()
         self._load_grey = load_grey
         self._tile_shape = tuple(tile_shape)
 
@@ -183,6 +211,8 @@ class _Cutter:
         grey = self._load_grey(tile)
         if grey.shape != self._tile_shape:
             raise InputImageError(f"tile {tile} has shape {grey.shape}, the others {self._tile_shape}")
+        if is_blank(grey):
+            self.blank.add(tile)
         strips = {}
         for number in self.partners[tile]:
             sign = 1 if tile == self.pairs[number][0] else -1
@@ -195,7 +225,13 @@ class _Cutter:
 
     def measure(self, number: int, strips: tuple[Grey, Grey]) -> PairShift:
         """Return a pair's offset from its strips, that of its first tile first."""
-        return measure_pair(self.pairs[number], strips, self.expected[number], self.max_shift_px)
+        pair = self.pairs[number]
+        for tile, strip in zip(pair, strips, strict=True):
+            # Asked of the strip again, since what little there may be in a tile may lie just there.
+            if tile in self.blank and (texture := patch_texture(strip)) < NOTHING_BUT_NOISE:
+                row, column = self.expected[number].tolist()
+                return PairShift(*pair, (row, column), 0.0, float(self.max_shift_px), False, _no_texture(texture))
+        return measure_pair(pair, strips, self.expected[number], self.max_shift_px)
 
 
 def _cut_ahead(
@@ -248,7 +284,12 @@ class _Board:
         return [self._measured[number] for number in sorted(self._measured)]
 
     def _start(self, number: int, strips: tuple[Grey, Grey]) -> None:
-        self._running.append((number, self._pool.submit(self._cutter.measure, number, strips)))
+        if strips[0].size < _WORTH_A_THREAD_PX:
+            future: Future[PairShift] = Future()
+            future.set_result(self._cutter.measure(number, strips))
+        else:
+            future = self._pool.submit(self._cutter.measure, number, strips)
+        self._running.append((number, future))
 
     def _collect(self, leave: int) -> None:
         """Take in what is done, and wait until no more than so many are left."""
@@ -304,22 +345,22 @@ def measure_pair(
     def at_edge(shift: Shift) -> bool:
         return bool(np.abs(np.subtract(offset(shift), expected)).max() > max_shift_px - 1)
 
-    shift = quick_shift(*strips, **search)
-    if shift is not None:
-        certainty = significance(shift.correlation, shift.overlap_px)
+    quick = quick_shift(*strips, **search)
+    if quick is not None:
+        shift, certainty = quick.shift, significance(quick.shift.correlation, quick.shift.overlap_px)
         if (
             shift.correlation > _PLAIN_CORRELATION and certainty > _PLAIN_SIGNIFICANCE
             and shift.runner_up < _PLAIN_AMBIGUITY_RATIO * shift.correlation
             and shift.error_px < _PLAIN_ERROR_PX and not at_edge(shift)
         ):
             return PairShift(*pair, offset(shift), shift.correlation, shift.error_px, True, "")
-        # Asked only now: a single picture can't tell fine texture from noise, two pictures of a place can.
-        if certainty < NOISE_SIGNIFICANCE and (texture := _least_texture(strips)) < MINIMUM_TEXTURE_TO_NOISE:
-            return _refused(pair, nominal_offset, shift, max_shift_px, texture)
+        # A single picture can't tell fine texture from noise, two pictures of a place can.
+        if certainty < NOISE_SIGNIFICANCE and quick.texture < MINIMUM_TEXTURE_TO_NOISE:
+            return _refused(pair, nominal_offset, shift, max_shift_px, quick.texture)
     shift = phase_shift(*strips, **search)
     certainty = significance(shift.correlation, shift.overlap_px)
     if shift.correlation < MINIMUM_CORRELATION or certainty < MINIMUM_SIGNIFICANCE:
-        return _refused(pair, nominal_offset, shift, max_shift_px, _least_texture(strips))
+        return _refused(pair, nominal_offset, shift, max_shift_px, min(texture_to_noise(strip) for strip in strips))
     reason = ""
     if shift.runner_up > AMBIGUITY_RATIO * shift.correlation:
         reason = f"ambiguous: another shift correlates {shift.runner_up:.2f}, this one {shift.correlation:.2f}"
@@ -330,21 +371,19 @@ def measure_pair(
     return PairShift(*pair, offset(shift), shift.correlation, shift.error_px, not reason, reason)
 
 
-def _least_texture(strips: tuple[Grey, Grey]) -> float:
-    """Return the lesser texture of two strips, in terms of their noise; the first one's if that is none."""
-    first = texture_to_noise(strips[0])
-    return first if first < MINIMUM_TEXTURE_TO_NOISE else min(first, texture_to_noise(strips[1]))
-
-
 def _refused(
     pair: tuple[int, int], nominal_offset: tuple[float, float], shift: Shift, max_shift_px: int, texture: float
 ) -> PairShift:
     """Return a pair in which nothing was found that could not be chance."""
     reason = (
-        f"no texture: {texture:.1f} times the noise" if texture < MINIMUM_TEXTURE_TO_NOISE
+        _no_texture(texture) if texture < MINIMUM_TEXTURE_TO_NOISE
         else f"correlation {shift.correlation:.2f} over {shift.overlap_px} px may be chance"
     )
     return PairShift(*pair, nominal_offset, shift.correlation, float(max_shift_px), False, reason)
+
+
+def _no_texture(texture: float) -> str:
+    return f"no texture: {texture:.1f} times the noise"
 
 
 def checked_points(nominal_px: ArrayLike) -> Points:

@@ -97,7 +97,7 @@ def run_ours(scan: Scan) -> tuple[np.ndarray, float]:
 
     start = time.perf_counter()
     pairs = measure_pairs(
-        lambda index: scan.tiles[index].astype(np.float32), scan.nominal_px, (TILE_PX, TILE_PX),
+        lambda index: scan.tiles[index], scan.nominal_px, (TILE_PX, TILE_PX),
         max_shift_px=MAX_SHIFT_PX,
     )
     layout = solve_layout(scan.nominal_px, pairs)
