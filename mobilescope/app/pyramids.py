@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from mobilescope.app.folders import prepare_folder
 from mobilescope.app.images import replaced_when_written
 from mobilescope.app.picture_notes import note_for_ome
-from mobilescope.enhance.tiling import Piece, grid_tiles
+from mobilescope.imaging.bands import Piece, grid_tiles
 
 TILE_PX = 512
 _BAND_ROWS = 512
@@ -55,7 +55,7 @@ def write_pyramid(
     wide : iterator of Piece
         Bands as wide as the picture, from top to bottom; what it raises comes through.
     shape : tuple
-        The picture's (rows, columns, 3).
+        The picture's (rows, columns, channels), one channel or three.
     note, summary : str
         Text that the file carries as a structured annotation, and what a reader sees of it first.
 
@@ -64,8 +64,8 @@ def write_pyramid(
     DiskSpaceError, OutputError
         The file can't be written.
     """
-    sizes = pyramid_sizes(*shape[:2])
-    spilled = sum(rows * columns for rows, columns in sizes[1:]) * 3 * np.dtype(dtype).itemsize
+    sizes, channels = pyramid_sizes(*shape[:2]), shape[2]
+    spilled = sum(rows * columns for rows, columns in sizes[1:]) * channels * np.dtype(dtype).itemsize
     prepare_folder(path.parent, needed_bytes=spilled)
     with (
         replaced_when_written(path) as temporary, contextlib.ExitStack() as spills,
@@ -76,20 +76,22 @@ def write_pyramid(
             if level + 1 < len(sizes):
                 spill = spills.enter_context(tempfile.TemporaryFile(dir=path.parent))
                 bands = _halving(bands, spill)
-                wide = _spilled(spill, sizes[level + 1], dtype)
+                wide = _spilled(spill, (*sizes[level + 1], channels), dtype)
             pitch = None if pixel_size_um is None else pixel_size_um * 2**level
             tiff.write(
-                _whole_tiles(bands), shape=(rows, columns, 3), dtype=dtype, tile=(TILE_PX, TILE_PX),
-                photometric="rgb", compression="zlib", compressionargs={"level": _DEFLATE_LEVEL},
+                _whole_tiles(bands), shape=(rows, columns, 3)[: 3 if channels == 3 else 2], dtype=dtype,
+                tile=(TILE_PX, TILE_PX), photometric="rgb" if channels == 3 else "minisblack", compression="zlib", compressionargs={"level": _DEFLATE_LEVEL},
                 predictor=np.dtype(dtype).kind == "u", buffersize=_ENCODED_BYTES,
                 subifds=len(sizes) - 1 if level == 0 else None, subfiletype=1 if level else 0,
-                metadata=_metadata(path, pixel_size_um, note, summary) if level == 0 else None,
+                metadata=_metadata(path, channels, pixel_size_um, note, summary) if level == 0 else None,
                 resolution=None if pitch is None else (1e4 / pitch, 1e4 / pitch),
                 resolutionunit=None if pitch is None else "CENTIMETER",
             )
 
 
-def _metadata(path: Path, pixel_size_um: float | None, note: str, summary: str) -> dict[str, object]:
+def _metadata(
+    path: Path, channels: int, pixel_size_um: float | None, note: str, summary: str
+) -> dict[str, object]:
     size: dict[str, object] = {}
     if pixel_size_um is not None:
         size = {
@@ -97,7 +99,7 @@ def _metadata(path: Path, pixel_size_um: float | None, note: str, summary: str) 
             "PhysicalSizeY": pixel_size_um, "PhysicalSizeYUnit": "µm",
         }
     name = path.name.split(".")[0]
-    return {"axes": "YXS", "Name": name, "Description": summary, **size, **note_for_ome(note, summary)}
+    return {"axes": "YXS" if channels == 3 else "YX", "Name": name, "Description": summary, **size, **note_for_ome(note, summary)}
 
 
 def _narrow(bands: Iterator[Piece]) -> Iterator[Piece]:
@@ -112,7 +114,8 @@ def _whole_tiles(bands: Iterator[Piece]) -> Iterator[NDArray[np.generic]]:
     """Yield the tiles of a level, those at its right and lower edge filled up by repeating their last pixels."""
     for tile in grid_tiles(bands, TILE_PX):
         missing = TILE_PX - tile.shape[0], TILE_PX - tile.shape[1]
-        yield np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else tile
+        whole = np.pad(tile, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge") if any(missing) else tile
+        yield whole if whole.shape[2] == 3 else whole[..., 0]
 
 
 def _halving(bands: Iterator[Piece], spill: IO[bytes]) -> Iterator[Piece]:
@@ -135,14 +138,15 @@ def halved(pixels: NDArray[np.generic]) -> NDArray[np.generic]:
     if rows % 2 or columns % 2:
         pixels = np.pad(pixels, ((0, rows % 2), (0, columns % 2), (0, 0)), mode="edge")
     size = (pixels.shape[1] // 2, pixels.shape[0] // 2)
-    return np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA))
+    half = np.asarray(cv2.resize(np.ascontiguousarray(pixels), size, interpolation=cv2.INTER_AREA))
+    return half.reshape(*half.shape[:2], *pixels.shape[2:])  # OpenCV drops a single channel's axis
 
 
-def _spilled(spill: IO[bytes], size: tuple[int, int], dtype: DTypeLike) -> Iterator[Piece]:
+def _spilled(spill: IO[bytes], shape: tuple[int, int, int], dtype: DTypeLike) -> Iterator[Piece]:
     """Yield bands of what a level's file holds, read when the level above is done."""
     spill.seek(0)
-    rows, columns = size
+    rows, columns, channels = shape
     for row in range(0, rows, _BAND_ROWS):
         count = min(_BAND_ROWS, rows - row)
-        data = spill.read(count * columns * 3 * np.dtype(dtype).itemsize)
-        yield Piece(row, 0, np.frombuffer(data, dtype).reshape(count, columns, 3))
+        data = spill.read(count * columns * channels * np.dtype(dtype).itemsize)
+        yield Piece(row, 0, np.frombuffer(data, dtype).reshape(count, columns, channels))

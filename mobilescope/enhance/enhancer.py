@@ -18,7 +18,8 @@ from mobilescope.enhance.engines import Engine, EngineName, pick_engine
 from mobilescope.enhance.memory import is_out_of_memory
 from mobilescope.enhance.pictures import check_shape, from_engine, to_engine
 from mobilescope.enhance.ranges import residual_blocks
-from mobilescope.enhance.tiling import Piece, plan_tiles
+from mobilescope.enhance.tiling import plan_tiles
+from mobilescope.imaging.bands import Piece
 from mobilescope.learn.activity import firing_units
 from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference
 from mobilescope.learn.device import Precision, pick_device

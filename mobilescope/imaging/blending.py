@@ -5,16 +5,21 @@ Tiles are put on whole pixels: no value is interpolated, so that what a network 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mobilescope.core.errors import InputImageError, StitchingError
 from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+# Tiles that are loaded before they are needed.
+_AHEAD = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,8 +30,8 @@ class Band:
     ----------
     first_row : int
         Row of the mosaic that the band starts with.
-    pixels : ndarray, shape (rows, mosaic columns, 3), uint8
-        RGB, 0 where no tile lies.
+    pixels : ndarray, shape (rows, mosaic columns, channels), the tiles' type
+        0 where no tile lies.
     covered : ndarray, shape (rows, mosaic columns), bool
         Where a tile lies.
     """
@@ -88,11 +93,16 @@ def mosaic_bands(
     load_tile: Callable[[int], Pixels],
     band_rows: int = 256,
     on_progress: ProgressListener = ignore_progress,
+    *,
+    channels: int = 3,
+    dtype: DTypeLike = np.uint8,
+    gains: NDArray[np.float32] | None = None,
 ) -> Iterator[Band]:
     """Yield the mosaic from top to bottom, overlaps blended.
 
     A tile's weight falls linearly from its middle to its edges, so that in the overlap of two tiles the picture
-    passes linearly from one to the other. Each tile is loaded once and let go once the bands have passed it.
+    passes linearly from one to the other. Each tile is loaded once, a little ahead in a thread, and let go once the bands
+    have passed it.
 
     Parameters
     ----------
@@ -101,11 +111,15 @@ def mosaic_bands(
     tile_shape : tuple of int
         Rows and columns of a tile.
     load_tile : callable
-        Returns tile ``index``, shape ``tile_shape + (3,)``, uint8.
+        Returns tile ``index``, shape ``tile_shape + (channels,)``, of type ``dtype``.
     band_rows : int
         Rows of each band but the last, which may be shorter.
     on_progress : callable
         Told after each band; an exception raised there stops the work.
+    channels, dtype : int, data type
+        What the tiles have: uint8 or uint16.
+    gains : ndarray, shape (tiles, channels), float32, optional
+        Factor on each tile's values.
 
     Yields
     ------
@@ -123,29 +137,43 @@ def mosaic_bands(
     first_px = place(layout_positions_px).first_px
     rows, columns = mosaic_shape(layout_positions_px, tile_shape)
     ramps = [_ramp(length) for length in tile_shape]
-    order = np.argsort(first_px[:, 0], kind="stable")
+    greatest = np.iinfo(np.dtype(dtype).type).max
+
+    def load(index: int) -> Pixels:
+        return _checked_tile(load_tile(index), index, (*tile_shape, channels), dtype)
+
+    order = [int(index) for index in np.argsort(first_px[:, 0], kind="stable")]
     upcoming = 0
     held: dict[int, Pixels] = {}
-    for first_row in range(0, rows, band_rows):
-        end_row = min(first_row + band_rows, rows)
-        while upcoming < len(order) and first_px[order[upcoming], 0] < end_row:
-            index = int(order[upcoming])
-            held[index] = _checked_tile(load_tile(index), index, tile_shape)
-            upcoming += 1
-        total = np.zeros((end_row - first_row, columns, 3), dtype=np.float32)
-        weights = np.zeros((end_row - first_row, columns), dtype=np.float32)
-        for index, tile in held.items():
-            top, left = (int(value) for value in first_px[index])
-            start, stop = max(first_row, top), min(end_row, top + tile_shape[0])
-            weight = ramps[0][start - top:stop - top, None] * ramps[1]
-            where = slice(start - first_row, stop - first_row), slice(left, left + tile_shape[1])
-            weights[where] += weight
-            total[where] += weight[..., None] * tile[start - top:stop - top]
-        covered = weights > 0
-        np.divide(total, weights[..., None], out=total, where=covered[..., None])
-        yield Band(first_row, np.rint(total).astype(np.uint8), covered)
-        held = {index: tile for index, tile in held.items() if first_px[index, 0] + tile_shape[0] > end_row}
-        on_progress(Progress("blending", end_row, rows))
+    with ThreadPoolExecutor(1) as pool:
+        coming: deque[Future[Pixels]] = deque()
+        for first_row in range(0, rows, band_rows):
+            end_row = min(first_row + band_rows, rows)
+            while upcoming < len(order) and first_px[order[upcoming], 0] < end_row:
+                while len(coming) <= _AHEAD and upcoming + len(coming) < len(order):
+                    coming.append(pool.submit(load, order[upcoming + len(coming)]))
+                held[order[upcoming]] = coming.popleft().result()
+                upcoming += 1
+            total = np.zeros((end_row - first_row, columns, channels), dtype=np.float32)
+            weights = np.zeros((end_row - first_row, columns), dtype=np.float32)
+            for index, tile in held.items():
+                top, left = (int(value) for value in first_px[index])
+                start, stop = max(first_row, top), min(end_row, top + tile_shape[0])
+                weight = ramps[0][start - top:stop - top, None] * ramps[1]
+                where = slice(start - first_row, stop - first_row), slice(left, left + tile_shape[1])
+                weights[where] += weight
+                part = tile[start - top:stop - top].astype(np.float32)
+                part *= weight[..., None]
+                if gains is not None:
+                    part *= gains[index]
+                total[where] += part
+            covered = weights > 0
+            np.maximum(weights, np.finfo(np.float32).tiny, out=weights)
+            total /= weights[..., None]
+            np.rint(total, out=total)
+            yield Band(first_row, np.minimum(total, greatest, out=total).astype(dtype), covered)
+            held = {index: tile for index, tile in held.items() if first_px[index, 0] + tile_shape[0] > end_row}
+            on_progress(Progress("blending", end_row, rows))
 
 
 def _ramp(length: int) -> NDArray[np.float32]:
@@ -154,10 +182,10 @@ def _ramp(length: int) -> NDArray[np.float32]:
     return np.asarray(np.minimum(steps, steps[::-1]) / length, dtype=np.float32)
 
 
-def _checked_tile(tile: Pixels, index: int, tile_shape: tuple[int, int]) -> Pixels:
+def _checked_tile(tile: Pixels, index: int, shape: tuple[int, ...], dtype: DTypeLike) -> Pixels:
     """Return the tile if it is what was announced."""
-    if tile.shape != (*tile_shape, 3) or tile.dtype != np.uint8:
+    if tile.shape != shape or tile.dtype != dtype:
         raise InputImageError(
-            f"tile {index} is {tile.dtype} of shape {tile.shape}", f"RGB uint8 of shape {(*tile_shape, 3)} is needed"
+            f"tile {index} is {tile.dtype} of shape {tile.shape}", f"{np.dtype(dtype)} of shape {shape} is needed"
         )
     return tile

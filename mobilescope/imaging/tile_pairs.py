@@ -114,7 +114,7 @@ class Survey:
     pairs : tuple of PairShift
         One per pair that was measured, refused ones included, in the order of `neighbour_pairs`.
     blank : frozenset of int
-        Tiles that show nothing but noise.
+        Tiles that show nothing but noise, neither alone nor together with a neighbour.
     """
 
     pairs: tuple[PairShift, ...]
@@ -170,7 +170,7 @@ def survey_tiles(
             for done, (tile, strips) in enumerate(_cut_ahead(pool, cutter, visits, workers), start=1):
                 board.take(tile, strips)
                 on_progress(Progress("measuring overlaps", done, len(visits)))
-            return Survey(tuple(board.finish()), frozenset(cutter.blank))
+            return board.finish()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -226,11 +226,6 @@ class _Cutter:
     def measure(self, number: int, strips: tuple[Grey, Grey]) -> PairShift:
         """Return a pair's offset from its strips, that of its first tile first."""
         pair = self.pairs[number]
-        for tile, strip in zip(pair, strips, strict=True):
-            # Asked of the strip again, since what little there may be in a tile may lie just there.
-            if tile in self.blank and (texture := patch_texture(strip)) < NOTHING_BUT_NOISE:
-                row, column = self.expected[number].tolist()
-                return PairShift(*pair, (row, column), 0.0, float(self.max_shift_px), False, _no_texture(texture))
         return measure_pair(pair, strips, self.expected[number], self.max_shift_px)
 
 
@@ -276,12 +271,14 @@ class _Board:
         self._collect(self._most_waiting)
         self._decide()
 
-    def finish(self) -> list[PairShift]:
-        """Return what was measured, in the order of the pairs, once all is done."""
+    def finish(self) -> Survey:
+        """Return what was found, once all is done."""
         self._collect(0)
         self._decide()
         self._collect(0)
-        return [self._measured[number] for number in sorted(self._measured)]
+        pairs = tuple(self._measured[number] for number in sorted(self._measured))
+        linked = {tile for pair in pairs if pair.accepted for tile in (pair.first, pair.second)}
+        return Survey(pairs, frozenset(self._cutter.blank - linked))
 
     def _start(self, number: int, strips: tuple[Grey, Grey]) -> None:
         if strips[0].size < _WORTH_A_THREAD_PX:
@@ -309,8 +306,17 @@ class _Board:
         for number in [k for k in self._minors if not any(self._open[tile] for tile in self._cutter.pairs[k])]:
             strips = self._minors.pop(number)
             mine, theirs = (self._linked[tile] for tile in self._cutter.pairs[number])
-            if min(len(mine), len(theirs)) < 2 or not mine & theirs:
+            tied = min(len(mine), len(theirs)) >= 2 and mine & theirs
+            if not tied and not any(map(self._is_empty, self._cutter.pairs[number], strips)):
                 self._start(number, strips)
+
+    def _is_empty(self, tile: int, strip: Grey) -> bool:
+        """Tell whether there is nothing in the corner of a tile whose edges have shown nothing to either side.
+
+        Alone, a picture of fine texture looks like noise.
+        """
+        blank = tile in self._cutter.blank and not self._linked[tile]
+        return blank and patch_texture(strip) < NOTHING_BUT_NOISE
 
 
 def _minor_pairs(nominal_px: Points, tile_shape: tuple[int, int], pairs: list[tuple[int, int]]) -> set[int]:

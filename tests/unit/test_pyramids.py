@@ -11,7 +11,7 @@ import tifffile
 from mobilescope.app.picture_notes import read_note
 from mobilescope.app.pyramids import halved, pyramid_sizes, write_pyramid
 from mobilescope.core.errors import CancelledError, OutputError
-from mobilescope.enhance.tiling import Piece
+from mobilescope.imaging.bands import Piece
 
 NOTE = '{"text": "µ & <b>, \\"quoted\\""}'
 

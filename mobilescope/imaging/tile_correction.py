@@ -1,0 +1,163 @@
+"""What a camera adds to every tile alike: dead and hot pixels, and uneven light, estimated from the tiles themselves.
+
+Whatever stands still in all tiles would otherwise be taken for specimen: it correlates where nothing has moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+# A pixel is bad if it stands out from its neighbours, to the same side, in this share of the tiles.
+_BAD_SHARE = 0.8
+_BAD_SIGMAS = 8.0
+_LEAST_TILES = 6
+# More bad pixels than this are no defects but something else that stands still.
+_MOST_BAD_SHARE = 0.02
+_BLOCKS = 48
+_DEGREE = 3
+# Shading below this is not worth a correction; above it, two halves of the tiles must tell the same.
+_LEAST_SHADING = 0.03
+_MOST_DISAGREEMENT = 0.35
+_STRONGEST_GAIN = 4.0
+
+
+@dataclass(frozen=True, eq=False)
+class TileCorrection:
+    """What is done to each tile before anything else.
+
+    Attributes
+    ----------
+    bad : ndarray, shape (rows, columns), bool
+        Dead and hot pixels.
+    gain : ndarray, shape (rows, columns, channels), float32, or None
+        Factor on linear or encoded values, as the tiles are; its mean is 1. None leaves the light as it is.
+    """
+
+    bad: NDArray[np.bool_]
+    gain: NDArray[np.float32] | None
+
+    def __post_init__(self) -> None:
+        rows, columns = np.nonzero(self.bad)
+        around = [(dr, dc) for dr in (-1, 0, 1) for dc in (-1, 0, 1) if dr or dc]
+        far = [(2 * dr, 2 * dc) for dr, dc in around]
+        object.__setattr__(self, "_where", (rows, columns))
+        object.__setattr__(self, "_sources", [
+            (np.clip(rows + dr, 0, self.bad.shape[0] - 1), np.clip(columns + dc, 0, self.bad.shape[1] - 1))
+            for dr, dc in (*around, *far)
+        ])
+
+    @property
+    def idle(self) -> bool:
+        """Whether tiles are left as they are."""
+        return self.gain is None and not self.bad.any()
+
+    def apply(self, pixels: Pixels) -> Pixels:
+        """Return the corrected tile, shape and type as given: (rows, columns, channels)."""
+        if self.idle:
+            return pixels
+        mended = pixels.copy()
+        rows, columns = self._where  # type: ignore[attr-defined]
+        if len(rows):
+            sources = self._sources  # type: ignore[attr-defined]
+            values = np.ma.masked_array(
+                np.stack([pixels[source] for source in sources]).astype(np.float32),
+                np.repeat(np.stack([self.bad[source] for source in sources])[..., None], pixels.shape[2], axis=2),
+            )
+            mended[rows, columns] = np.rint(np.ma.median(values, axis=0).filled(0)).astype(pixels.dtype)
+        if self.gain is not None:
+            # A factor of OpenCV's saturates and rounds in one pass.
+            kind = cv2.CV_8U if pixels.dtype == np.uint8 else cv2.CV_16U
+            mended = cv2.multiply(mended, self.gain, dtype=kind).reshape(pixels.shape)
+        return mended
+
+
+def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> TileCorrection | None:
+    """Estimate what stands still in the tiles, with the memory of a few of them.
+
+    Bad pixels are those that stand out from their 3 x 3 neighbourhood in nearly all tiles. Shading is a polynomial
+    of third degree through the medians over all tiles of coarse block means; it counts where it is plain and both
+    halves of the tiles, taken alone, say the same.
+
+    Parameters
+    ----------
+    load : callable
+        Returns tile ``index``, shape (rows, columns, channels), uint8 or uint16.
+    tiles : iterable of int
+        Those to look at; some 16 are enough.
+
+    Returns
+    -------
+    TileCorrection or None
+        None where less than six tiles were given.
+    """
+    standing: NDArray[np.int16] | None = None
+    blocks: list[NDArray[np.float32]] = []
+    for index in tiles:
+        pixels = load(index)
+        if standing is None:
+            standing = np.zeros(pixels.shape, dtype=np.int16)
+        standing += _outstanding(pixels)
+        small = cv2.resize(pixels, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA).astype(np.float32)
+        blocks.append(small.reshape(_BLOCKS, _BLOCKS, pixels.shape[2]))
+    if standing is None or len(blocks) < _LEAST_TILES:
+        return None
+    bad = (np.abs(standing) >= _BAD_SHARE * len(blocks)).any(axis=2)
+    if bad.mean() > _MOST_BAD_SHARE:
+        bad[:] = False
+    return TileCorrection(bad, _gain(np.stack(blocks), standing.shape))
+
+
+def _outstanding(pixels: Pixels) -> NDArray[np.int16]:
+    """Return 1 where a pixel is brighter than its surroundings allow, -1 where darker, 0 elsewhere."""
+    signed = np.int16 if pixels.dtype == np.uint8 else np.int32
+    around = cv2.medianBlur(pixels, 3).reshape(pixels.shape)
+    excess = pixels.astype(signed) - around
+    limit = _BAD_SIGMAS * max(1.0, 1.4826 * float(np.median(np.abs(excess[::7, ::7]))))
+    standing: NDArray[np.int16] = (excess > limit).astype(np.int16) - (excess < -limit)
+    return standing
+
+
+def _gain(blocks: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32] | None:
+    """Return the factor that evens out the light, or None where there is no plain shading."""
+    whole, *halves = (_shading(part) for part in (blocks, blocks[::2], blocks[1::2]))
+    strength = float(whole.std())
+    if np.ptp(whole) < _LEAST_SHADING or float((halves[0] - halves[1]).std()) > _MOST_DISAGREEMENT * strength:
+        return None
+    rows, columns, channels = shape
+    light = np.exp(cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_CUBIC)).reshape(rows, columns, channels)
+    gain = np.clip(light.mean(axis=(0, 1)) / light, 1 / _STRONGEST_GAIN, _STRONGEST_GAIN)
+    return np.ascontiguousarray(gain, dtype=np.float32)
+
+
+def _shading(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the logarithm of the light over the tile, smooth, mean 0: shape (blocks, blocks, channels).
+
+    Each tile is first brought to its own median, so that dark tiles count as much as bright ones.
+    """
+    levels = np.log(np.maximum(blocks, 1))
+    levels -= np.median(levels, axis=(1, 2), keepdims=True)
+    middle = np.median(levels, axis=0)
+    axis = np.linspace(-1, 1, _BLOCKS)
+    down, right = np.meshgrid(axis, axis, indexing="ij")
+    terms = np.stack(
+        [down**i * right**j for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)], axis=-1
+    ).reshape(-1, (_DEGREE + 1) * (_DEGREE + 2) // 2)
+    values = middle.reshape(len(terms), -1)
+    weight = np.ones_like(values)
+    for _ in range(5):
+        fitted = np.empty_like(values)
+        for channel in range(values.shape[1]):
+            root = np.sqrt(weight[:, channel, None])
+            fitted[:, channel] = terms @ np.linalg.lstsq(terms * root, values[:, channel] * root[:, 0], rcond=None)[0]
+        residual = values - fitted
+        scale = 2 * 1.4826 * np.median(np.abs(residual)) + 1e-6
+        weight = 1 / (1 + (residual / scale) ** 2)
+    shading: NDArray[np.float32] = (fitted - fitted.mean(axis=0)).reshape(middle.shape).astype(np.float32)
+    return shading

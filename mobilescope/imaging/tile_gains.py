@@ -1,0 +1,89 @@
+"""Tiles brought to one brightness and colour: a factor per tile and channel that their overlaps agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+THUMBNAIL_BLOCK_PX = 16
+# Differences that no eye sees at a seam are left alone, so that tiles of a steady lamp keep their values.
+_LEAST_DIFFERENCE = 0.01
+_STRONGEST = np.log(1.5)
+# How far tiles are held at their own brightness: a factor of this size costs as much as such a difference left over.
+_PRIOR_SIGMA = 0.3
+_SIGMA = 0.01
+_LEAST_BLOCKS = 6
+_DARKEST = 2.0
+
+Thumbnail = NDArray[np.float32]
+
+
+def thumbnail(pixels: NDArray[np.generic]) -> Thumbnail:
+    """Return means over blocks of 16 x 16 px, shape (rows // 16, columns // 16, channels)."""
+    rows, columns = (max(1, length // THUMBNAIL_BLOCK_PX) for length in pixels.shape[:2])
+    whole = pixels[:rows * THUMBNAIL_BLOCK_PX, :columns * THUMBNAIL_BLOCK_PX]
+    small = cv2.resize(np.ascontiguousarray(whole), (columns, rows), interpolation=cv2.INTER_AREA)
+    return np.asarray(small, dtype=np.float32).reshape(rows, columns, -1)
+
+
+def solve_gains(
+    thumbnails: Sequence[Thumbnail], positions_px: NDArray[np.float64], pairs: Sequence[tuple[int, int]]
+) -> NDArray[np.float32] | None:
+    """Return the factor of each tile and channel, or None where the tiles agree already.
+
+    Least squares over the logarithms of the ratios in the overlaps, each tile held near 1 and bounded.
+
+    Parameters
+    ----------
+    thumbnails : sequence of ndarray
+        From `thumbnail`, one per tile.
+    positions_px : ndarray, shape (tiles, 2)
+        (row, column) of each tile's pixel (0, 0).
+    pairs : sequence of tuple of int
+        Tiles that overlap.
+
+    Returns
+    -------
+    ndarray, shape (tiles, channels), float32, or None
+    """
+    channels = thumbnails[0].shape[2] if thumbnails else 1
+    ends, ratios = [], []
+    for first, second in pairs:
+        step = (positions_px[second] - positions_px[first]) / THUMBNAIL_BLOCK_PX
+        ratio = _ratio(thumbnails[first], thumbnails[second], step)
+        if ratio is not None:
+            ends.append((first, second))
+            ratios.append(ratio)
+    if not ratios or float(np.abs(ratios).max()) < _LEAST_DIFFERENCE:
+        return None
+    count = len(thumbnails)
+    incidence = np.zeros((len(ends), count))
+    numbers = np.arange(len(ends))
+    incidence[numbers, [first for first, _ in ends]] = 1
+    incidence[numbers, [second for _, second in ends]] = -1
+    normal = incidence.T @ incidence / _SIGMA**2 + np.eye(count) / _PRIOR_SIGMA**2
+    logarithms = np.linalg.solve(normal, -incidence.T @ np.reshape(ratios, (-1, channels)) / _SIGMA**2)
+    gains: NDArray[np.float32] = np.exp(np.clip(logarithms, -_STRONGEST, _STRONGEST)).astype(np.float32)
+    return gains
+
+
+def _ratio(first: Thumbnail, second: Thumbnail, step: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return the median logarithm of first over second where both show the same place, per channel."""
+    rows, columns = first.shape[:2]
+    top, left = max(0, int(np.ceil(step[0]))), max(0, int(np.ceil(step[1])))
+    bottom = min(rows, int(np.floor(step[0])) + second.shape[0])
+    right = min(columns, int(np.floor(step[1])) + second.shape[1])
+    if (bottom - top) * (right - left) < _LEAST_BLOCKS or bottom <= top or right <= left:
+        return None
+    mine = first[top:bottom, left:right]
+    place = np.array([[1.0, 0.0, left - step[1]], [0.0, 1.0, top - step[0]]])
+    theirs = cv2.warpAffine(
+        second, place, (right - left, bottom - top), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    ).reshape(mine.shape)
+    logarithm = np.log(np.maximum(mine, _DARKEST) / np.maximum(theirs, _DARKEST))
+    median: NDArray[np.float64] = np.median(logarithm, axis=(0, 1)).astype(np.float64)
+    return median
