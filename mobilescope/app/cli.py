@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import mobilescope
-from mobilescope.app.cli_types import Json, PlanFile, SessionFile, SessionOption
+from mobilescope.app.cli_types import Json, PlanFile, SessionOption
 from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
 from mobilescope.app.devices_cli import devices
 from mobilescope.app.enhance_cli import enhance
@@ -20,6 +20,7 @@ from mobilescope.app.inspect_cli import inspect
 from mobilescope.app.live_cli import live
 from mobilescope.app.register_cli import register
 from mobilescope.app.ring_cli import ring_app
+from mobilescope.app.stitch_cli import stitch
 from mobilescope.app.train_cli import train
 from mobilescope.core.errors import UserError
 
@@ -171,40 +172,7 @@ def _acquire(plan_file: Path, session: Path, json: bool, *, what: str) -> None:
         print_json({"session": str(session), "slides": counts})
 
 
-@app.command()
-def stitch(
-    session: SessionFile,
-    slide: Annotated[list[str] | None, typer.Option(help="Only this slide (may be repeated).")] = None,
-    json: Json = False,
-) -> None:
-    """Stitch each slide's tiles into a mosaic beside the session.
-
-    Example: mobilescope stitch demo/session.h5 --json
-    """
-    from dataclasses import asdict
-
-    from mobilescope.app.mosaicking import stitch_slide
-    from mobilescope.data.session import Session
-
-    with Session.open(session) as opened:
-        names = [entry.name for entry in opened.slides]
-    unknown = [name for name in slide or [] if name not in names]
-    if unknown:
-        raise UserError(f"{session} has no slide {unknown[0]!r}", f"its slides are {', '.join(names)}")
-    results = []
-    with stoppable() as stop, ProgressDisplay() as progress:
-        for name in slide or names:
-            result = stitch_slide(session, name, on_progress=progress, stop=stop)
-            results.append(asdict(result) | {"mosaic": str(result.mosaic)})
-            say(
-                f"{name}: {result.tiles} tiles, {result.shape_px[1]}x{result.shape_px[0]} px, "
-                f"residual {result.residual_median_px:.2f} px median, {result.residual_max_px:.2f} px largest"
-            )
-    if json:
-        print_json({"session": str(session), "mosaics": results})
-
-
-for command in (register, train, evaluate, enhance, live, inspect, export):
+for command in (stitch, register, train, evaluate, enhance, live, inspect, export):
     app.command()(command)
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.app.folder_stitching import tile_entry
 from mobilescope.core.errors import InputFileError, StitchingError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.layout import mosaic_path
@@ -17,8 +20,8 @@ from mobilescope.data.records import TileRecord
 from mobilescope.data.session import Session
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
 from mobilescope.imaging.colour import decode_8bit, encode_8bit
-from mobilescope.imaging.stitching import TileLayout, solve_layout
-from mobilescope.imaging.tile_pairs import measure_pairs
+from mobilescope.imaging.stitching import TileLayout, solve_layout, tile_verdicts
+from mobilescope.imaging.tile_pairs import survey_tiles
 
 _MAX_STAGE_ERROR_UM = 8.0
 
@@ -34,19 +37,31 @@ class StitchResult:
     residual_median_px: float
     residual_max_px: float
     isolated: tuple[int, ...]
+    tile_entries: tuple[dict[str, Any], ...] = ()
+    positions_s: float = 0.0
+    mosaic_s: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a report says of the slide as a whole."""
+        return {
+            "slide": self.slide, "mosaic": str(self.mosaic), "tiles": self.tiles, "shape_px": list(self.shape_px),
+            "residual_median_px": self.residual_median_px, "residual_max_px": self.residual_max_px,
+            "isolated": list(self.isolated),
+        }
 
 
 def stitch_slide(
     session_path: Path,
     slide: str,
     *,
+    positions_only: bool = False,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> StitchResult:
     """Stitch one slide of a session into its mosaic file.
 
     Tiles are divided by the session's flat field, placed by phase correlation and global least squares, and blended
-    at whole pixels, so that a label is never interpolated.
+    at whole pixels, so that a label is never interpolated. With ``positions_only`` no mosaic is written.
     """
     stop = stop or StopToken()
     with Session.open(session_path) as session:
@@ -55,30 +70,38 @@ def stitch_slide(
             raise StitchingError(f"slide {slide!r} has no tiles in {session_path}", "scan it first")
         load = corrected_tiles(session, tiles)
         shape = session.header.benchtop_shape
-        layout, nominal = _layout(tiles, shape, load, on_progress, stop)
+        start = time.perf_counter()
+        layout, nominal, blank = _layout(tiles, shape, load, on_progress, stop)
+        placed = time.perf_counter()
         median_px, largest_px = layout.residual_px or (float("nan"), float("nan"))
         rows, columns = mosaic_shape(layout.positions_px, shape)
         pixel = tiles[0].pixel_size_um
         # The mosaic's frame is the stage's: its origin is where the tiles say, on average, that pixel (0, 0) lies.
         first_px = np.array(place(layout.positions_px).origin_px)
         origin = (np.mean(nominal - layout.positions_px, axis=0) + first_px) * pixel
-        writer = MosaicWriter(
-            session_path, slide, (rows, columns), pixel, (float(origin[1]), float(origin[0])),
-            tile_positions_px=(layout.positions_px - first_px)[:, ::-1],
-            provenance={
-                "residual_median_px": median_px,
-                "residual_max_px": largest_px,
-                "isolated": list(layout.isolated),
-                "session": session_path.name,
-            },
-        )
-        with writer:
-            for band in mosaic_bands(layout.positions_px, shape, load):
-                stop.raise_if_requested(f"stitching slide {slide!r}")
-                writer.write_band(band.pixels, band.covered)
-                on_progress(Progress(f"blend {slide}", band.first_row + len(band.pixels), rows))
+        if not positions_only:
+            writer = MosaicWriter(
+                session_path, slide, (rows, columns), pixel, (float(origin[1]), float(origin[0])),
+                tile_positions_px=(layout.positions_px - first_px)[:, ::-1],
+                provenance={
+                    "residual_median_px": median_px,
+                    "residual_max_px": largest_px,
+                    "isolated": list(layout.isolated),
+                    "session": session_path.name,
+                },
+            )
+            with writer:
+                for band in mosaic_bands(layout.positions_px, shape, load):
+                    stop.raise_if_requested(f"stitching slide {slide!r}")
+                    writer.write_band(band.pixels, band.covered)
+                    on_progress(Progress(f"blend {slide}", band.first_row + len(band.pixels), rows))
+    entries = tuple(
+        tile_entry(f"{slide}/r{tile.row}c{tile.column}", position, verdict)
+        for tile, position, verdict in zip(tiles, layout.positions_px, tile_verdicts(layout, blank), strict=True)
+    )
     return StitchResult(
-        slide, mosaic_path(session_path, slide), len(tiles), (rows, columns), median_px, largest_px, layout.isolated
+        slide, mosaic_path(session_path, slide), len(tiles), (rows, columns), median_px, largest_px, layout.isolated,
+        entries, placed - start, time.perf_counter() - placed,
     )
 
 
@@ -100,22 +123,23 @@ def _layout(
     load: Callable[[int], NDArray[np.uint8]],
     on_progress: ProgressListener,
     stop: StopToken,
-) -> tuple[TileLayout, NDArray[np.floating]]:
-    """Return the solved layout and the reported position of each tile's first pixel in pixels, (N, 2) row, column."""
+) -> tuple[TileLayout, NDArray[np.floating], frozenset[int]]:
+    """Return the solved layout, the reported position of each tile's first pixel, (N, 2) row, column, and blank tiles."""
     first = tiles[0]
     pixel = first.pixel_size_um
     centres = np.array([(tile.position.y_um, tile.position.x_um) for tile in tiles]) / pixel
     nominal = centres - (np.array(shape) - 1) / 2
 
-    def grey(index: int) -> NDArray[np.float32]:
+    def grey(index: int) -> NDArray[np.uint8]:
         stop.raise_if_requested(f"stitching slide {first.slide!r}")
-        return load(index)[..., 1].astype(np.float32) / np.float32(255)
+        return load(index)[..., 1]
 
-    pairs = measure_pairs(
+    survey = survey_tiles(
         grey, nominal, shape, max_shift_px=round(_MAX_STAGE_ERROR_UM / pixel), on_progress=on_progress
     )
     # Neighbouring rows are scanned in opposite directions, so the stage's play shifts every second row.
-    return solve_layout(nominal, pairs, group=[tile.row % 2 for tile in tiles]), nominal
+    layout = solve_layout(nominal, survey.pairs, group=[tile.row % 2 for tile in tiles])
+    return layout, nominal, survey.blank
 
 
 def has_mosaic(session_path: Path, slide: str) -> bool:

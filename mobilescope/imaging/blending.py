@@ -150,7 +150,7 @@ def mosaic_bands(
         for first_row in range(0, rows, band_rows):
             end_row = min(first_row + band_rows, rows)
             while upcoming < len(order) and first_px[order[upcoming], 0] < end_row:
-                while len(coming) <= _AHEAD and upcoming + len(coming) < len(order):
+                while len(coming) < _AHEAD and upcoming + len(coming) < len(order):
                     coming.append(pool.submit(load, order[upcoming + len(coming)]))
                 held[order[upcoming]] = coming.popleft().result()
                 upcoming += 1

@@ -5,8 +5,9 @@ Tiles without a pair follow the stage, and are told apart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +46,47 @@ class TileLayout:
     residual_px: tuple[float, float] | None
     isolated: tuple[int, ...]
     component: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TileVerdict:
+    """How far one tile's place can be trusted.
+
+    Attributes
+    ----------
+    links : int
+        Accepted pairs that the tile is part of.
+    residual_px : float or None
+        Greatest distance between one of these pairs and the layout; None without any.
+    mark : str
+        "linked": tied by what is seen to the largest group of tiles. "stage": placed, alone or with its own group, by
+        the fitted model of the stage. "blank": the same, and there is nothing to see on it.
+    """
+
+    links: int
+    residual_px: float | None
+    mark: Literal["linked", "stage", "blank"]
+
+
+def tile_verdicts(layout: TileLayout, blank: Collection[int]) -> list[TileVerdict]:
+    """Return the verdict on each tile of a layout, of which some are known to be blank."""
+    residuals: list[list[float]] = [[] for _ in layout.positions_px]
+    for pair in layout.pairs:
+        if pair.accepted:
+            step = layout.positions_px[pair.second] - layout.positions_px[pair.first]
+            distance = float(np.hypot(*(step - pair.offset_px)))
+            residuals[pair.first].append(distance)
+            residuals[pair.second].append(distance)
+    sizes = np.bincount(layout.component)
+    largest = int(sizes.argmax())
+    verdicts = []
+    for tile, (own, component) in enumerate(zip(residuals, layout.component, strict=True)):
+        linked = bool(own) and component == largest
+        mark: Literal["linked", "stage", "blank"] = (
+            "linked" if linked else "blank" if tile in blank and not own else "stage"
+        )
+        verdicts.append(TileVerdict(len(own), max(own, default=None), mark))
+    return verdicts
 
 
 def solve_layout(

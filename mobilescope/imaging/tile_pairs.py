@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.spatial
@@ -122,7 +123,7 @@ class Survey:
 
 
 def survey_tiles(
-    load_grey: Callable[[int], Grey],
+    load_grey: Callable[[int], NDArray[Any]],
     nominal_px: ArrayLike,
     tile_shape: tuple[int, int],
     *,
@@ -177,7 +178,7 @@ def survey_tiles(
 
 
 def measure_pairs(
-    load_grey: Callable[[int], Grey], nominal_px: ArrayLike, tile_shape: tuple[int, int], *, max_shift_px: int,
+    load_grey: Callable[[int], NDArray[Any]], nominal_px: ArrayLike, tile_shape: tuple[int, int], *, max_shift_px: int,
     on_progress: ProgressListener = ignore_progress,
 ) -> list[PairShift]:
     """Return the pairs of `survey_tiles`."""
@@ -192,7 +193,7 @@ class _Cutter:
     """Loads tiles and cuts them into the strips that their pairs need."""
 
     def __init__(
-        self, load_grey: Callable[[int], Grey], nominal_px: Points, tile_shape: tuple[int, int], max_shift_px: int,
+        self, load_grey: Callable[[int], NDArray[Any]], nominal_px: Points, tile_shape: tuple[int, int], max_shift_px: int,
         pairs: list[tuple[int, int]],
     ) -> None:
         self.pairs = pairs

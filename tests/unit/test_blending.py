@@ -88,7 +88,7 @@ def test_each_tile_is_loaded_once_and_only_those_under_the_band_are_held():
     for _ in mosaic_bands(positions, TILE, load, band_rows=25):
         pass
     assert sorted(loads) == list(range(40))
-    assert most <= 2 * 2
+    assert most <= 2 * 2 + 2  # two are loaded ahead
 
 
 def test_positions_are_rounded_and_the_rest_is_recorded():
