@@ -31,8 +31,8 @@ from mobilescope.core.progress import Progress, ProgressListener, StopToken, ign
 from mobilescope.enhance.engines import EngineName
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.provenance import ModelIdentity, Provenance, record_provenance
-from mobilescope.imaging.bands import bands
 from mobilescope.enhance.trust import TrustAssessor
+from mobilescope.imaging.bands import bands
 from mobilescope.imaging.pixel_sources import Pixels, PixelSource
 from mobilescope.learn.device import Precision
 

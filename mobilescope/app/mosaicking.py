@@ -93,7 +93,7 @@ def stitch_slide(
             with writer:
                 for band in mosaic_bands(layout.positions_px, shape, load):
                     stop.raise_if_requested(f"stitching slide {slide!r}")
-                    writer.write_band(band.pixels, band.covered)
+                    writer.write_band(band.pixels.astype(np.uint8, copy=False), band.covered)
                     on_progress(Progress(f"blend {slide}", band.first_row + len(band.pixels), rows))
     entries = tuple(
         tile_entry(f"{slide}/r{tile.row}c{tile.column}", position, verdict)
@@ -124,7 +124,7 @@ def _layout(
     on_progress: ProgressListener,
     stop: StopToken,
 ) -> tuple[TileLayout, NDArray[np.floating], frozenset[int]]:
-    """Return the solved layout, the reported position of each tile's first pixel, (N, 2) row, column, and blank tiles."""
+    """Return the solved layout, the stage's word on each tile's first pixel, (N, 2) row, column, and blank tiles."""
     first = tiles[0]
     pixel = first.pixel_size_um
     centres = np.array([(tile.position.y_um, tile.position.x_um) for tile in tiles]) / pixel

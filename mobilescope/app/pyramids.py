@@ -80,8 +80,9 @@ def write_pyramid(
             pitch = None if pixel_size_um is None else pixel_size_um * 2**level
             tiff.write(
                 _whole_tiles(bands), shape=(rows, columns, 3)[: 3 if channels == 3 else 2], dtype=dtype,
-                tile=(TILE_PX, TILE_PX), photometric="rgb" if channels == 3 else "minisblack", compression="zlib", compressionargs={"level": _DEFLATE_LEVEL},
-                predictor=np.dtype(dtype).kind == "u", buffersize=_ENCODED_BYTES,
+                tile=(TILE_PX, TILE_PX), photometric="rgb" if channels == 3 else "minisblack",
+                compression="zlib", compressionargs={"level": _DEFLATE_LEVEL}, predictor=np.dtype(dtype).kind == "u",
+                buffersize=_ENCODED_BYTES,
                 subifds=len(sizes) - 1 if level == 0 else None, subfiletype=1 if level else 0,
                 metadata=_metadata(path, channels, pixel_size_um, note, summary) if level == 0 else None,
                 resolution=None if pitch is None else (1e4 / pitch, 1e4 / pitch),
@@ -99,7 +100,8 @@ def _metadata(
             "PhysicalSizeY": pixel_size_um, "PhysicalSizeYUnit": "µm",
         }
     name = path.name.split(".")[0]
-    return {"axes": "YXS" if channels == 3 else "YX", "Name": name, "Description": summary, **size, **note_for_ome(note, summary)}
+    axes = "YXS" if channels == 3 else "YX"
+    return {"axes": axes, "Name": name, "Description": summary, **size, **note_for_ome(note, summary)}
 
 
 def _narrow(bands: Iterator[Piece]) -> Iterator[Piece]:

@@ -47,8 +47,8 @@ def stitch(
 
     Tiles that show too little are placed by the stage and marked so.
 
-    Examples: mobilescope stitch demo/session.h5 --json; mobilescope stitch tiles --positions tiles.csv --out lung.ome.tif;
-    mobilescope stitch tiles --grid 5x8 --overlap 0.15 --positions-only --json
+    Examples: mobilescope stitch demo/session.h5 --json; mobilescope stitch tiles --positions tiles.csv --out
+    lung.ome.tif; mobilescope stitch tiles --grid 5x8 --overlap 0.15 --positions-only --json
     """
     if source.is_dir() or positions is not None or grid is not None:
         from mobilescope.app.folder_stitching import FolderOptions
@@ -99,9 +99,11 @@ def _stitch_folder(plan: TilePlan, out: Path | None, options: FolderOptions, jso
         print_json(result.to_json() | ({} if out is None else {"mosaic": str(out)}))
 
 
-def _stitch_session(session: Path, slides: list[str] | None, positions_only: bool, out: Path | None, json: bool) -> None:
-    from mobilescope.app.mosaicking import stitch_slide
+def _stitch_session(
+    session: Path, slides: list[str] | None, positions_only: bool, out: Path | None, json: bool
+) -> None:
     from mobilescope.app.mosaic_output import check_output, write_session_mosaic
+    from mobilescope.app.mosaicking import stitch_slide
     from mobilescope.data.session import Session
 
     with Session.open(session) as opened:

@@ -11,6 +11,7 @@ import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -205,18 +206,21 @@ def read_tile(path: Path) -> Pixels:
     try:
         with path.open("rb") as file:
             tiff = file.read(4) in _TIFF_STARTS
-        pixels = _read_tiff(path) if tiff else _read_plain(path)
+        decoded = _read_tiff(path) if tiff else _read_plain(path)
     except FileNotFoundError as error:
         raise InputFileError(f"there is no tile {path}", "check the path") from error
     except (tifffile.TiffFileError, OSError, SyntaxError, ValueError, IndexError, RuntimeError, struct.error) as error:
         raise InputFileError(f"the tile {path} can't be read ({error})", "copy it again, or take it out") from error
-    if pixels is None:
-        # Palettes, transparency and rarer compressions: slower ways, and always colour.
-        source, _ = open_pixels(path)
-        pixels = source.read(0, 0, *source.shape)
-    if pixels.dtype not in (np.uint8, np.uint16):
+    pixels: NDArray[Any] = _as_colour(path) if decoded is None else decoded
+    if pixels.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
         raise InputImageError(f"{path} holds {pixels.dtype} samples", "convert it to 8- or 16-bit unsigned integers")
     return pixels
+
+
+def _as_colour(path: Path) -> NDArray[Any]:
+    """Decode palettes, transparency and rarer compressions: slower, and always to colour."""
+    source, _ = open_pixels(path)
+    return source.read(0, 0, *source.shape)
 
 
 def _read_tiff(path: Path) -> Pixels | None:
@@ -228,7 +232,7 @@ def _read_tiff(path: Path) -> Pixels | None:
             return None
         if max(o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)) > path.stat().st_size:
             raise InputFileError(f"the tile {path} is truncated", "copy it again, or take it out")
-        if page.ndim == 3 and page.shape[2] != 3 or len(tiff.series[0].pages) != 1:
+        if (page.ndim == 3 and page.shape[2] != 3) or len(tiff.series[0].pages) != 1:
             return None
         try:
             pixels = page.asarray()

@@ -35,4 +35,4 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     second = cv2.filter2D(middle, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
     noise = float(np.vdot(second, second)) / second.size / float(np.sum(_SECOND_DIFFERENCE**2))
     rounding = (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
-    return float(structure.var()) <= _MOST_STRUCTURE * noise / _BLOCK_PX**2 + rounding
+    return bool(structure.var() <= _MOST_STRUCTURE * noise / _BLOCK_PX**2 + rounding)

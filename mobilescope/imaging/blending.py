@@ -101,8 +101,8 @@ def mosaic_bands(
     """Yield the mosaic from top to bottom, overlaps blended.
 
     A tile's weight falls linearly from its middle to its edges, so that in the overlap of two tiles the picture
-    passes linearly from one to the other. Each tile is loaded once, a little ahead in a thread, and let go once the bands
-    have passed it.
+    passes linearly from one to the other. Each tile is loaded once, a little ahead in a thread, and let go once
+    the bands have passed it.
 
     Parameters
     ----------

@@ -41,6 +41,11 @@ _NO_FOOTING_PX = 2.0
 _NOISE_AREA_PX = 3.2
 
 
+def _smooth_half(grey: Grey) -> Grey:
+    """Return every second pixel of the smoothed patch; the 5-tap binomial is a Gaussian of 1 px."""
+    return np.asarray(cv2.pyrDown(grey), dtype=np.float32)
+
+
 def _flatten(smooth: Grey) -> Grey:
     """Return the patch minus its local mean."""
     background = cv2.blur(smooth, (_BACKGROUND_PX, _BACKGROUND_PX), borderType=cv2.BORDER_REFLECT)
@@ -83,8 +88,7 @@ def quick_shift(
     QuickShift or None
         None where the patches are too small.
     """
-    # Its 5-tap binomial is a Gaussian of 1 px.
-    smooth = cv2.pyrDown(reference), cv2.pyrDown(moving)
+    smooth = _smooth_half(reference), _smooth_half(moving)
     fixed, other = _flatten(smooth[0]), _flatten(smooth[1])
     search = max_shift_px // 2 + 1
     centre = round(expected_px[0] / 2), round(expected_px[1] / 2)
@@ -131,7 +135,7 @@ def _surest(found: dict[tuple[int, int], tuple[float, float]]) -> float:
 
 def patch_texture(grey: Grey, flat_half: Grey | None = None) -> float:
     """Return how much more a flattened patch varies than the noise of the patch explains: ratio of variances."""
-    flat_half = _flatten(cv2.pyrDown(grey)) if flat_half is None else flat_half
+    flat_half = _flatten(_smooth_half(grey)) if flat_half is None else flat_half
     third = grey.shape[0] // 3
     second = cv2.filter2D(grey[third:2 * third + 3], cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
     noise_variance = float(np.vdot(second, second)) / max(second.size, 1) / float(np.sum(_SECOND_DIFFERENCE**2))
@@ -154,7 +158,7 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[P
         padded = np.zeros(shape, dtype=np.float32)
         np.multiply(patch, window, out=padded[:patch.shape[0], :patch.shape[1]])
         spectra.append(cv2.dft(padded))
-    cross = cv2.mulSpectrums(*spectra, 0, conjB=True)
+    cross = np.asarray(cv2.mulSpectrums(spectra[0], spectra[1], 0, conjB=True), dtype=np.float32)
     cross[:, 0] = cross[:, -1] = 0
     pairs = cross[:, 1:-1].view(np.complex64)
     magnitude = np.abs(pairs)
@@ -163,7 +167,7 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[P
     white = cross.copy()
     white[:, 1:-1].view(np.complex64)[...] *= np.reciprocal(magnitude)
     for form, count in ((white, _PHASE_PEAKS), (cross, _NORMALISED_PEAKS)):
-        surface = cv2.idft(form, flags=cv2.DFT_REAL_OUTPUT)
+        surface: Grey = np.asarray(cv2.idft(form, flags=cv2.DFT_REAL_OUTPUT), dtype=np.float32)
         surface = surface.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
         if form is cross:
             # A shift that leaves less overlap has less to add up.
@@ -226,7 +230,7 @@ def _refine(fixed: Grey, other: Grey) -> tuple[tuple[float, float], float, float
         both = cv2.add(fixed, warped)
         down = (both[rim + 1:both.shape[0] - rim + 1, rim:-rim] - both[rim - 1:-rim - 1, rim:-rim]).ravel()
         right = (both[rim:-rim, rim + 1:both.shape[1] - rim + 1] - both[rim:-rim, rim - 1:-rim - 1]).ravel()
-        seen = np.ascontiguousarray(warped[rim:-rim, rim:-rim])
+        seen = np.ascontiguousarray(warped[rim:-rim, rim:-rim], dtype=np.float32)
         difference = (inner - seen).ravel()
         # Both gradients together are four times a central difference's mean.
         a, b, c = (float(np.dot(*pair)) / 16 for pair in ((down, down), (down, right), (right, right)))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import cv2
 import numpy as np
@@ -43,38 +45,45 @@ class TileCorrection:
     bad: NDArray[np.bool_]
     gain: NDArray[np.float32] | None
 
-    def __post_init__(self) -> None:
-        rows, columns = np.nonzero(self.bad)
-        around = [(dr, dc) for dr in (-1, 0, 1) for dc in (-1, 0, 1) if dr or dc]
-        far = [(2 * dr, 2 * dc) for dr, dc in around]
-        object.__setattr__(self, "_where", (rows, columns))
-        object.__setattr__(self, "_sources", [
-            (np.clip(rows + dr, 0, self.bad.shape[0] - 1), np.clip(columns + dc, 0, self.bad.shape[1] - 1))
-            for dr, dc in (*around, *far)
-        ])
-
     @property
     def idle(self) -> bool:
         """Whether tiles are left as they are."""
         return self.gain is None and not self.bad.any()
 
+    @cached_property
+    def _where(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Rows and columns of the bad pixels."""
+        rows, columns = np.nonzero(self.bad)
+        return rows, columns
+
+    @cached_property
+    def _sources(self) -> list[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+        """Rows and columns of what lies one and two pixels beside each bad one."""
+        (rows, columns), (most_row, most_column) = self._where, np.subtract(self.bad.shape, 1)
+        around = [(dr, dc) for dr in (-1, 0, 1) for dc in (-1, 0, 1) if dr or dc]
+        return [
+            (np.clip(rows + reach * dr, 0, most_row), np.clip(columns + reach * dc, 0, most_column))
+            for reach in (1, 2) for dr, dc in around
+        ]
+
     def apply(self, pixels: Pixels) -> Pixels:
         """Return the corrected tile, shape and type as given: (rows, columns, channels)."""
         if self.idle:
             return pixels
-        mended = pixels.copy()
-        rows, columns = self._where  # type: ignore[attr-defined]
+        mended: NDArray[Any] = pixels.copy()
+        rows, columns = self._where
         if len(rows):
-            sources = self._sources  # type: ignore[attr-defined]
-            values = np.ma.masked_array(
-                np.stack([pixels[source] for source in sources]).astype(np.float32),
-                np.repeat(np.stack([self.bad[source] for source in sources])[..., None], pixels.shape[2], axis=2),
-            )
-            mended[rows, columns] = np.rint(np.ma.median(values, axis=0).filled(0)).astype(pixels.dtype)
+            sources = self._sources
+            values = np.stack([pixels[source] for source in sources]).astype(np.float32)
+            values[np.stack([self.bad[source] for source in sources])] = np.nan
+            # Where nothing good is near, the pixel's own value is as good as any.
+            lost = np.isnan(values).all(axis=(0, 2))
+            values[0, lost] = pixels[rows[lost], columns[lost]]
+            mended[rows, columns] = np.rint(np.nanmedian(values, axis=0)).astype(pixels.dtype)
         if self.gain is not None:
             # A factor of OpenCV's saturates and rounds in one pass.
             kind = cv2.CV_8U if pixels.dtype == np.uint8 else cv2.CV_16U
-            mended = cv2.multiply(mended, self.gain, dtype=kind).reshape(pixels.shape)
+            mended = np.asarray(cv2.multiply(mended, self.gain, dtype=kind), pixels.dtype).reshape(pixels.shape)
         return mended
 
 
@@ -108,7 +117,7 @@ def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> 
         blocks.append(small.reshape(_BLOCKS, _BLOCKS, pixels.shape[2]))
     if standing is None or len(blocks) < _LEAST_TILES:
         return None
-    bad = (np.abs(standing) >= _BAD_SHARE * len(blocks)).any(axis=2)
+    bad: NDArray[np.bool_] = np.max(np.abs(standing), axis=2) >= _BAD_SHARE * len(blocks)
     if bad.mean() > _MOST_BAD_SHARE:
         bad[:] = False
     return TileCorrection(bad, _gain(np.stack(blocks), standing.shape))
@@ -117,8 +126,8 @@ def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> 
 def _outstanding(pixels: Pixels) -> NDArray[np.int16]:
     """Return 1 where a pixel is brighter than its surroundings allow, -1 where darker, 0 elsewhere."""
     signed = np.int16 if pixels.dtype == np.uint8 else np.int32
-    around = cv2.medianBlur(pixels, 3).reshape(pixels.shape)
-    excess = pixels.astype(signed) - around
+    around: NDArray[Any] = np.asarray(cv2.medianBlur(pixels, 3)).reshape(pixels.shape)
+    excess: NDArray[Any] = pixels.astype(signed) - around
     limit = _BAD_SIGMAS * max(1.0, 1.4826 * float(np.median(np.abs(excess[::7, ::7]))))
     standing: NDArray[np.int16] = (excess > limit).astype(np.int16) - (excess < -limit)
     return standing

@@ -193,8 +193,8 @@ class _Cutter:
     """Loads tiles and cuts them into the strips that their pairs need."""
 
     def __init__(
-        self, load_grey: Callable[[int], NDArray[Any]], nominal_px: Points, tile_shape: tuple[int, int], max_shift_px: int,
-        pairs: list[tuple[int, int]],
+        self, load_grey: Callable[[int], NDArray[Any]], nominal_px: Points, tile_shape: tuple[int, int],
+        max_shift_px: int, pairs: list[tuple[int, int]],
     ) -> None:
         self.pairs = pairs
         self.max_shift_px = max_shift_px
@@ -343,7 +343,7 @@ def measure_pair(
         [max(0, sign * int(step) - max_shift_px) for step in expected] for sign in (1, -1)
     ])
     centre = expected - starts[0] + starts[1]
-    search = {"max_shift_px": max_shift_px, "expected_px": (int(centre[0]), int(centre[1]))}
+    middle = int(centre[0]), int(centre[1])
     nominal_offset = (float(expected[0]), float(expected[1]))
 
     def offset(shift: Shift) -> tuple[float, float]:
@@ -352,7 +352,7 @@ def measure_pair(
     def at_edge(shift: Shift) -> bool:
         return bool(np.abs(np.subtract(offset(shift), expected)).max() > max_shift_px - 1)
 
-    quick = quick_shift(*strips, **search)
+    quick = quick_shift(*strips, max_shift_px=max_shift_px, expected_px=middle)
     if quick is not None:
         shift, certainty = quick.shift, significance(quick.shift.correlation, quick.shift.overlap_px)
         if (
@@ -364,7 +364,7 @@ def measure_pair(
         # A single picture can't tell fine texture from noise, two pictures of a place can.
         if certainty < NOISE_SIGNIFICANCE and quick.texture < MINIMUM_TEXTURE_TO_NOISE:
             return _refused(pair, nominal_offset, shift, max_shift_px, quick.texture)
-    shift = phase_shift(*strips, **search)
+    shift = phase_shift(*strips, max_shift_px=max_shift_px, expected_px=middle)
     certainty = significance(shift.correlation, shift.overlap_px)
     if shift.correlation < MINIMUM_CORRELATION or certainty < MINIMUM_SIGNIFICANCE:
         return _refused(pair, nominal_offset, shift, max_shift_px, min(texture_to_noise(strip) for strip in strips))

@@ -12,8 +12,8 @@ from mobilescope.core.errors import CancelledError, InputImageError, Mobilescope
 from mobilescope.core.progress import StopToken
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.tiling import spans
-from mobilescope.imaging.bands import bands, grid_tiles
 from mobilescope.enhance.torch_engine import TorchEngine
+from mobilescope.imaging.bands import bands, grid_tiles
 from mobilescope.learn.checkpoint import ModelCard
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig, halo_px, output_size
 
