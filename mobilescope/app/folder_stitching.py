@@ -24,7 +24,7 @@ from mobilescope.imaging.tile_pairs import MINIMUM_OVERLAP_PX, neighbour_pairs, 
 
 _LEAST_SEARCH_PX = 30
 _SEARCH_SHARE = 0.015
-_LOOKED_AT = 16
+_LOOKED_AT = 12
 _BAND_ROWS = 512
 
 
@@ -80,8 +80,11 @@ def tile_entry(name: str, position_px: NDArray[np.float64], verdict: TileVerdict
 class _Tiles:
     """A folder's tiles, corrected, with what is remembered of each for evening out."""
 
-    def __init__(self, reader: TileReader, correction: TileCorrection | None, stop: StopToken) -> None:
+    def __init__(
+        self, reader: TileReader, correction: TileCorrection | None, stop: StopToken, remember: bool
+    ) -> None:
         self._reader, self._correction, self._stop = reader, correction, stop
+        self._remember = remember
         self.thumbnails: dict[int, Thumbnail] = {}
 
     def load(self, index: int) -> Pixels:
@@ -93,7 +96,8 @@ class _Tiles:
     def grey(self, index: int) -> NDArray[Any]:
         """Return the plane that is compared: green of three."""
         pixels = self.load(index)
-        self.thumbnails[index] = thumbnail(pixels)
+        if self._remember:
+            self.thumbnails[index] = thumbnail(pixels)
         return pixels[..., pixels.shape[2] // 2]
 
 
@@ -121,7 +125,7 @@ def stitch_folder(
     _check_overlap(plan, shape)
     looked_at = np.unique(np.linspace(0, len(plan.files) - 1, _LOOKED_AT).round().astype(int)).tolist()
     correction = estimate_correction(reader, looked_at) if options.correct else None
-    tiles = _Tiles(reader, correction, stop)
+    tiles = _Tiles(reader, correction, stop, remember=options.even_out and out is not None)
     search_px = options.max_shift_px or max(_LEAST_SEARCH_PX, round(_SEARCH_SHARE * max(shape)))
     survey = survey_tiles(tiles.grey, plan.nominal_px, shape, max_shift_px=search_px, on_progress=on_progress)
     layout = solve_layout(plan.nominal_px, survey.pairs, group=plan.travel)

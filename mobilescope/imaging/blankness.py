@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -26,13 +28,15 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     rows, columns = (length // _BLOCK_PX * _BLOCK_PX for length in grey.shape)
     if min(rows, columns) < 2 * _BLOCK_PX:
         return False
-    plane = np.asarray(grey)[:rows, :columns]
+    plane: NDArray[Any] = np.asarray(grey)[:rows, :columns]
+    if plane.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
+        plane = plane.astype(np.float32, copy=False)
     size = columns // _BLOCK_PX, rows // _BLOCK_PX
-    # As float, since means rounded to the tile's own integers would be too coarse for a quiet camera.
-    blocks = cv2.resize(plane.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    blocks = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     structure = blocks - cv2.blur(blocks, (_BACKGROUND_BLOCKS,) * 2, borderType=cv2.BORDER_REFLECT)
     middle = np.ascontiguousarray(plane[rows // 2 - rows // 8:rows // 2 + rows // 8], dtype=np.float32)
     second = cv2.filter2D(middle, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
     noise = float(np.vdot(second, second)) / second.size / float(np.sum(_SECOND_DIFFERENCE**2))
-    rounding = (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
-    return bool(structure.var() <= _MOST_STRUCTURE * noise / _BLOCK_PX**2 + rounding)
+    # Means of integers are rounded to integers.
+    rounding = 1 / 12 if plane.dtype.kind == "u" else (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
+    return bool(structure.var() <= _MOST_STRUCTURE * (noise / _BLOCK_PX**2 + rounding))

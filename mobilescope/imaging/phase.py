@@ -5,6 +5,7 @@ Pure functions; the trust figure that comes with each shift can be recomputed fr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import cv2
@@ -158,7 +159,7 @@ def significance(correlation: float, overlap_px: int) -> float:
 
     Unrelated tissue stays below about 33, whatever the size of the overlap, since its pixels are not independent.
     """
-    return float(np.arctanh(np.clip(correlation, -0.9999, 0.9999))) * overlap_px**0.5
+    return math.atanh(min(max(correlation, -0.9999), 0.9999)) * overlap_px**0.5
 
 
 def pearson(first: Grey, second: Grey) -> float:

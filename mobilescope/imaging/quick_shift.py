@@ -13,7 +13,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from mobilescope.imaging.phase import Grey, Shift, pearson, significance
+from mobilescope.imaging.phase import Grey, Shift, significance
 
 _BACKGROUND_PX = 21
 _TAPER_PX = 4
@@ -205,10 +205,14 @@ def _overlap(fixed: Grey, other: Grey, shift: tuple[int, int]) -> tuple[Grey, Gr
 def _agreement(fixed: Grey, other: Grey, shift: tuple[int, int]) -> tuple[float, float]:
     """Return the correlation of the overlaps and its significance."""
     mine, theirs = (np.ascontiguousarray(part) for part in _overlap(fixed, other, shift))
-    # Flattened patches have next to no mean.
-    energy = float(np.vdot(mine, mine)) * float(np.vdot(theirs, theirs))
-    correlation = float(np.vdot(mine, theirs)) / energy**0.5 if energy > 0 else 0.0
+    correlation = _correlation(mine, theirs)
     return correlation, significance(correlation, 4 * mine.size)
+
+
+def _correlation(mine: Grey, theirs: Grey) -> float:
+    """Return the correlation of two patches that have next to no mean; 0 where either is uniform."""
+    energy = float(np.vdot(mine, mine)) * float(np.vdot(theirs, theirs))
+    return float(np.vdot(mine, theirs)) / energy**0.5 if energy > 0 else 0.0
 
 
 def _refine(fixed: Grey, other: Grey) -> tuple[tuple[float, float], float, float]:
@@ -237,17 +241,17 @@ def _refine(fixed: Grey, other: Grey) -> tuple[tuple[float, float], float, float
         p, q = float(np.dot(down, difference)) / 4, float(np.dot(right, difference)) / 4
         determinant = a * c - b * b
         if determinant <= 1e-6 * (a + c) ** 2 or not np.isfinite(determinant):
-            return (0.0, 0.0), pearson(fixed, other), _NO_FOOTING_PX
+            return (0.0, 0.0), _correlation(fixed, other), _NO_FOOTING_PX
         steps = (c * p - b * q) / determinant, (a * q - b * p) / determinant
         row, column = row + steps[0], column + steps[1]
         if max(abs(row), abs(column)) > _FURTHEST_PX:
-            return (0.0, 0.0), pearson(fixed, other), _NO_FOOTING_PX
+            return (0.0, 0.0), _correlation(fixed, other), _NO_FOOTING_PX
         if max(abs(steps[0]), abs(steps[1])) < _CONVERGED_PX:
             break
     weakest = (a + c) / 2 - (((a - c) / 2) ** 2 + b * b) ** 0.5
     spread = float(np.dot(difference, difference)) / difference.size
     error_px = 2 * (spread * _NOISE_AREA_PX / max(weakest, 1e-12)) ** 0.5
-    return (row, column), pearson(inner, seen), min(error_px, _NO_FOOTING_PX)
+    return (row, column), _correlation(inner, seen), min(error_px, _NO_FOOTING_PX)
 
 
 def _lanczos_table() -> Grey:

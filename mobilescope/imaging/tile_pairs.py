@@ -186,7 +186,7 @@ def measure_pairs(
     return list(survey.pairs)
 
 
-Strips = dict[int, Grey]
+Strips = dict[int, NDArray[Any]]
 
 
 class _Cutter:
@@ -198,7 +198,8 @@ class _Cutter:
     ) -> None:
         self.pairs = pairs
         self.max_shift_px = max_shift_px
-        self.expected = [np.rint(nominal_px[second] - nominal_px[first]).astype(int) for first, second in pairs]
+        steps = [np.rint(nominal_px[second] - nominal_px[first]) for first, second in pairs]
+        self.expected = [(int(step[0]), int(step[1])) for step in steps]
         self.partners: list[list[int]] = [[] for _ in nominal_px]
         for number, ends in enumerate(pairs):
             for tile in ends:
@@ -221,13 +222,13 @@ class _Cutter:
                 _strip(sign * int(step), length, self.max_shift_px)
                 for step, length in zip(self.expected[number], self._tile_shape, strict=True)
             )
-            strips[number] = grey[rows, columns].astype(np.float32, copy=True)
+            strips[number] = grey[rows, columns].copy()
         return strips
 
-    def measure(self, number: int, strips: tuple[Grey, Grey]) -> PairShift:
+    def measure(self, number: int, strips: tuple[NDArray[Any], NDArray[Any]]) -> PairShift:
         """Return a pair's offset from its strips, that of its first tile first."""
-        pair = self.pairs[number]
-        return measure_pair(pair, strips, self.expected[number], self.max_shift_px)
+        first, second = (strip.astype(np.float32, copy=False) for strip in strips)
+        return measure_pair(self.pairs[number], (first, second), self.expected[number], self.max_shift_px)
 
 
 def _cut_ahead(
@@ -251,7 +252,7 @@ class _Board:
     def __init__(self, pool: ThreadPoolExecutor, cutter: _Cutter, minor: set[int], most_waiting: int) -> None:
         self._pool, self._cutter, self._minor, self._most_waiting = pool, cutter, minor, most_waiting
         self._waiting: Strips = {}
-        self._minors: dict[int, tuple[Grey, Grey]] = {}
+        self._minors: dict[int, tuple[NDArray[Any], NDArray[Any]]] = {}
         self._running: deque[tuple[int, Future[PairShift]]] = deque()
         self._measured: dict[int, PairShift] = {}
         self._open = [sum(number not in minor for number in numbers) for numbers in cutter.partners]
@@ -281,7 +282,7 @@ class _Board:
         linked = {tile for pair in pairs if pair.accepted for tile in (pair.first, pair.second)}
         return Survey(pairs, frozenset(self._cutter.blank - linked))
 
-    def _start(self, number: int, strips: tuple[Grey, Grey]) -> None:
+    def _start(self, number: int, strips: tuple[NDArray[Any], NDArray[Any]]) -> None:
         if strips[0].size < _WORTH_A_THREAD_PX:
             future: Future[PairShift] = Future()
             future.set_result(self._cutter.measure(number, strips))
@@ -311,13 +312,13 @@ class _Board:
             if not tied and not any(map(self._is_empty, self._cutter.pairs[number], strips)):
                 self._start(number, strips)
 
-    def _is_empty(self, tile: int, strip: Grey) -> bool:
+    def _is_empty(self, tile: int, strip: NDArray[Any]) -> bool:
         """Tell whether there is nothing in the corner of a tile whose edges have shown nothing to either side.
 
         Alone, a picture of fine texture looks like noise.
         """
         blank = tile in self._cutter.blank and not self._linked[tile]
-        return blank and patch_texture(strip) < NOTHING_BUT_NOISE
+        return blank and patch_texture(strip.astype(np.float32)) < NOTHING_BUT_NOISE
 
 
 def _minor_pairs(nominal_px: Points, tile_shape: tuple[int, int], pairs: list[tuple[int, int]]) -> set[int]:
@@ -336,21 +337,19 @@ def _strip(step: int, length: int, margin: int) -> slice:
 
 
 def measure_pair(
-    pair: tuple[int, int], strips: tuple[Grey, Grey], expected: NDArray[np.int_], max_shift_px: int
+    pair: tuple[int, int], strips: tuple[Grey, Grey], expected: tuple[int, int], max_shift_px: int
 ) -> PairShift:
     """Return the offset of one pair from the strips that may overlap, with the verdict on it."""
-    starts = np.array([
-        [max(0, sign * int(step) - max_shift_px) for step in expected] for sign in (1, -1)
-    ])
-    centre = expected - starts[0] + starts[1]
-    middle = int(centre[0]), int(centre[1])
-    nominal_offset = (float(expected[0]), float(expected[1]))
+    # Where the first tile's strip begins, less where the second one's does.
+    begin = [max(0, step - max_shift_px) - max(0, -step - max_shift_px) for step in expected]
+    middle = expected[0] - begin[0], expected[1] - begin[1]
+    nominal_offset = float(expected[0]), float(expected[1])
 
     def offset(shift: Shift) -> tuple[float, float]:
-        return float(shift.dy_px + starts[0, 0] - starts[1, 0]), float(shift.dx_px + starts[0, 1] - starts[1, 1])
+        return shift.dy_px + begin[0], shift.dx_px + begin[1]
 
     def at_edge(shift: Shift) -> bool:
-        return bool(np.abs(np.subtract(offset(shift), expected)).max() > max_shift_px - 1)
+        return max(abs(shift.dy_px - middle[0]), abs(shift.dx_px - middle[1])) > max_shift_px - 1
 
     quick = quick_shift(*strips, max_shift_px=max_shift_px, expected_px=middle)
     if quick is not None:
