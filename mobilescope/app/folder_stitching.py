@@ -19,7 +19,7 @@ from mobilescope.imaging.bands import Piece
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
 from mobilescope.imaging.stitching import TileLayout, TileVerdict, solve_layout, tile_verdicts
 from mobilescope.imaging.tile_correction import TileCorrection, estimate_correction
-from mobilescope.imaging.tile_gains import Thumbnail, solve_gains, thumbnail
+from mobilescope.imaging.tile_gains import Thumbnail, block_px, solve_gains, thumbnail
 from mobilescope.imaging.tile_pairs import MINIMUM_OVERLAP_PX, neighbour_pairs, survey_tiles
 
 _LEAST_SEARCH_PX = 30
@@ -135,7 +135,8 @@ def stitch_folder(
         gains = None
         if options.even_out:
             links = [(pair.first, pair.second) for pair in layout.pairs if pair.accepted]
-            gains = solve_gains([tiles.thumbnails[k] for k in range(len(plan.files))], layout.positions_px, links)
+            thumbnails = [tiles.thumbnails[k] for k in range(len(plan.files))]
+            gains = solve_gains(thumbnails, block_px(shape), layout.positions_px, links)
         _write(out, plan, layout, reader, tiles, gains, on_progress, correction)
         mosaic_s = time.perf_counter() - placed
     return FolderResult(

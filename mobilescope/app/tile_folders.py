@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import tifffile
 from numpy.typing import DTypeLike, NDArray
@@ -237,8 +238,16 @@ def _read_tiff(path: Path) -> Pixels | None:
         try:
             pixels = page.asarray()
         except ValueError:  # a compression that tifffile leaves to a further package
-            return None
+            return _decode_with_opencv(path)
     return np.asarray(pixels.reshape(*pixels.shape[:2], -1))
+
+
+def _decode_with_opencv(path: Path) -> NDArray[Any] | None:
+    """Decode at the file's own depth; None where OpenCV can't, or the picture has transparency."""
+    pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or (pixels.ndim == 3 and pixels.shape[2] != 3):
+        return None
+    return np.asarray(pixels[..., None] if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1]))
 
 
 def _read_plain(path: Path) -> Pixels | None:
@@ -251,7 +260,9 @@ def _read_plain(path: Path) -> Pixels | None:
                 return np.asarray(image).astype(np.uint16)[..., None]
             # Of deep colour Pillow keeps 8 bits; the slower way keeps them all.
             deep = image.format == "PNG" and image.mode == "RGB" and _png_depth(path) == 16
-            if image.mode not in ("L", "RGB") or deep:
+            if deep:
+                return _decode_with_opencv(path)
+            if image.mode not in ("L", "RGB"):
                 return None
             pixels = np.asarray(image)
     return pixels.reshape(*pixels.shape[:2], -1)

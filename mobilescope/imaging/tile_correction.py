@@ -21,7 +21,7 @@ _BAD_SHARE = 0.8
 _BAD_SIGMAS = 8.0
 _LEAST_TILES = 6
 # More bad pixels than this are no defects but something else that stands still.
-_MOST_BAD_SHARE = 0.02
+_MOST_BAD_SHARE = 0.05
 _BLOCKS = 48
 _DEGREE = 3
 # Shading below this is not worth a correction; above it, two halves of the tiles must tell the same.

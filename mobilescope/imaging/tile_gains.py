@@ -8,9 +8,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-THUMBNAIL_BLOCK_PX = 16
-# Differences that no eye sees at a seam are left alone, so that tiles of a steady lamp keep their values.
-_LEAST_DIFFERENCE = 0.01
+_BLOCK_PX = 8
+_LARGE_BLOCK_PX = 16
+_LARGE_SIDE_PX = 1024
+# Differences (root of mean square) that no eye sees are left alone, so that tiles of a steady lamp keep their values.
+_LEAST_DIFFERENCE = 0.006
+_SIGNIFICANT = 3.0
 _STRONGEST = np.log(1.5)
 # How far tiles are held at their own brightness: a factor of this size costs as much as such a difference left over.
 _PRIOR_SIGMA = 0.3
@@ -21,16 +24,22 @@ _DARKEST = 2.0
 Thumbnail = NDArray[np.float32]
 
 
+def block_px(tile_shape: tuple[int, ...]) -> int:
+    """Return the side of a thumbnail's blocks."""
+    return _BLOCK_PX if max(tile_shape[:2]) <= _LARGE_SIDE_PX else _LARGE_BLOCK_PX
+
+
 def thumbnail(pixels: NDArray[np.generic]) -> Thumbnail:
-    """Return means over blocks of 16 x 16 px, shape (rows // 16, columns // 16, channels)."""
-    rows, columns = (max(1, length // THUMBNAIL_BLOCK_PX) for length in pixels.shape[:2])
-    whole = pixels[:rows * THUMBNAIL_BLOCK_PX, :columns * THUMBNAIL_BLOCK_PX]
+    """Return means over square blocks, shape (rows // block, columns // block, channels)."""
+    block = block_px(pixels.shape)
+    rows, columns = (max(1, length // block) for length in pixels.shape[:2])
+    whole = pixels[:rows * block, :columns * block]
     small = cv2.resize(np.ascontiguousarray(whole), (columns, rows), interpolation=cv2.INTER_AREA)
     return np.asarray(small, dtype=np.float32).reshape(rows, columns, -1)
 
 
 def solve_gains(
-    thumbnails: Sequence[Thumbnail], positions_px: NDArray[np.float64], pairs: Sequence[tuple[int, int]]
+    thumbnails: Sequence[Thumbnail], block: int, positions_px: NDArray[np.float64], pairs: Sequence[tuple[int, int]]
 ) -> NDArray[np.float32] | None:
     """Return the factor of each tile and channel, or None where the tiles agree already.
 
@@ -40,6 +49,8 @@ def solve_gains(
     ----------
     thumbnails : sequence of ndarray
         From `thumbnail`, one per tile.
+    block : int
+        Side of their blocks in px.
     positions_px : ndarray, shape (tiles, 2)
         (row, column) of each tile's pixel (0, 0).
     pairs : sequence of tuple of int
@@ -50,28 +61,31 @@ def solve_gains(
     ndarray, shape (tiles, channels), float32, or None
     """
     channels = thumbnails[0].shape[2] if thumbnails else 1
-    ends, ratios = [], []
+    ends, ratios, errors = [], [], []
     for first, second in pairs:
-        step = (positions_px[second] - positions_px[first]) / THUMBNAIL_BLOCK_PX
-        ratio = _ratio(thumbnails[first], thumbnails[second], step)
-        if ratio is not None:
+        step = (positions_px[second] - positions_px[first]) / block
+        found = _ratio(thumbnails[first], thumbnails[second], step)
+        if found is not None:
             ends.append((first, second))
-            ratios.append(ratio)
-    if not ratios or float(np.abs(ratios).max()) < _LEAST_DIFFERENCE:
+            ratios.append(found[0])
+            errors.append(found[1])
+    usual = float(np.square(ratios).mean()) ** 0.5 if ratios else 0.0
+    if usual <= max(_LEAST_DIFFERENCE, _SIGNIFICANT * float(np.square(errors).mean()) ** 0.5 if errors else 0.0):
         return None
     count = len(thumbnails)
     incidence = np.zeros((len(ends), count))
     numbers = np.arange(len(ends))
     incidence[numbers, [first for first, _ in ends]] = 1
     incidence[numbers, [second for _, second in ends]] = -1
-    normal = incidence.T @ incidence / _SIGMA**2 + np.eye(count) / _PRIOR_SIGMA**2
-    logarithms = np.linalg.solve(normal, -incidence.T @ np.reshape(ratios, (-1, channels)) / _SIGMA**2)
+    pull = incidence.T / (_SIGMA**2 + np.square(errors))
+    normal = pull @ incidence + np.eye(count) / _PRIOR_SIGMA**2
+    logarithms = np.linalg.solve(normal, -pull @ np.reshape(ratios, (-1, channels)))
     gains: NDArray[np.float32] = np.exp(np.clip(logarithms, -_STRONGEST, _STRONGEST)).astype(np.float32)
     return gains
 
 
-def _ratio(first: Thumbnail, second: Thumbnail, step: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return the median logarithm of first over second where both show the same place, per channel."""
+def _ratio(first: Thumbnail, second: Thumbnail, step: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
+    """Return the logarithm of first over second at the places that both show, per channel, and its error."""
     rows, columns = first.shape[:2]
     top, left = max(0, int(np.ceil(step[0]))), max(0, int(np.ceil(step[1])))
     bottom = min(rows, int(np.floor(step[0])) + second.shape[0])
@@ -84,6 +98,8 @@ def _ratio(first: Thumbnail, second: Thumbnail, step: NDArray[np.float64]) -> ND
         second, place, (right - left, bottom - top), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
         borderMode=cv2.BORDER_REPLICATE,
     ).reshape(mine.shape)
-    logarithm = np.log(np.maximum(mine, _DARKEST) / np.maximum(theirs, _DARKEST))
-    median: NDArray[np.float64] = np.median(logarithm, axis=(0, 1)).astype(np.float64)
-    return median
+    means = [np.maximum(part.mean(axis=(0, 1), dtype=np.float64), _DARKEST) for part in (mine, theirs)]
+    ratio: NDArray[np.float64] = np.log(means[0] / means[1])
+    # Blocks at the borders and between show a little more or less than their partners.
+    blocks = np.log(np.maximum(mine, _DARKEST) / np.maximum(theirs, _DARKEST))
+    return ratio, float(blocks.std(axis=(0, 1)).max()) / blocks[..., 0].size ** 0.5
