@@ -12,7 +12,6 @@ from numpy.typing import DTypeLike
 
 from mobilescope.app.folders import prepare_file
 from mobilescope.core.errors import OutputError
-from mobilescope.data.mosaics import Mosaic
 from mobilescope.imaging.bands import Piece
 
 _BAND_ROWS = 512
@@ -64,6 +63,8 @@ def write_mosaic(path: Path, bands: Iterator[Piece], picture: MosaicPicture) -> 
 
 def write_session_mosaic(path: Path, session: Path, slide: str) -> None:
     """Write the mosaic file of a session's slide in the format that the name's ending says."""
+    from mobilescope.data.mosaics import Mosaic  # brings HDF5
+
     with Mosaic.open(session, slide) as mosaic:
         rows, columns = mosaic.shape
 

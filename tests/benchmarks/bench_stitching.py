@@ -1,11 +1,13 @@
-"""How well and how fast tiles are placed, on real tissue with known positions, beside ASHLAR.
+"""How well and how fast tiles are placed, on real tissue with known positions, beside the peers.
 
-Run ``python tests/benchmarks/bench_stitching.py [--json] [--seeds N] [--peer-python PYTHON]``. ASHLAR comes with
-the extra ``bench``; where it lives in another environment, ``--peer-python`` names that environment's interpreter.
-Tiles of 512² overlap by 10 %, the stage errs by up to 8 px along each axis, true positions are fractions of a
-pixel, and each tile has its own noise. Errors are distances after the median offset is taken away, over the tiles
-that show tissue and that a chain of such tiles, sharing an edge or a corner, ties to the largest group; the content
-says nothing about where the others lie, and their number is printed.
+Run ``python tests/benchmarks/bench_stitching.py [--json] [--seeds N] [--repeats N] [--peer-python PYTHON ...]``.
+ASHLAR comes with the extra ``bench``; multiview-stitcher and m2stitch want packages of their own, so each peer runs in
+the first interpreter given by ``--peer-python`` that has it. All are given the tiles in memory, and the best time of
+some repeats counts, start-up not counted. Tiles of 512² overlap by 10 %, the stage errs by up to 8 px along each axis,
+true positions are fractions of a pixel, and each tile has its own noise. Errors are distances after the median offset
+is taken away, over the tiles that show tissue and that a chain of such tiles, sharing an edge or a corner, ties to the
+largest group; the content says nothing about where the others lie, and their number is printed. ``phaseCorrelate`` is
+a plain baseline: OpenCV's phase correlation of the nominal overlaps, a gate, and sparse least squares.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +31,11 @@ STAGE_ERROR_PX = 8.0
 NOISE = 5.0
 MAX_SHIFT_PX = 24
 PEER_MAX_SHIFT_PX = 30
-CASES = {"5x5": (5, 0.0), "10x10": (10, 0.0), "10x10, 30 % blank": (10, 0.3)}
+CASES = {"5x5": (5, 0.0), "5x5, 30 % blank": (5, 0.3), "10x10": (10, 0.0), "10x10, 30 % blank": (10, 0.3)}
+PEERS = {
+    "ASHLAR": "ashlar.reg", "multiview-stitcher": "multiview_stitcher.registration", "m2stitch": "m2stitch",
+    "phaseCorrelate": "cv2",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,39 +97,63 @@ def errors_px(positions_px: np.ndarray, scan: Scan) -> np.ndarray:
     return np.hypot(*(difference - np.median(difference, axis=0)).T)
 
 
-def run_ours(scan: Scan) -> tuple[np.ndarray, float]:
-    """Return this project's positions and the seconds they took."""
-    from mobilescope.imaging.stitching import solve_layout
-    from mobilescope.imaging.tile_pairs import measure_pairs
-
-    start = time.perf_counter()
-    pairs = measure_pairs(
-        lambda index: scan.tiles[index], scan.nominal_px, (TILE_PX, TILE_PX),
-        max_shift_px=MAX_SHIFT_PX,
-    )
-    layout = solve_layout(scan.nominal_px, pairs)
-    return layout.positions_px, time.perf_counter() - start
+def best_of(repeats: int, work: Callable[[], np.ndarray]) -> tuple[np.ndarray, float]:
+    """Return what the work gives, and the least seconds it took."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        positions = work()
+        seconds.append(time.perf_counter() - start)
+    return positions, min(seconds)
 
 
-def run_peer(scan: Scan, python: str) -> tuple[np.ndarray, float]:
-    """Return ASHLAR's positions and the seconds they took, start-up not counted, from a process of its own."""
+def run_ours(scan: Scan, repeats: int = 1) -> tuple[np.ndarray, float, np.ndarray]:
+    """Return this project's positions, the seconds they took, and which tiles it says are linked."""
+    from mobilescope.imaging.stitching import solve_layout, tile_verdicts
+    from mobilescope.imaging.tile_pairs import survey_tiles
+
+    linked = np.zeros(len(scan.tiles), dtype=bool)
+
+    def work() -> np.ndarray:
+        survey = survey_tiles(
+            lambda index: scan.tiles[index], scan.nominal_px, (TILE_PX, TILE_PX), max_shift_px=MAX_SHIFT_PX
+        )
+        layout = solve_layout(scan.nominal_px, survey.pairs)
+        linked[:] = [verdict.mark == "linked" for verdict in tile_verdicts(layout, survey.blank)]
+        return layout.positions_px
+
+    return *best_of(repeats, work), linked
+
+
+def run_peer(scan: Scan, peer: str, python: str, repeats: int) -> tuple[np.ndarray, float]:
+    """Return a peer's positions and the seconds they took, start-up not counted, from a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "scan.npz"
         np.savez(place, tiles=scan.tiles, nominal=scan.nominal_px)
-        command = [python, str(Path(__file__).resolve()), "--peer-worker", str(place)]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+        command = [
+            python, str(Path(__file__).resolve()), "--peer-worker", str(place), "--peer", peer,
+            "--repeats", str(repeats),
+        ]
+        finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
     if finished.returncode != 0:
         raise RuntimeError(finished.stderr.strip().splitlines()[-1] if finished.stderr else "no message")
     answer = json.loads(finished.stdout.splitlines()[-1])
     return np.array(answer["positions"]), float(answer["seconds"])
 
 
-def peer_worker(place: str) -> None:
-    """Run ASHLAR in this interpreter on a saved scan and print positions and seconds as JSON."""
-    from ashlar import reg
-
+def peer_worker(peer: str, place: str, repeats: int) -> None:
+    """Run a peer in this interpreter on a saved scan and print positions and seconds as JSON."""
     saved = np.load(place)
-    tiles, nominal = saved["tiles"], saved["nominal"]
+    work = {
+        "ASHLAR": ashlar, "multiview-stitcher": multiview, "m2stitch": m2stitch, "phaseCorrelate": plain_baseline,
+    }[peer](saved["tiles"], saved["nominal"])
+    positions, seconds = best_of(repeats, work)
+    print(json.dumps({"positions": np.asarray(positions).tolist(), "seconds": seconds}))
+
+
+def ashlar(tiles: np.ndarray, nominal: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return a run of ASHLAR."""
+    from ashlar import reg
 
     class ScanMetadata(reg.Metadata):
         _num_images = len(tiles)
@@ -142,10 +173,90 @@ def peer_worker(place: str) -> None:
         def read(self, series: int, c: int) -> np.ndarray:
             return tiles[series]
 
-    start = time.perf_counter()
-    aligner = reg.EdgeAligner(ScanReader(), max_shift=PEER_MAX_SHIFT_PX, filter_sigma=1, do_make_thumbnail=False)
-    aligner.run()
-    print(json.dumps({"positions": np.asarray(aligner.positions).tolist(), "seconds": time.perf_counter() - start}))
+    def work() -> np.ndarray:
+        aligner = reg.EdgeAligner(
+            ScanReader(), max_shift=PEER_MAX_SHIFT_PX, filter_sigma=1, do_make_thumbnail=False
+        )
+        aligner.run()
+        return aligner.positions
+
+    return work
+
+
+def multiview(tiles: np.ndarray, nominal: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return a run of multiview-stitcher."""
+    from multiview_stitcher import msi_utils, registration
+    from multiview_stitcher import spatial_image_utils as images
+
+    def work() -> np.ndarray:
+        scenes = [
+            msi_utils.get_msim_from_sim(
+                images.get_sim_from_array(
+                    tile, dims=["y", "x"], scale={"y": 1.0, "x": 1.0}, translation={"y": row, "x": column},
+                    transform_key="stage",
+                ),
+                scale_factors=[],
+            )
+            for tile, (row, column) in zip(tiles, nominal, strict=True)
+        ]
+        # Without 1:1 it works on coarser pixels.
+        found = registration.register(
+            scenes, transform_key="stage", new_transform_key="found", registration_binning={"y": 1, "x": 1}
+        )
+        moves = np.array([np.asarray(move).reshape(3, 3)[:2, 2] for move in found])
+        return nominal + moves
+
+    return work
+
+
+def m2stitch(tiles: np.ndarray, nominal: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return a run of m2stitch."""
+    import m2stitch as peer
+
+    side = round(len(tiles) ** 0.5)
+    rows, columns = (axis.ravel() for axis in np.meshgrid(np.arange(side), np.arange(side), indexing="ij"))
+    images = tiles.astype(np.float32) - tiles.mean()
+
+    def work() -> np.ndarray:
+        frame, _ = peer.stitch_images(
+            images, rows, columns, position_initial_guess=nominal, row_col_transpose=False, ncc_threshold=0.1
+        )
+        return frame[["y_pos", "x_pos"]].to_numpy(dtype=np.float64)
+
+    return work
+
+
+def plain_baseline(tiles: np.ndarray, nominal: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return a run of phase correlations of the nominal overlaps, gated, and sparse least squares."""
+    import cv2
+    import scipy.sparse
+    import scipy.sparse.linalg
+
+    side, overlap = round(len(tiles) ** 0.5), OVERLAP_PX
+
+    def work() -> np.ndarray:
+        links, offsets = [], []
+        for first in range(len(tiles)):
+            for step, last in ((1, first % side == side - 1), (side, first // side == side - 1)):
+                if last:
+                    continue
+                one, other = tiles[first].astype(np.float32), tiles[first + step].astype(np.float32)
+                one, other = (one[:, -overlap:], other[:, :overlap]) if step == 1 else (one[-overlap:], other[:overlap])
+                one, other = one - one.mean(), other - other.mean()
+                window = cv2.createHanningWindow(one.shape[::-1], cv2.CV_32F)
+                (dx, dy), response = cv2.phaseCorrelate(one, other, window)
+                if response > 0.05:
+                    links.append((first, first + step))
+                    offsets.append(nominal[first + step] - nominal[first] - (dy, dx))
+        ends, count = np.array(links), len(links)
+        equations = scipy.sparse.coo_array(
+            (np.repeat([-1.0, 1.0], count), (np.tile(np.arange(count), 2), ends.T.ravel())), shape=(count, len(tiles))
+        )
+        held = scipy.sparse.vstack([equations, 1e-3 * scipy.sparse.eye_array(len(tiles))]).tocsr()
+        wanted = np.concatenate([offsets, 1e-3 * nominal])
+        return np.column_stack([scipy.sparse.linalg.lsqr(held, wanted[:, axis])[0] for axis in (0, 1)])
+
+    return work
 
 
 def figures(scan: Scan, positions_px: np.ndarray, seconds: float) -> dict[str, float]:
@@ -157,72 +268,85 @@ def figures(scan: Scan, positions_px: np.ndarray, seconds: float) -> dict[str, f
     }
 
 
-def peer_interpreter(asked: str | None) -> tuple[str | None, str]:
-    """Return an interpreter that has ASHLAR, or None and why there is none."""
-    python = asked or sys.executable
-    try:
-        probe = subprocess.run([python, "-c", "import ashlar.reg"], capture_output=True, text=True, check=False)
-    except OSError as error:
-        return None, f"ASHLAR not run: {python} can't be started ({error})"
-    if probe.returncode == 0:
-        return python, ""
-    return None, f"ASHLAR not run: {python} has none; install the extra 'bench' or give --peer-python"
+def peer_interpreters(given: list[str]) -> dict[str, str]:
+    """Return for each peer the first interpreter that has it; peers that none has are left out."""
+    found = {}
+    for peer, module in PEERS.items():
+        for python in (sys.executable, *given):
+            probe = subprocess.run([python, "-c", f"import {module}"], capture_output=True, check=False)
+            if probe.returncode == 0:
+                found[peer] = python
+                break
+    return found
 
 
 def main() -> None:
     """Run all cases and print a table, or JSON."""
-    parser = argparse.ArgumentParser(description="Placement of tiles with known positions, ours beside ASHLAR.")
+    parser = argparse.ArgumentParser(description="Placement of tiles with known positions, ours beside the peers.")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--seeds", type=int, default=1, help="scans per case")
-    parser.add_argument("--peer-python", help="interpreter that has ASHLAR")
-    # The peer's interpreter runs this same file and need not have our packages: they are imported where used.
+    parser.add_argument("--repeats", type=int, default=3, help="runs of which the quickest counts")
+    parser.add_argument("--peer-python", action="append", default=[], help="interpreter with peers; repeat it")
+    # A peer's interpreter runs this same file and need not have our packages: they are imported where used.
     parser.add_argument("--peer-worker", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer_worker:
-        peer_worker(options.peer_worker)
+        peer_worker(options.peer, options.peer_worker, options.repeats)
         return
-    python, why_not = peer_interpreter(options.peer_python)
+    interpreters = peer_interpreters(options.peer_python)
     # The first call pays for OpenCV's and SciPy's start.
     run_ours(cut_scan(2, 0.0, 0))
     results = []
     for name, (side, blank) in CASES.items():
         for seed in range(options.seeds):
             scan = cut_scan(side, blank, seed)
-            ours = figures(scan, *run_ours(scan))
-            result = {"case": name, "seed": seed, "untied": scan.untied, "ours": ours, "peer": None}
-            if python:
+            positions, seconds, linked = run_ours(scan, options.repeats)
+            ours = figures(scan, positions, seconds) | {"wrong_unmarked": wrong_unmarked(scan, positions, linked)}
+            result = {"case": name, "seed": seed, "untied": scan.untied, "tools": {"ours": ours}, "failures": {}}
+            for peer, python in interpreters.items():
                 try:
-                    result["peer"] = figures(scan, *run_peer(scan, python))
+                    result["tools"][peer] = figures(scan, *run_peer(scan, peer, python, options.repeats))
                 except (RuntimeError, subprocess.TimeoutExpired) as error:
-                    result["peer_failure"] = str(error)
+                    result["failures"][peer] = str(error)
             results.append(result)
+    not_run = [peer for peer in PEERS if peer not in interpreters]
     if options.json:
-        print(json.dumps({"benchmark": "stitching", "peer": "ashlar", "peer_not_run": why_not, "results": results}))
+        print(json.dumps({"benchmark": "stitching", "peers_not_run": not_run, "results": results}))
         return
     print_table(results)
-    if why_not:
-        print(why_not)
+    if not_run:
+        print(f"not run, found in no interpreter (--peer-python): {', '.join(not_run)}")
+
+
+def wrong_unmarked(scan: Scan, positions_px: np.ndarray, linked: np.ndarray) -> int:
+    """Return how many tiles are more than 1.5 px off and yet said to be linked."""
+    difference = positions_px - scan.true_px
+    errors = np.hypot(*(difference - np.median(difference[linked], axis=0)).T)
+    return int((linked & (errors > 1.5)).sum())
 
 
 def print_table(results: list[dict]) -> None:
-    """Print one line per scan and tool, and the ratio of theirs to ours."""
-    print(f"{'case':20}{'seed':>5}{'untied':>7}  {'tool':8}{'median px':>10}{'worst px':>10}{'< 1 px':>8}{'s':>8}")
+    """Print one line per scan and tool, with the ratios of a peer's figures to ours."""
+    print(
+        f"{'case':19}{'seed':>5}{'untied':>7}  {'tool':19}{'median px':>10}{'worst px':>10}{'< 1 px':>8}{'s':>9}"
+        "   against ours: median, worst, time"
+    )
     for result in results:
-        for tool in ("ours", "peer"):
-            row = result[tool]
-            if row is None:
-                continue
-            print(
-                f"{result['case']:20}{result['seed']:5}{result['untied']:7}  {'ASHLAR' if tool == 'peer' else tool:8}"
-                f"{row['median_px']:10.3f}{row['worst_px']:10.3f}{row['share_below_1px']:8.3f}{row['seconds']:8.2f}"
+        ours = result["tools"]["ours"]
+        for tool, row in result["tools"].items():
+            line = (
+                f"{result['case']:19}{result['seed']:5}{result['untied']:7}  {tool:19}"
+                f"{row['median_px']:10.3f}{row['worst_px']:10.3f}{row['share_below_1px']:8.3f}{row['seconds']:9.3f}"
             )
-        if result["peer"]:
-            ratio = {key: result["peer"][key] / result["ours"][key] for key in ("median_px", "worst_px", "seconds")}
-            print(
-                f"{'':34}{'ratio':8}{ratio['median_px']:9.1f}x{ratio['worst_px']:9.1f}x{'':8}{ratio['seconds']:7.1f}x"
-            )
-        elif "peer_failure" in result:
-            print(f"{'':34}ASHLAR failed: {result['peer_failure']}")
+            if tool == "ours":
+                line += f"   wrong and unmarked: {ours['wrong_unmarked']}"
+            else:
+                ratios = [row[key] / ours[key] for key in ("median_px", "worst_px", "seconds")]
+                line += f"   {ratios[0]:6.1f}x{ratios[1]:7.1f}x{ratios[2]:8.1f}x"
+            print(line)
+        for peer, why in result["failures"].items():
+            print(f"{result['case']:19}{result['seed']:5}{'':9}{peer} failed: {why}")
 
 
 if __name__ == "__main__":

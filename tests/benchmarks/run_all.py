@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    "session", "stitching", "registration", "ring", "inference", "slides", "live", "gpu", "training", "trust",
+    "session", "stitching", "mosaic", "registration", "ring", "inference", "slides", "live", "gpu", "training", "trust",
     "evaluation", "quality", "job",
 )
 
