@@ -55,9 +55,9 @@ def stitch(
 
         if slide:
             raise UserError(f"--slide names a slide of a session, and {source} is a folder", "leave it out")
-        if out is None and not positions_only:
-            raise UserError("a folder's mosaic needs a name", "give --out FILE.ome.tif, or --positions-only")
         plan = _plan(source, positions, grid, overlap, pixel_size_um)
+        if out is None and not positions_only:
+            raise UserError(f"the mosaic of {source} needs a name", "give --out FILE.ome.tif, or --positions-only")
         options = FolderOptions(max_shift_px=max_shift_px, correct=correct, even_out=even_out)
         _stitch_folder(plan, None if positions_only else out, options, json)
         return

@@ -201,7 +201,8 @@ def multiview(tiles: np.ndarray, nominal: np.ndarray) -> Callable[[], np.ndarray
         ]
         # Without 1:1 it works on coarser pixels.
         found = registration.register(
-            scenes, transform_key="stage", new_transform_key="found", registration_binning={"y": 1, "x": 1}
+            scenes, transform_key="stage", new_transform_key="found", reg_channel_index=0,
+            registration_binning={"y": 1, "x": 1},
         )
         moves = np.array([np.asarray(move).reshape(3, 3)[:2, 2] for move in found])
         return nominal + moves
@@ -244,8 +245,9 @@ def plain_baseline(tiles: np.ndarray, nominal: np.ndarray) -> Callable[[], np.nd
                 one, other = (one[:, -overlap:], other[:, :overlap]) if step == 1 else (one[-overlap:], other[:overlap])
                 one, other = one - one.mean(), other - other.mean()
                 window = cv2.createHanningWindow(one.shape[::-1], cv2.CV_32F)
-                (dx, dy), response = cv2.phaseCorrelate(one, other, window)
-                if response > 0.05:
+                (dx, dy), _ = cv2.phaseCorrelate(one, other, window)
+                moved = cv2.warpAffine(other, np.array([[1, 0, -dx], [0, 1, -dy]]), one.shape[::-1])
+                if np.corrcoef(one.ravel(), moved.ravel())[0, 1] > 0.3:
                     links.append((first, first + step))
                     offsets.append(nominal[first + step] - nominal[first] - (dy, dx))
         ends, count = np.array(links), len(links)

@@ -12,9 +12,11 @@ import pytest
 import scipy.ndimage
 
 from mobilescope.core.errors import CancelledError, InputImageError, StitchingError
+from mobilescope.imaging.blankness import is_blank
 from mobilescope.imaging.blending import mosaic_shape
 from mobilescope.imaging.phase import flatten, pearson, phase_shift
-from mobilescope.imaging.stitching import solve_layout
+from mobilescope.imaging.quick_shift import quick_shift
+from mobilescope.imaging.stitching import solve_layout, tile_verdicts
 from mobilescope.imaging.tile_pairs import PairShift, measure_pairs, neighbour_pairs, survey_tiles
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -261,6 +263,58 @@ def test_islands_are_told_apart_and_held_together_by_the_stage():
     for island in (column < 3, column >= 3):
         assert np.ptp(difference[island], axis=0).max() < 0.1
     assert np.ptp(difference, axis=0).max() < 5
+
+
+def test_only_tiles_tied_to_the_largest_group_are_called_linked():
+    nominal = grid(1, 8)
+    pairs = exact_pairs(nominal, nominal)
+    # Tiles 0 to 3 hold together, 4 and 5 as well, 6 and 7 are on their own.
+    pairs = [replace(pair, accepted=pair.first not in (3, 5, 6)) for pair in pairs]
+    verdicts = tile_verdicts(solve_layout(nominal, pairs), blank={3, 6})
+    assert [verdict.mark for verdict in verdicts] == ["linked"] * 4 + ["stage", "stage", "blank", "stage"]
+    assert [verdict.links for verdict in verdicts] == [1, 2, 2, 1, 1, 1, 0, 0]
+    assert [verdict.residual_px is None for verdict in verdicts] == [False] * 6 + [True] * 2
+
+
+def test_blank_tiles_are_told_whatever_their_depth_and_shading(field):
+    rng = np.random.default_rng(4)
+    shading = np.linspace(200, 235, 144)[None, :] * np.ones((128, 1))
+    for noise in (0.0, 0.5, 6.0):
+        blank = shading + rng.normal(0, noise, shading.shape)
+        speck = blank.copy()
+        speck[60:70, 60:70] -= 40
+        for kind, scale in ((np.uint8, 1), (np.uint16, 200), (np.float32, 1)):
+            assert is_blank((blank * scale).astype(kind))
+            assert not is_blank((speck * scale).astype(kind))
+    assert not is_blank(field[:128, :144].astype(np.uint8))
+
+
+def test_corners_are_measured_only_where_edges_do_not_tie_a_tile(field):
+    nominal = grid(3, 3)
+
+    def corners(pairs):
+        return {(pair.first, pair.second) for pair in pairs if pair.second - pair.first in (2, 4)}
+
+    assert corners(Scan(field, nominal).pairs(nominal)) == set()
+    # With its neighbours blank, the corner tile has nothing but the corner to hold on to.
+    lonely = Scan(field, nominal, blank=[1, 3]).pairs(nominal)
+    assert (0, 4) in corners(lonely)
+    assert solve_layout(nominal, lonely).isolated == (1, 3)
+
+
+@pytest.mark.parametrize("shift", [(0.4, -0.3), (9.0, 6.5), (-11.3, -2.7)])
+def test_the_quick_measurement_agrees_with_the_truth_and_says_when_it_can_not(field, shift):
+    moved = shifted(field, *shift)
+    found = quick_shift(field[200:280, 200:400], moved[200:280, 200:400], max_shift_px=16)
+    assert found is not None
+    assert (found.shift.dy_px, found.shift.dx_px) == pytest.approx(shift, abs=0.05)
+    assert found.shift.runner_up < 0.6
+    rng = np.random.default_rng(0)
+    first, second = (rng.normal(240, 3, (80, 200)).astype(np.float32) for _ in range(2))
+    empty = quick_shift(first, second, max_shift_px=16)
+    assert empty is not None
+    assert (empty.shift.error_px, empty.texture < 1.2) == (2.0, True)
+    assert quick_shift(field[:20, :20], field[:20, :20], max_shift_px=4) is None
 
 
 def test_a_single_row_and_a_single_tile(field):
