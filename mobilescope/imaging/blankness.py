@@ -35,12 +35,13 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     blocks = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     # A slope would leave its mark at the borders, where the local mean is one-sided.
     down, right = (np.arange(length, dtype=np.float32) - (length - 1) / 2 for length in blocks.shape)
+    blocks -= blocks.mean()
     blocks -= down[:, None] * (down @ blocks).sum() / (right.size * (down @ down))
     blocks -= right * (blocks @ right).sum() / (down.size * (right @ right))
     structure = blocks - cv2.blur(blocks, (_BACKGROUND_BLOCKS,) * 2, borderType=cv2.BORDER_REFLECT)
     middle = np.ascontiguousarray(plane[rows // 2 - rows // 8:rows // 2 + rows // 8], dtype=np.float32)
     second = cv2.filter2D(middle, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
     noise = float(np.vdot(second, second)) / second.size / float(np.sum(_SECOND_DIFFERENCE**2))
-    # Means of integers are rounded to integers.
-    rounding = 1 / 12 if plane.dtype.kind == "u" else (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
+    # Means of integers are rounded to integers, after the camera rounded them.
+    rounding = 1 / 6 if plane.dtype.kind == "u" else (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
     return bool(structure.var() <= _MOST_STRUCTURE * (noise / _BLOCK_PX**2 + rounding))
