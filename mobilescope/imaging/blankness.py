@@ -33,6 +33,8 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
         plane = plane.astype(np.float32, copy=False)
     size = columns // _BLOCK_PX, rows // _BLOCK_PX
     blocks = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+    # Means of integers are rounded to integers, after the camera rounded them.
+    rounding = 1 / 6 if plane.dtype.kind == "u" else (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
     # A slope would leave its mark at the borders, where the local mean is one-sided.
     down, right = (np.arange(length, dtype=np.float32) - (length - 1) / 2 for length in blocks.shape)
     blocks -= blocks.mean()
@@ -42,6 +44,4 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     middle = np.ascontiguousarray(plane[rows // 2 - rows // 8:rows // 2 + rows // 8], dtype=np.float32)
     second = cv2.filter2D(middle, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
     noise = float(np.vdot(second, second)) / second.size / float(np.sum(_SECOND_DIFFERENCE**2))
-    # Means of integers are rounded to integers, after the camera rounded them.
-    rounding = 1 / 6 if plane.dtype.kind == "u" else (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
     return bool(structure.var() <= _MOST_STRUCTURE * (noise / _BLOCK_PX**2 + rounding))
