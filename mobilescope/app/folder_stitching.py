@@ -18,13 +18,12 @@ from mobilescope.core.progress import ProgressListener, StopToken, ignore_progre
 from mobilescope.imaging.bands import Piece
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
 from mobilescope.imaging.stitching import TileLayout, TileVerdict, solve_layout, tile_verdicts
-from mobilescope.imaging.tile_correction import TileCorrection, estimate_correction
+from mobilescope.imaging.tile_correction import TileCorrection, estimate_correction, spread_out
 from mobilescope.imaging.tile_gains import Thumbnail, block_px, solve_gains, thumbnail
 from mobilescope.imaging.tile_pairs import MINIMUM_OVERLAP_PX, neighbour_pairs, survey_tiles
 
 _LEAST_SEARCH_PX = 30
 _SEARCH_SHARE = 0.015
-_LOOKED_AT = 12
 _BAND_ROWS = 512
 
 
@@ -123,8 +122,7 @@ def stitch_folder(
     reader = TileReader(plan.files)
     shape = reader.shape[:2]
     _check_overlap(plan, shape)
-    looked_at = np.unique(np.linspace(0, len(plan.files) - 1, _LOOKED_AT).round().astype(int)).tolist()
-    correction = estimate_correction(reader, looked_at) if options.correct else None
+    correction = estimate_correction(reader, spread_out(len(plan.files))) if options.correct else None
     tiles = _Tiles(reader, correction, stop, remember=options.even_out and out is not None)
     search_px = options.max_shift_px or max(_LEAST_SEARCH_PX, round(_SEARCH_SHARE * max(shape)))
     survey = survey_tiles(tiles.grey, plan.nominal_px, shape, max_shift_px=search_px, on_progress=on_progress)

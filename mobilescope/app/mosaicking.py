@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from mobilescope.data.session import Session
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
 from mobilescope.imaging.colour import decode_8bit, encode_8bit
 from mobilescope.imaging.stitching import TileLayout, solve_layout, tile_verdicts
+from mobilescope.imaging.tile_correction import estimate_correction, spread_out
 from mobilescope.imaging.tile_pairs import survey_tiles
 
 _MAX_STAGE_ERROR_UM = 8.0
@@ -106,7 +107,10 @@ def stitch_slide(
 
 
 def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int], NDArray[np.uint8]]:
-    """Return a loader of tile pixels divided by the flat field, (rows, columns, 3) uint8."""
+    """Return a loader of tile pixels divided by the flat field, (rows, columns, 3) uint8.
+
+    Bad pixels are looked for in the tiles themselves, and so is uneven light where no flat field was measured.
+    """
     flat = session.flat_field("benchtop")
     gain = None if flat is None else (flat.max(axis=(0, 1)) / np.maximum(flat, 1e-6)).astype(np.float32)
 
@@ -114,7 +118,11 @@ def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int]
         pixels = session.tile_pixels(tiles[index])
         return pixels if gain is None else encode_8bit(decode_8bit(pixels) * gain)
 
-    return load
+    found = estimate_correction(load, spread_out(len(tiles)))
+    if found is None:
+        return load
+    correction = found if gain is None else replace(found, gain=None)
+    return load if correction.idle else lambda index: correction.apply(load(index)).astype(np.uint8, copy=False)
 
 
 def _layout(

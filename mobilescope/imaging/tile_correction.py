@@ -20,6 +20,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 _BAD_SHARE = 0.8
 _BAD_SIGMAS = 8.0
 _LEAST_TILES = 6
+_ENOUGH_TILES = 12
 _LINE_SHARE = 0.5
 # More bad pixels than this are no defects but something else that stands still.
 _MOST_BAD_SHARE = 0.05
@@ -89,6 +90,11 @@ class TileCorrection:
         return mended
 
 
+def spread_out(count: int) -> list[int]:
+    """Return the numbers of a dozen tiles out of so many, from the first to the last; enough for an estimate."""
+    return sorted(set(np.linspace(0, max(count - 1, 0), _ENOUGH_TILES).round().astype(int).tolist()))
+
+
 def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> TileCorrection | None:
     """Estimate what stands still in the tiles, with the memory of a few of them.
 
@@ -101,7 +107,7 @@ def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> 
     load : callable
         Returns tile ``index``, shape (rows, columns, channels), uint8 or uint16.
     tiles : iterable of int
-        Those to look at; some 16 are enough.
+        Those to look at; see `spread_out`.
 
     Returns
     -------

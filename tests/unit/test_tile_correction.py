@@ -8,7 +8,7 @@ from tile_scans import TILE_PX, tissue, write_scan
 
 from mobilescope.app.folder_stitching import FolderOptions, stitch_folder
 from mobilescope.app.tile_folders import TileReader, plan_from_table
-from mobilescope.imaging.tile_correction import estimate_correction
+from mobilescope.imaging.tile_correction import estimate_correction, spread_out
 from mobilescope.imaging.tile_gains import solve_gains, thumbnail
 
 HOT = [(20, 30), (21, 30), (90, 140), (3, 3), (150, 8)]
@@ -35,7 +35,7 @@ def with_hot_pixels(pixels):
 
 def test_hot_and_dead_pixels_are_found_and_filled_from_their_neighbours():
     spoilt, clean = tiles(change=with_hot_pixels), tiles()
-    correction = estimate_correction(spoilt.__getitem__, range(12))
+    correction = estimate_correction(spoilt.__getitem__, spread_out(12))
     assert set(map(tuple, np.argwhere(correction.bad).tolist())) == {*HOT, (100, 50)}
     mended = correction.apply(spoilt[0])
     assert np.abs(mended.astype(int) - clean[0])[correction.bad].max() < 40
