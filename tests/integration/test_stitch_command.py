@@ -12,7 +12,9 @@ from tile_scans import PIXEL_UM, TILE_PX, write_scan
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
-from mobilescope.app.tile_folders import read_tile
+from mobilescope.app.folder_stitching import stitch_folder
+from mobilescope.app.tile_folders import plan_from_table, read_tile
+from mobilescope.core.errors import CancelledError
 
 
 def stitch(*arguments):
@@ -178,3 +180,26 @@ def test_nothing_is_written_over_a_folder_that_is_no_mosaic(tmp_path):
     run = stitch(scan.folder, *table(scan), "--out", kept)
     assert (run.exit_code, "is no Zarr folder" in " ".join(run.output.split())) == (2, True)
     assert (kept / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("ending", ["ome.tif", "ome.zarr"])
+def test_a_stopped_mosaic_leaves_nothing_and_keeps_the_earlier_one(tmp_path, ending):
+    scan = write_scan(tmp_path / "tiles", 5, 2)
+    out = tmp_path / "out" / f"m.{ending}"
+    plan = plan_from_table(scan.folder, scan.table, PIXEL_UM)
+
+    def stop_while_blending(progress):
+        if progress.stage == "blending":
+            raise CancelledError("stopped")
+
+    with pytest.raises(CancelledError):
+        stitch_folder(plan, out, on_progress=stop_while_blending)
+    assert list(out.parent.iterdir()) == []
+    stitch_folder(plan, out)
+    kept = sorted((path.relative_to(out), path.stat().st_size) for path in (out.rglob("*") if out.is_dir() else [out]))
+    with pytest.raises(CancelledError):
+        stitch_folder(plan, out, on_progress=stop_while_blending)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert kept == sorted(
+        (path.relative_to(out), path.stat().st_size) for path in (out.rglob("*") if out.is_dir() else [out])
+    )
