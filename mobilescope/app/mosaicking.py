@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -107,15 +108,17 @@ def stitch_slide(
 
 
 def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int], NDArray[np.uint8]]:
-    """Return a loader of tile pixels divided by the flat field, (rows, columns, 3) uint8.
+    """Return a loader of tile pixels divided by the flat field, (rows, columns, 3) uint8; safe in threads.
 
     Bad pixels are looked for in the tiles themselves, and so is uneven light where no flat field was measured.
     """
-    flat = session.flat_field("benchtop")
+    flat, reading = session.flat_field("benchtop"), threading.Lock()
     gain = None if flat is None else (flat.max(axis=(0, 1)) / np.maximum(flat, 1e-6)).astype(np.float32)
 
     def load(index: int) -> NDArray[np.uint8]:
-        pixels = session.tile_pixels(tiles[index])
+        # A session follows a file that may grow, and can only be asked one thing at a time.
+        with reading:
+            pixels = session.tile_pixels(tiles[index])
         return pixels if gain is None else encode_8bit(decode_8bit(pixels) * gain)
 
     found = estimate_correction(load, spread_out(len(tiles)))

@@ -51,6 +51,14 @@ def test_every_capture_records_the_ring_that_lit_it(small_job):
         assert light.source == "ring of 12 pixels, Arduino Uno or Nano (ATmega328P), firmware 1.0.0"
 
 
+def test_stitch_reports_every_tile_with_its_mark(small_job):
+    told = small_job.runs["stitch"].json()
+    assert [tile["slide"] for tile in told["tiles"]] == [slide for slide in SLIDES for _ in range(TILES)]
+    assert {tile["mark"] for tile in told["tiles"]} == {"linked"}
+    assert all(tile["links"] >= 2 and tile["residual_px"] < 1 for tile in told["tiles"])
+    assert set(told["seconds"]) == {"positions", "mosaic"}
+
+
 def test_stitch_reports_every_slide_with_its_residual(small_job):
     mosaics = small_job.runs["stitch"].json()["mosaics"]
     assert [entry["slide"] for entry in mosaics] == list(SLIDES)
