@@ -164,7 +164,7 @@ def survey_tiles(
     pairs = neighbour_pairs(nominal, tile_shape, MINIMUM_OVERLAP_PX)
     cutter = _Cutter(load_grey, nominal, tile_shape, max_shift_px, pairs)
     visits = [int(tile) for tile in np.lexsort((nominal[:, 1], nominal[:, 0]))]
-    workers = workers or min(_MOST_WORKERS, len(os.sched_getaffinity(0)))
+    workers = workers or min(_MOST_WORKERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
         board = _Board(pool, cutter, _minor_pairs(nominal, tile_shape, pairs), most_waiting=8 * workers)
         try:
