@@ -1,4 +1,4 @@
-"""A stand-in for a running Micro-Manager: answers pycro-manager's wire protocol, backed by the real core's demo devices.
+"""A stand-in for a running Micro-Manager: answers pycro-manager's wire protocol, with the real core's demo devices.
 
 Run as a program in a process of its own: ``python java_server.py PORT``. It prints ``STARTED``, and takes orders on its
 standard input, one a line: ``slow SECONDS`` (the next reply comes late), ``die`` (ends at the next call, without a
@@ -125,7 +125,7 @@ class Server:
     def answer(self, message):
         try:
             return getattr(self, message["command"].replace("-", "_"))(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (as the Java server does)
             trace = (
                 f"java.lang.Exception: {error}\n\tat mmcorej.MMCoreJJNI.CMMCore_call(Native Method)\n"
                 f"\tat mmcorej.CMMCore.call(CMMCore.java:1)\n"
