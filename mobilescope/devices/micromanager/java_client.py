@@ -72,7 +72,8 @@ def _connect(host: str, port: int, timeout_ms: int) -> tuple[Any, Any, str]:
     from pyjavaz.bridge import Bridge
 
     said: list[str] = []
-    threading.excepthook = lambda failure: said.append(str(failure.exc_value))
+    # pyjavaz's thread fails a second time while it answers its first failure, which is the one that tells.
+    threading.excepthook = lambda failure: said.append(str(getattr(failure.exc_value, "__context__", None)))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # Core() has no argument for the host; it takes the bridge that exists for its port.

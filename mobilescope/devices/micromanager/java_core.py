@@ -24,7 +24,7 @@ _KNOCK_S = 2.0
 # Importing pycro-manager takes the client a second or two, more on a busy machine.
 _START_S = 60.0
 _CONNECT_MS = 5000
-_END_S = 3.0
+_END_S = 1.0
 _SWITCH_ON = "start Micro-Manager and tick Tools > Options > Run server on port"
 
 
