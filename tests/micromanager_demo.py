@@ -34,8 +34,10 @@ def reset(link):
 def demo_config(backend="python", *, frame_px=None, properties=None, **keys):
     """Return a table [benchtop] for the demo devices, in colour unless ``properties`` says otherwise."""
     sizes = {} if frame_px is None else {"Camera.OnCameraCCDXSize": frame_px, "Camera.OnCameraCCDYSize": frame_px}
-    keys = {"configuration": demo_configuration(), "exposure_ms": 1.0, "properties": COLOUR | sizes | (properties or {})} | keys
-    return BenchtopConfig(kind="micromanager", backend=backend, **keys)
+    usual = {
+        "configuration": demo_configuration(), "exposure_ms": 1.0, "properties": COLOUR | sizes | (properties or {}),
+    }
+    return BenchtopConfig(kind="micromanager", backend=backend, **(usual | keys))
 
 
 def no_question(slide):

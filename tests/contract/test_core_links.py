@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,7 +198,8 @@ class TestRunningMicroManager:
         def ask(name, expected):
             wrong.extend(name for _ in range(50) if link.call("ask", name) != expected)
 
-        threads = [threading.Thread(target=ask, args=pair) for pair in (("get_focus_device", "Z"), ("get_camera_device", "Camera"))]
+        questions = (("get_focus_device", "Z"), ("get_camera_device", "Camera"))
+        threads = [threading.Thread(target=ask, args=question) for question in questions]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -207,8 +209,7 @@ class TestRunningMicroManager:
 
 def _runs(pid):
     try:
-        with open(f"/proc/{pid}/stat") as facts:
-            return facts.read().split(")")[1].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 

@@ -1,4 +1,4 @@
-"""What every microscope, phone scope and light keeps: the twin, and Micro-Manager's demo devices behind both backends."""
+"""What every microscope, phone scope and light keeps: the twin, and Micro-Manager's demo devices of both backends."""
 
 from __future__ import annotations
 
