@@ -36,7 +36,8 @@ class PicturingCore:
         How far the table lags behind the drive in each axis, half of it in each direction.
     """
 
-    def __init__(self, link, specimen, *, pixel_size_um=0.8, rotation_deg=0.0, mirrored=False, play_um=0.0, stuck=False):
+    def __init__(self, link, specimen, *, pixel_size_um=0.8, rotation_deg=0.0, mirrored=False, play_um=0.0,
+                 stuck=False):
         self._link, self._specimen, self._pixel_um = link, specimen, pixel_size_um
         angle = np.deg2rad(rotation_deg)
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

@@ -11,8 +11,9 @@ from typing import Any, Self
 from mobilescope.app.lighting import RingLight
 from mobilescope.app.mounting import ask_in_terminal
 from mobilescope.core.config import BenchtopConfig, InstrumentConfig, load_model, validate
+from mobilescope.core.errors import ConfigError
 from mobilescope.core.protocols import BenchtopMicroscope, PhoneCamera
-from mobilescope.core.stage_calibration import load_stage_calibration
+from mobilescope.core.stage_calibration import StageCalibration, load_stage_calibration
 from mobilescope.devices.micromanager import (
     DEFAULT_HOST,
     DEFAULT_PORT,
@@ -99,7 +100,7 @@ def build_instruments(
     log = truth if truth is not None else TruthLog()
     benchtop: BenchtopMicroscope
     if config.benchtop.kind == "micromanager":
-        benchtop = _micromanager(config.benchtop, ask_mount=ask_mount, calibrating=calibrating)
+        benchtop = _micromanager(config.benchtop, source=source, ask_mount=ask_mount, calibrating=calibrating)
     else:
         stage = MicroManagerStage(demo_configuration())
         benchtop = TwinBenchtop(stage, rack, parameters, config.benchtop, seed=table.seed, truth=log)
@@ -117,10 +118,23 @@ def build_instruments(
 
 
 def _micromanager(
-    config: BenchtopConfig, *, ask_mount: Callable[[str], None], calibrating: bool
+    config: BenchtopConfig, *, source: str, ask_mount: Callable[[str], None], calibrating: bool
 ) -> MicroManagerBenchtop:
-    """Connect to a microscope on Micro-Manager."""
-    calibration = None if calibrating or config.calibration is None else load_stage_calibration(config.calibration)
+    """Connect to a microscope on Micro-Manager; what does not fit the instrument file names it."""
+    try:
+        calibration = None if calibrating or config.calibration is None else load_stage_calibration(config.calibration)
+        return _connected(config, calibration, ask_mount=ask_mount, calibrating=calibrating)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.cause}", error.remedy) from error
+
+
+def _connected(
+    config: BenchtopConfig,
+    calibration: StageCalibration | None,
+    *,
+    ask_mount: Callable[[str], None],
+    calibrating: bool,
+) -> MicroManagerBenchtop:
     timeout_s = config.timeout_s or DEFAULT_TIMEOUT_S
     link: CoreLink
     if config.backend == "java":
