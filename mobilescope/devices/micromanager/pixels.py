@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,16 +73,19 @@ def to_rgb(frame: NDArray[np.generic], layout: FrameFormat) -> NDArray[np.uint8]
             f"the camera gave {frame.nbytes} bytes where a frame of {layout} has {wanted}: half a frame, or another's",
             "check the camera's cable, and that nothing else changes its settings",
         )
-    flat = np.ascontiguousarray(frame).view(np.uint8).reshape(-1).view(np.uint8 if width == 1 else np.dtype("=u2"))
-    values = flat.reshape(layout.rows, layout.columns, layout.components)
-    values = values[..., 2::-1] if layout.is_colour else np.repeat(values, 3, axis=2)
+    octets = np.ascontiguousarray(frame).view(np.uint8).reshape(-1)
+    components = octets if width == 1 else octets.view(np.uint16)
+    values = components.reshape(layout.rows, layout.columns, layout.components)
+    # OpenCV's own conversion is many times faster than strides.
+    code = cv2.COLOR_BGRA2RGB if layout.is_colour else cv2.COLOR_GRAY2RGB
+    colours = cv2.cvtColor(values, code)
     if width == 1:
-        return np.ascontiguousarray(values)
+        return np.asarray(colours, dtype=np.uint8)
     full = 2**layout.bit_depth - 1
-    brightest = int(values.max(initial=0))
+    brightest = int(colours.max())
     if brightest > full:
         raise DeviceError(
             f"the camera says {layout.bit_depth} bit and gives a pixel of {brightest}", "set its bit depth right"
         )
     # In 32 bits, rounded to the nearest.
-    return ((values.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
+    return ((colours.astype(np.uint32) * 255 + full // 2) // full).astype(np.uint8)
