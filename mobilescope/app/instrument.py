@@ -11,7 +11,7 @@ from typing import Any, Self
 from mobilescope.app.lighting import RingLight
 from mobilescope.app.mounting import ask_in_terminal
 from mobilescope.core.config import BenchtopConfig, InstrumentConfig, load_model, validate
-from mobilescope.core.errors import ConfigError
+from mobilescope.core.errors import ConfigError, MobilescopeError
 from mobilescope.core.protocols import BenchtopMicroscope, PhoneCamera
 from mobilescope.core.stage_calibration import StageCalibration, load_stage_calibration
 from mobilescope.devices.micromanager import (
@@ -51,11 +51,15 @@ class Instruments:
         """Return the instruments."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Leave both instruments dark."""
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        """Leave both instruments dark; where that fails after another failure, it is a note to the first."""
         try:
             if isinstance(self.benchtop, MicroManagerBenchtop):
                 self.benchtop.close()
+        except MobilescopeError as second:
+            if failure is None:
+                raise
+            failure.add_note(f"the benchtop's light may still be on: {second.cause}")
         finally:
             self.light.close()
 

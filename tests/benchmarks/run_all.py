@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    "session", "stitching", "registration", "ring", "inference", "slides", "live", "gpu", "training", "trust",
-    "evaluation", "quality", "job",
+    "session", "stitching", "registration", "microscopes", "ring", "inference", "slides", "live", "gpu", "training",
+    "trust", "evaluation", "quality", "job",
 )
 
 

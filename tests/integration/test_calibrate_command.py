@@ -15,6 +15,7 @@ from micromanager_demo import reset
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
+from mobilescope.app.console import reporting_errors
 from mobilescope.app.instrument import build_instruments, load_instrument
 from mobilescope.core.stage_calibration import load_stage_calibration
 from mobilescope.devices.micromanager import PythonCore, demo_configuration
@@ -82,6 +83,31 @@ def test_a_real_microscope_is_reached_and_its_grey_sky_refused(tmp_path):
         server.close()
     assert done.exit_code == 1, done.stderr
     assert not (tmp_path / "calibration.toml").exists()
+
+
+def test_a_light_that_can_not_be_switched_off_is_told_with_the_first_failure(tmp_path, capsys):
+    """Micro-Manager dies while the shutter is open."""
+    server = JavaProcess()
+    instrument = tmp_path / "scope.toml"
+    instrument.write_text(
+        REAL.format(port=server.port).replace("port =", "auto_shutter = false\ntimeout_s = 1.0\nport =")
+    )
+
+    def fail():
+        with (
+            reporting_errors(), build_instruments(load_instrument(instrument), source=str(instrument)) as instruments,
+        ):
+            instruments.benchtop.snap()
+            server.order("die")
+            instruments.benchtop.snap()
+
+    with pytest.raises(SystemExit) as stopped:
+        fail()
+    server.close()
+    assert stopped.value.code == 1
+    said = capsys.readouterr().err
+    assert "within 1 s" in said
+    assert f"the benchtop's light may still be on: nothing listens at 127.0.0.1:{server.port}" in said
 
 
 def test_a_device_that_is_not_there_names_the_file(tmp_path):
