@@ -48,7 +48,7 @@ CORE_API = {
     "getPixelSizeUm": (DOUBLE, [[], [BOOL]]),
     "getPosition": (DOUBLE, [[STRING], []]),
     "getProperty": (STRING, [[STRING, STRING]]),
-    "getROI": (RECTANGLE, [[]]),
+    "getROI": (RECTANGLE, [[], [STRING], ["int[]"] * 4]),
     "getShutterDevice": (STRING, [[]]),
     "getShutterOpen": (BOOL, [[], [STRING]]),
     "getStateLabel": (STRING, [[STRING]]),
@@ -80,7 +80,10 @@ CORE_API = {
     "stopSequenceAcquisition": ("void", [[]]),
     "waitForDevice": ("void", [[STRING]]),
 }
-VECTOR_API = {"size": (INT, [[]]), "get": (STRING, [[INT]])}
+VECTOR_API = {"size": (INT, [[]]), "get": (STRING, [[INT]]), "isEmpty": (BOOL, [[]])}
+# A rectangle has a size too, but is no list.
+RECTANGLE_API = {"size": ("java.awt.Dimension", [[]]), "getX": (DOUBLE, [[]]), "isEmpty": (BOOL, [[]])}
+RECTANGLE_FIELDS = ("x", "y", "width", "height", "OUT_LEFT", "OUT_TOP")
 
 
 def described(api):
@@ -133,10 +136,10 @@ class Server:
             return {"type": "exception", "value": trace}
 
     def connect(self, message):
-        return {"type": "server", "version": self.version}
+        return {"type": "none", "version": self.version}
 
     def get_constructors(self, message):
-        return {"type": "constructors", "api": [{"name": message["classpath"], "arguments": []}]}
+        return {"type": "none", "api": [{"name": message["classpath"], "arguments": []}]}
 
     def constructor(self, message):
         if message["classpath"] != "mmcorej.CMMCore":
@@ -145,7 +148,7 @@ class Server:
 
     def destructor(self, message):
         self.objects.pop(message["hash-code"], None)
-        return {"type": "destructor"}
+        return {"type": "none"}
 
     def get_field(self, message):
         return self.serialised(getattr(self.objects[message["hash-code"]], message["name"]))
@@ -164,11 +167,11 @@ class Server:
             return self.picture(value)
         if name == "getROI":
             rectangle = SimpleNamespace(**dict(zip(("x", "y", "width", "height"), value, strict=True)))
-            return self.handed_out(rectangle, RECTANGLE, {}, fields=("x", "y", "width", "height"))
+            return self.handed_out(rectangle, RECTANGLE, RECTANGLE_API, fields=RECTANGLE_FIELDS)
         return self.serialised(value)
 
     def picture(self, frame):
-        """Java's arrays: shorts for 16 bit and for colour of 16 bit, bytes otherwise."""
+        """Java's arrays: bytes for 8 bit a channel, shorts for 16, each without rows."""
         words = "short-array" if frame.dtype.itemsize in (2, 8) else "byte-array"
         flat = frame.tobytes()
         if self.halves:
