@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from java_process import JavaProcess
 
 from mobilescope.core.config import BenchtopConfig
-from mobilescope.devices.micromanager import JavaCore, MicroManagerBenchtop, PythonCore, demo_configuration
+from mobilescope.devices.micromanager import JavaCore, PythonCore, demo_configuration
+from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 
 COLOUR = {"Camera.PixelType": "32bitRGB", "Camera.Mode": "Color Test Pattern"}
 # What the tests change of the demo camera, as its configuration has it.

@@ -20,11 +20,11 @@ from mobilescope.devices.micromanager import (
     DEFAULT_TIMEOUT_S,
     CoreLink,
     JavaCore,
-    MicroManagerBenchtop,
     MicroManagerStage,
     PythonCore,
     demo_configuration,
 )
+from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 from mobilescope.twin.benchtop import TwinBenchtop
 from mobilescope.twin.phone import TwinPhone
 from mobilescope.twin.slides import BLANK, SlideRack

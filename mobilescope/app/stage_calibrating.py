@@ -16,7 +16,7 @@ from mobilescope.core.errors import CalibrationError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import BenchtopMicroscope
 from mobilescope.core.stage_calibration import StageCalibration
-from mobilescope.devices.micromanager import MicroManagerBenchtop
+from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 
 
 def calibration_path(instrument: Path | None, config: InstrumentConfig, out: Path | None) -> Path:

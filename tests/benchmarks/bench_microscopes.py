@@ -19,7 +19,7 @@ from picturing_core import PicturingCore, texture
 
 from mobilescope.acquire.stage_calibration import calibrate_stage
 from mobilescope.core.errors import CalibrationError
-from mobilescope.devices.micromanager import MicroManagerBenchtop
+from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 
 PICTURES = 15
 FRAME_PX = 2048

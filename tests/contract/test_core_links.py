@@ -69,7 +69,7 @@ def test_a_python_core_that_hangs_is_told_in_time_and_works_again_afterwards():
         started = time.monotonic()
         with pytest.raises(DeviceError, match=r"did not take a picture within 0\.2 s"):
             link.call("take a picture", "snap_image")
-        assert time.monotonic() - started < 0.6
+        assert time.monotonic() - started < 0.8
         with pytest.raises(DeviceError, match="still does not answer the request to take a picture"):
             link.call("read x", "get_x_position", "XY")
         time.sleep(1.0)
@@ -96,7 +96,7 @@ class TestRunningMicroManager:
         started = time.monotonic()
         with pytest.raises(LinkLostError, match=r"did not read x within 1 s.*next command connects anew"):
             link.call("read x", "get_x_position", "XY")
-        assert time.monotonic() - started < 1.6
+        assert time.monotonic() - started < 1.9
         assert link.call("read y", "get_y_position", "XY") == 0
         assert len(renewed) == 1
         assert "Camera" in renewed[0]

@@ -9,7 +9,8 @@ from micromanager_demo import demo_config, demo_link, no_question, reset
 
 from mobilescope.core.errors import ConfigError, DeviceError, LinkLostError
 from mobilescope.core.stage_calibration import StageCalibration
-from mobilescope.devices.micromanager import JavaCore, MicroManagerBenchtop
+from mobilescope.devices.micromanager import JavaCore
+from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 
 GREY = {"Camera.PixelType": "8bit", "Camera.Mode": "Artificial Waves"}
 

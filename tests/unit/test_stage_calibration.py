@@ -12,7 +12,7 @@ from mobilescope.acquire.stage_calibration import CalibrationOptions, calibrate_
 from mobilescope.core.errors import CalibrationError, CancelledError, LimitError
 from mobilescope.core.progress import StopToken
 from mobilescope.core.stage_calibration import StageCalibration
-from mobilescope.devices.micromanager import MicroManagerBenchtop
+from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 
 SPECIMEN = texture()
 

@@ -1,6 +1,8 @@
-"""Micro-Manager through pycro-manager: links to a core of either backend, the stage, and the whole microscope."""
+"""Micro-Manager through pycro-manager: links to a core of either backend, and the stage.
 
-from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
+The whole microscope stands in `benchtop`, which takes longer to import.
+"""
+
 from mobilescope.devices.micromanager.java_core import DEFAULT_HOST, DEFAULT_PORT, JavaCore
 from mobilescope.devices.micromanager.link import CoreLink
 from mobilescope.devices.micromanager.python_core import DEFAULT_TIMEOUT_S, PythonCore, demo_configuration
@@ -12,7 +14,6 @@ __all__ = [
     "DEFAULT_TIMEOUT_S",
     "CoreLink",
     "JavaCore",
-    "MicroManagerBenchtop",
     "MicroManagerStage",
     "PythonCore",
     "StageLimits",

@@ -131,8 +131,8 @@ class PythonCore:
         self._timeout_s = timeout_s
         self._core = _shared_core(self._configuration)
         self._worker = _shared_worker()
-        # Half of ours: the core's own message names the device.
-        self.call("set its time-out", "set_timeout_ms", max(1, int(timeout_s * 500)))
+        # A little before ours, since the core's own message names the device.
+        self.call("set its time-out", "set_timeout_ms", max(1, int(timeout_s * 900)))
         self._facts = {
             "micromanager.backend": "python",
             "micromanager.version": str(self.call("tell its version", "get_version_info")),
