@@ -115,6 +115,20 @@ class MicroManagerStage:
         """Return the allowed range of the focus drive."""
         return self._limits.z_um
 
+    def xy_range_um(self) -> tuple[Range, Range]:
+        """Return the lowest and highest x, then y, within which every place of the stage frame can be reached.
+
+        The devices' limits where the axes are the image's, turned by quarters or mirrored; a smaller upright rectangle
+        within them where the camera stands askew, so that corners beyond it may be reachable too.
+        """
+        limits = np.array([self._limits.x_um, self._limits.y_um])
+        half, centre = (limits[:, 1] - limits[:, 0]) / 2, self._to_stage @ limits.mean(axis=1)
+        reach = np.abs(self._to_device)
+        upright = half if reach[0, 0] >= reach[0, 1] else half[::-1]
+        upright = upright * min(half / (reach @ upright))
+        (left, top), (right, bottom) = (centre - upright).tolist(), (centre + upright).tolist()
+        return (left, right), (top, bottom)
+
     def describe(self) -> str:
         """Name the devices and the version behind this stage."""
         return f"Micro-Manager {self._xy} and {self._z}, {self._version}"
