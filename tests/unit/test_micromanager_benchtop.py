@@ -317,7 +317,7 @@ class TestRestart:
         try:
             after = microscope.snap()
             assert np.array_equal(after.pixels, before.pixels)
-            assert after.exposure_ms == 7
+            assert after.exposure_ms == link.call("look", "get_exposure", "Camera") == 7
             microscope.close()
         finally:
             second.close()
