@@ -31,6 +31,7 @@ _RIVAL = 0.85
 _LEAST_TEXTURE = 1.6
 _STILL_PX = 2.0
 _TRUSTED_SHARE = 0.75
+_APPROACH = 1.3
 _RING = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
 
 
@@ -45,7 +46,8 @@ class CalibrationOptions:
     repeats : int
         How often the eight steps around the start are made.
     approach_um : float
-        Every stop is approached from this far below in x and y, so that play in the drive cancels.
+        Every stop is approached from at least this far below in x and y, and from further than the play that is
+        allowed, so that play in the drive cancels.
     max_backlash_um, max_residual, max_error : float
         Refused are a stage with more play, a fit whose residual is a greater part of the steps, and a pixel size
         with a greater relative standard error.
@@ -179,10 +181,9 @@ class _Session:
 
     def _backlash_um(self, affine: StageAffine) -> Pair:
         """Return by how much the start seems moved when approached from the other side; refuse too much of it."""
-        search = max(16, round(2 * self._options.max_backlash_um / affine.pixel_size_um))
         found = []
         for side in (-1, 1) * self._options.repeats:
-            shift = self._shift(self._picture_at(0.0, 0.0, side=side), (0, 0), min(search, self._side_px // 2))
+            shift = self._shift(self._picture_at(0.0, 0.0, side=side), (0, 0), self._side_px // 2)
             self._demand_one_match(shift)
             found.append(np.linalg.solve(affine.px_per_um, (shift.dx_px, shift.dy_px)))
         below, above = np.mean(found[0::2], axis=0), np.mean(found[1::2], axis=0)
@@ -202,7 +203,8 @@ class _Session:
     def _picture_at(self, x_um: float, y_um: float, *, side: int = -1) -> Grey:
         """Go to a place relative to the start, the last part from one side, and return the central square in grey."""
         self._stop.raise_if_requested("the calibration of the stage")
-        x_um, y_um, approach_um = self._home.x_um + x_um, self._home.y_um + y_um, side * self._options.approach_um
+        x_um, y_um = self._home.x_um + x_um, self._home.y_um + y_um
+        approach_um = side * max(self._options.approach_um, _APPROACH * self._options.max_backlash_um)
         self._microscope.stage.move_xy(x_um + approach_um, y_um + approach_um)
         self._microscope.stage.move_xy(x_um, y_um)
         picture = self._microscope.snap(roi_px=self._side_px)

@@ -91,6 +91,12 @@ def test_limits_hold_in_the_coordinates_of_the_device(make):
         microscope.stage.move_xy(150.0, 0.0)
 
 
+def test_allowed_play_is_covered_by_the_approach(make):
+    found = calibrate_stage(make(play_um=28.0), options=CalibrationOptions(max_backlash_um=30.0))
+    assert found.affine.pixel_size_um == pytest.approx(0.8, rel=0.002)
+    assert found.backlash_um == pytest.approx((28, 28), abs=0.3)
+
+
 REFUSED = {
     "blank": ({"specimen": np.full((600, 600, 3), 200, np.uint8)}, {}, "nothing to see here but noise"),
     "periodic": ({"specimen": stripes()}, {}, "repeats itself"),
