@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 import mobilescope
+from mobilescope.app.calibrate_cli import calibrate_app
 from mobilescope.app.cli_types import Json, PlanFile, SessionOption
 from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
 from mobilescope.app.devices_cli import devices
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 app.add_typer(ring_app)
 app.add_typer(firmware_app)
+app.add_typer(calibrate_app)
 app.command()(devices)
 
 class _Settings:

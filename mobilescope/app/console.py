@@ -123,7 +123,7 @@ def reporting_errors() -> Iterator[None]:
     try:
         yield
     except MobilescopeError as error:
-        _say_error(str(error))
+        _say_error("; ".join([str(error), *getattr(error, "__notes__", [])]))
         raise SystemExit(error.exit_status) from error
     except KeyboardInterrupt as error:
         say("stopped; what was finished is kept")

@@ -9,9 +9,22 @@ from pathlib import Path
 from typing import Any, Self
 
 from mobilescope.app.lighting import RingLight
-from mobilescope.core.config import InstrumentConfig, load_model, validate
+from mobilescope.app.mounting import ask_in_terminal
+from mobilescope.core.config import BenchtopConfig, InstrumentConfig, load_model, validate
+from mobilescope.core.errors import ConfigError, MobilescopeError
 from mobilescope.core.protocols import BenchtopMicroscope, PhoneCamera
-from mobilescope.devices.micromanager import MicroManagerStage, demo_configuration
+from mobilescope.core.stage_calibration import StageCalibration, load_stage_calibration
+from mobilescope.devices.micromanager import (
+    DEFAULT_HOST,
+    DEFAULT_PORT,
+    DEFAULT_TIMEOUT_S,
+    CoreLink,
+    JavaCore,
+    MicroManagerStage,
+    PythonCore,
+    demo_configuration,
+)
+from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 from mobilescope.twin.benchtop import TwinBenchtop
 from mobilescope.twin.phone import TwinPhone
 from mobilescope.twin.slides import BLANK, SlideRack
@@ -23,8 +36,8 @@ from mobilescope.twin.truth import TruthLog
 class Instruments:
     """Both instruments and the description that is stored with every session.
 
-    Leaving the with-block switches the light off and frees the ring's port. ``check_slide`` raises a UserError for the
-    name of a slide that can't be mounted.
+    Leaving the with-block switches the lights off, and frees the ring's port and the link to Micro-Manager.
+    ``check_slide`` raises a UserError for the name of a slide that can't be mounted.
     """
 
     benchtop: BenchtopMicroscope
@@ -38,9 +51,17 @@ class Instruments:
         """Return the instruments."""
         return self
 
-    def __exit__(self, *_: object) -> None:
-        """Leave the ring dark."""
-        self.light.close()
+    def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
+        """Leave both instruments dark; where that fails after another failure, it is a note to the first."""
+        try:
+            if isinstance(self.benchtop, MicroManagerBenchtop):
+                self.benchtop.close()
+        except MobilescopeError as second:
+            if failure is None:
+                raise
+            failure.add_note(f"the benchtop's light may still be on: {second.cause}")
+        finally:
+            self.light.close()
 
     @property
     def description_json(self) -> str:
@@ -50,10 +71,20 @@ class Instruments:
 
 def load_instrument(path: Path | None) -> InstrumentConfig:
     """Read an instrument file; without one it is the twin with its defaults."""
-    return InstrumentConfig() if path is None else load_model(InstrumentConfig, path)
+    if path is None:
+        return InstrumentConfig()
+    config = load_model(InstrumentConfig, path)
+    return config.model_copy(update={"benchtop": config.benchtop.beside(path.absolute().parent)})
 
 
-def build_instruments(config: InstrumentConfig, *, source: str, truth: TruthLog | None = None) -> Instruments:
+def build_instruments(
+    config: InstrumentConfig,
+    *,
+    source: str,
+    truth: TruthLog | None = None,
+    ask_mount: Callable[[str], None] = ask_in_terminal,
+    calibrating: bool = False,
+) -> Instruments:
     """Build what an instrument file describes.
 
     Parameters
@@ -62,18 +93,66 @@ def build_instruments(config: InstrumentConfig, *, source: str, truth: TruthLog 
         Name of the file, for error messages.
     truth : TruthLog, optional
         Where the twin writes down what really happened, for tests and benchmarks.
+    ask_mount : callable, optional
+        Has the person put a named slide under a real microscope; asks in the terminal unless given.
+    calibrating : bool
+        Leave an earlier calibration aside, and don't compare pixel sizes.
     """
     table = validate(TwinTable, config.twin, source=source, prefix="twin")
     parameters = table.parameters(preset=config.phone.preset, source=source)
     rack = SlideRack(table.slides, parameters.surface)
     log = truth if truth is not None else TruthLog()
-    stage = MicroManagerStage(demo_configuration())
+    benchtop: BenchtopMicroscope
+    if config.benchtop.kind == "micromanager":
+        benchtop = _micromanager(config.benchtop, source=source, ask_mount=ask_mount, calibrating=calibrating)
+    else:
+        stage = MicroManagerStage(demo_configuration())
+        benchtop = TwinBenchtop(stage, rack, parameters, config.benchtop, seed=table.seed, truth=log)
     light = RingLight(config.ring)
+    description = config.model_dump(mode="json")
+    description["benchtop"] = config.benchtop.model_dump(mode="json", exclude_none=True)
     return Instruments(
-        benchtop=TwinBenchtop(stage, rack, parameters, config.benchtop, seed=table.seed, truth=log),
+        benchtop=benchtop,
         phone=TwinPhone(rack, parameters, seed=table.seed, truth=log, illuminator=light),
         light=light,
-        description=config.model_dump(mode="json"),
+        description=description,
         blank_slide=BLANK,
-        check_slide=rack.slide,
+        check_slide=rack.slide if config.benchtop.kind == "twin" else str,
     )
+
+
+def _micromanager(
+    config: BenchtopConfig, *, source: str, ask_mount: Callable[[str], None], calibrating: bool
+) -> MicroManagerBenchtop:
+    """Connect to a microscope on Micro-Manager; what does not fit the instrument file names it."""
+    try:
+        calibration = None if calibrating or config.calibration is None else load_stage_calibration(config.calibration)
+        return _connected(config, calibration, ask_mount=ask_mount, calibrating=calibrating)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error.cause}", error.remedy) from error
+
+
+def _connected(
+    config: BenchtopConfig,
+    calibration: StageCalibration | None,
+    *,
+    ask_mount: Callable[[str], None],
+    calibrating: bool,
+) -> MicroManagerBenchtop:
+    timeout_s = config.timeout_s or DEFAULT_TIMEOUT_S
+    link: CoreLink
+    if config.backend == "java":
+        link = JavaCore(
+            config.host or DEFAULT_HOST, config.port or DEFAULT_PORT, timeout_s=timeout_s,
+            configuration=config.configuration,
+        )
+    else:
+        assert config.configuration is not None  # the configuration's own check
+        link = PythonCore(config.configuration, timeout_s=timeout_s)
+    try:
+        return MicroManagerBenchtop(
+            link, config, calibration=calibration, ask_mount=ask_mount, trusting=calibrating
+        )
+    except BaseException:
+        link.close()
+        raise

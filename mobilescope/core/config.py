@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mobilescope.core.errors import ConfigError
 
@@ -58,13 +58,74 @@ def load_model(model: type[Model], path: Path) -> Model:
     return validate(model, read_toml(path), source=str(path))
 
 
-class BenchtopConfig(StrictModel):
-    """Which benchtop microscope to use and how its camera samples the specimen."""
+Range = tuple[float, float]
+Scalar = str | int | float | bool
 
-    kind: Literal["twin"] = "twin"
+
+class BenchtopConfig(StrictModel):
+    """Which benchtop microscope to use and how its camera samples the specimen.
+
+    The keys below ``frame_columns`` belong to ``kind = "micromanager"``. ``backend`` says where Micro-Manager's core
+    runs: in this process, from ``configuration``, or in a running Micro-Manager at ``host`` and ``port``. Devices that
+    are not named are the core's own choice. Limits are in the devices' coordinates, as Micro-Manager shows them.
+    ``properties`` are set at the start. ``light_on`` and ``light_off`` are written ``Property=value``. There pixel size
+    and frame come from the calibration and the camera; where they are given, they must agree.
+    """
+
+    kind: Literal["twin", "micromanager"] = "twin"
     pixel_size_um: float = Field(default=0.37, gt=0)
     frame_rows: int = Field(default=1024, ge=64)
     frame_columns: int = Field(default=1024, ge=64)
+    backend: Literal["python", "java"] | None = None
+    configuration: Path | None = None
+    host: str | None = Field(default=None, min_length=1)
+    port: int | None = Field(default=None, ge=1, le=65535)
+    timeout_s: float | None = Field(default=None, gt=0, le=3600)
+    calibration: Path | None = None
+    exposure_ms: float | None = Field(default=None, gt=0)
+    grey: Literal["refuse", "copy"] | None = None
+    camera: str | None = None
+    xy_stage: str | None = None
+    focus: str | None = None
+    autofocus: str | None = None
+    objective: str | None = None
+    shutter: str | None = None
+    auto_shutter: bool | None = None
+    light: str | None = None
+    light_on: str | None = Field(default=None, pattern="=")
+    light_off: str | None = Field(default=None, pattern="=")
+    x_limits_um: Range | None = None
+    y_limits_um: Range | None = None
+    z_limits_um: Range | None = None
+    properties: dict[str, Scalar | dict[str, Scalar]] | None = None
+
+    @model_validator(mode="after")
+    def _keys_fit_the_kind(self) -> Self:
+        common = {"kind", "pixel_size_um", "frame_rows", "frame_columns"}
+        given = [name for name in type(self).model_fields if name not in common and getattr(self, name) is not None]
+        if self.kind == "twin":
+            if given:
+                raise ValueError(f"{given[0]} is for kind = \"micromanager\"")
+            return self
+        if self.backend != "java":
+            for name in ("host", "port"):
+                if name in given:
+                    raise ValueError(f"{name} is for backend = \"java\"")
+            if self.configuration is None:
+                raise ValueError("backend = \"python\" needs configuration, a Micro-Manager .cfg file")
+        if (self.light_on is None) != (self.light_off is None) or (self.light_on and not self.light):
+            raise ValueError("light_on and light_off go together, with light")
+        for name in ("x_limits_um", "y_limits_um", "z_limits_um"):
+            limits = getattr(self, name)
+            if limits is not None and limits[0] >= limits[1]:
+                raise ValueError(f"{name}: the first must be below the second")
+        return self
+
+    def beside(self, folder: Path) -> Self:
+        """Return the same with relative paths taken from ``folder``, where the instrument file lies."""
+        paths = {name: getattr(self, name) for name in ("configuration", "calibration")}
+        known = {name: folder / path for name, path in paths.items() if path is not None}
+        return self.model_copy(update=known) if known else self
 
 
 class PhoneConfig(StrictModel):

@@ -114,6 +114,10 @@ class RegistrationError(MobilescopeError):
     """Two images that could not be brought into register."""
 
 
+class CalibrationError(MobilescopeError):
+    """A calibration whose measurements do not support it; nothing was written."""
+
+
 class TrainingError(MobilescopeError):
     """Training that can't start or that diverged."""
 

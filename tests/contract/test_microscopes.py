@@ -1,10 +1,11 @@
-"""What every microscope, phone scope and light keeps, tried on the twin over Micro-Manager's demo devices."""
+"""What every microscope, phone scope and light keeps: the twin, and Micro-Manager's demo devices of both backends."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 import pytest
+from micromanager_demo import demo_benchtop
 
 from mobilescope.app.lighting import RingLight
 from mobilescope.core.config import RingConfig
@@ -16,14 +17,39 @@ from mobilescope.imaging.raw import develop_srgb
 SMALL = {"bayer_rows": 128, "bayer_columns": 160}
 
 
-@pytest.fixture(params=["twin over micromanager", "twin over software"])
-def microscope(request, make_twin):
-    device = MicroManagerStage(demo_configuration()) if request.param == "twin over micromanager" else None
-    made = make_twin({"blood": "blood", "tissue": "h&e"}, device=device, frame_px=128).benchtop
-    made.stage.move_xy(0.0, 0.0)
-    made.stage.move_z(0.0)
-    made.mount("blood")
-    return made
+TWINS = ("twin over micromanager", "twin over software")
+
+
+def twin(kind, make_twin):
+    device = MicroManagerStage(demo_configuration()) if kind == "twin over micromanager" else None
+    return make_twin({"blood": "blood", "tissue": "h&e"}, device=device, frame_px=128).benchtop
+
+
+def at_the_start(microscope):
+    microscope.stage.move_xy(0.0, 0.0)
+    microscope.stage.move_z(0.0)
+    microscope.mount("blood")
+    return microscope
+
+
+@pytest.fixture(scope="module", params=[*TWINS, "micromanager, python", "micromanager, java"])
+def built(request, make_twin):
+    if request.param in TWINS:
+        yield twin(request.param, make_twin)
+        return
+    backend = request.param.removeprefix("micromanager, ")
+    with demo_benchtop(backend, frame_px=128) as microscope:
+        yield microscope
+
+
+@pytest.fixture
+def microscope(built):
+    return at_the_start(built)
+
+
+@pytest.fixture(params=TWINS)
+def twin_microscope(request, make_twin):
+    return at_the_start(twin(request.param, make_twin))
 
 
 @pytest.fixture(params=["twin"])
@@ -63,6 +89,24 @@ class TestBenchtopMicroscope:
         times = [microscope.snap(roi_px=16).time_s for _ in range(3)]
         assert times == sorted(times)
 
+    def test_its_stage_refuses_to_leave_its_range(self, microscope):
+        before = microscope.stage.position()
+        with pytest.raises(LimitError):
+            microscope.stage.move_z(microscope.stage.z_range_um()[1] + 1)
+        assert microscope.stage.position() == before
+
+    def test_a_part_of_the_frame_leaves_the_next_picture_whole(self, microscope):
+        microscope.snap(roi_px=32)
+        assert microscope.snap().pixels.shape[:2] == microscope.frame_shape
+
+
+class TestTwinBenchtop:
+    """What a picture shows, which only a microscope with a specimen can tell."""
+
+    @pytest.fixture
+    def microscope(self, twin_microscope):
+        return twin_microscope
+
     def test_the_picture_follows_the_stage(self, microscope):
         """Moving right by 20 µm brings what was right of the middle into it: 54 pixels to the left."""
         microscope.stage.move_xy(100.0, 0.0)
@@ -86,12 +130,6 @@ class TestBenchtopMicroscope:
         with pytest.raises(ConfigError, match="'cheese'"):
             microscope.mount("cheese")
         assert np.abs(before.astype(int) - microscope.snap().pixels).mean() < 2
-
-    def test_its_stage_refuses_to_leave_its_range(self, microscope):
-        before = microscope.stage.position()
-        with pytest.raises(LimitError):
-            microscope.stage.move_z(microscope.stage.z_range_um()[1] + 1)
-        assert microscope.stage.position() == before
 
 
 class TestPhoneCamera:

@@ -6,11 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mobilescope.core.errors import DeviceError, LimitError
 from mobilescope.core.protocols import XYZStage
-from mobilescope.devices.micromanager import MicroManagerStage, demo_configuration
+from mobilescope.devices.micromanager import MicroManagerStage, StageLimits, demo_configuration
 from mobilescope.twin.benchtop import ErringStage
 from mobilescope.twin.parameters import load_parameters
 
@@ -106,10 +107,27 @@ def test_limits_are_those_that_were_asked_for():
     stage = MicroManagerStage(demo_configuration(), xy_limits_um=(-50.0, 60.0), z_limits_um=(-5.0, 6.0))
     stage.move_xy(0.0, 0.0)
     assert stage.z_range_um() == (-5, 6)
+    assert stage.xy_range_um() == ((-50, 60), (-50, 60))
     with pytest.raises(LimitError, match=r"x = 61\.00 µm.*-50 to 60"):
         stage.move_xy(61.0, 0.0)
     with pytest.raises(LimitError, match=r"z = -5\.50 µm"):
         stage.move_z(-5.5)
+
+
+@pytest.mark.parametrize("mirror", [1, -1])
+@pytest.mark.parametrize("rotation_deg", [0, 5, -40, 90, 181])
+def test_every_place_within_the_range_of_a_turned_stage_can_be_reached(rotation_deg, mirror):
+    angle = np.deg2rad(rotation_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ np.diag([1, mirror])
+    limits = StageLimits(x_um=(-100.0, 300.0), y_um=(-50.0, 80.0))
+    stage = MicroManagerStage(demo_configuration(), limits=limits, device_to_stage=turn)
+    x_range_um, y_range_um = stage.xy_range_um()
+    for x_um in x_range_um:
+        for y_um in y_range_um:
+            # Not quite to the corner, where rounding decides.
+            stage.move_xy(0.999 * x_um + 0.001 * sum(x_range_um) / 2, 0.999 * y_um + 0.001 * sum(y_range_um) / 2)
+    area = (x_range_um[1] - x_range_um[0]) * (y_range_um[1] - y_range_um[0])
+    assert area == pytest.approx(400 * 130, rel=1e-6) if rotation_deg in (0, 90) else area > 0.1 * 400 * 130
 
 
 def test_the_true_position_errs_by_play_and_chance_alone(make_twin):

@@ -23,6 +23,18 @@ MISTAKES = {
     "a table wanted": ("benchtop = 4", "benchtop"),
     "out of range": ("[benchtop]\nframe_rows = 8", "benchtop.frame_rows"),
     "negative size": ("[benchtop]\npixel_size_um = -0.37", "benchtop.pixel_size_um"),
+    "key of a real microscope on the twin": ("[benchtop]\nbackend = 'java'", "benchtop"),
+    "no configuration": ("[benchtop]\nkind = 'micromanager'", "needs configuration"),
+    "a host without a network": ("[benchtop]\nkind = 'micromanager'\nconfiguration = 'a.cfg'\nhost = 'lab'", "host"),
+    "a light that can't be switched off": (
+        "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\nlight = 'LED'\nlight_on = 'State=1'", "light_off"
+    ),
+    "limits the wrong way round": (
+        "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\nz_limits_um = [5.0, -5.0]", "z_limits_um"
+    ),
+    "missing calibration": (
+        "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\ncalibration = 'nowhere.toml'", "nowhere.toml"
+    ),
     "not a choice": ("[phone]\nkind = 'fax'", "phone.kind"),
     "unknown specimen": ("[twin.slides.a]\nspecimen = 'cheese'", "twin.slides.a.specimen"),
     "missing key": ("[twin.slides.a]\nseed = 4", "twin.slides.a.specimen"),

@@ -1,0 +1,67 @@
+"""The commands that calibrate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobilescope.app.cli_types import Json
+from mobilescope.app.console import ProgressDisplay, print_json, say, showing_warnings, stoppable
+
+calibrate_app = typer.Typer(
+    name="calibrate", no_args_is_help=True, help="Measure what an instrument file needs to know of its instrument."
+)
+
+
+@calibrate_app.callback()
+def _calibrate() -> None:
+    """Keep `stage` a command of its own while it is the only one."""
+
+
+@calibrate_app.command("stage")
+def stage(
+    context: typer.Context,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Calibration file to write; without it calibration.toml beside the instrument file."),
+    ] = None,
+    slide: Annotated[str | None, typer.Option(help="Mount this slide first.")] = None,
+    autofocus_um: Annotated[
+        float, typer.Option(min=0, max=500, help="Focus first, so far up and down; 0 leaves the focus alone.")
+    ] = 0.0,
+    step: Annotated[float, typer.Option(min=0.05, max=0.4, help="Length of the steps, as a part of the frame.")] = 0.25,
+    repeats: Annotated[int, typer.Option(min=1, max=50, help="How often the eight steps are made.")] = 2,
+    max_backlash_um: Annotated[float, typer.Option(min=0, help="Refuse a stage with more play.")] = 15.0,
+    json: Json = False,
+) -> None:
+    """Measure pixel size, rotation and mirroring of the camera against the stage, on any field with fine structure.
+
+    Example: mobilescope --config scope.toml calibrate stage --json
+    """
+    from mobilescope.acquire.stage_calibration import CalibrationOptions
+    from mobilescope.app.instrument import load_instrument
+    from mobilescope.app.stage_calibrating import calibrate_instrument, calibration_path
+
+    instrument: Path | None = context.find_root().params.get("config")
+    config = load_instrument(instrument)
+    path = calibration_path(instrument, config, out)
+    say(f"instrument: {config.name}")
+    options = CalibrationOptions(step_fraction=step, repeats=repeats, max_backlash_um=max_backlash_um)
+    with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
+        found = calibrate_instrument(
+            config, path, source=str(instrument or "built-in instrument"), slide=slide, autofocus_um=autofocus_um,
+            options=options, on_progress=progress, stop=stop,
+        )
+    say(
+        f"pixel size {found.pixel_size_um:.4f} µm (±{found.pixel_size_error:.2%}), camera turned by "
+        f"{found.rotation_deg:.2f}°{', mirrored' if found.mirrored else ''}; residual {found.residual_um:.2f} µm over "
+        f"{found.moves} moves, play {found.backlash_um[0]:.1f} and {found.backlash_um[1]:.1f} µm"
+    )
+    say(f"calibration: {path}")
+    known = config.benchtop.calibration
+    if config.benchtop.kind == "micromanager" and (known is None or known.absolute() != path.absolute()):
+        say(f'it takes effect with calibration = "{path.absolute()}" in [benchtop] of the instrument file')
+    if json:
+        print_json({"calibration": str(path), **found.model_dump(mode="json")})
