@@ -120,6 +120,10 @@ class MicroManagerStage:
         """Return the allowed range of the focus drive."""
         return self._z_limits_um
 
+    def xy_range_um(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the allowed range in x and y."""
+        return self._xy_limits_um, self._xy_limits_um
+
     def describe(self) -> str:
         """Name the devices and the version behind this stage."""
         version = self._call("read the version", self._core.get_version_info)
