@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ class BackgroundSink:
         self._sink = sink
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scan-sink")
         self._waiting: Future[None] | None = None
+        self._then: list[Callable[[], None]] = []
 
     def __enter__(self) -> Self:
         """Return the sink."""
@@ -45,6 +47,19 @@ class BackgroundSink:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.result()
+        then, self._then = self._then, []
+        for call in then:
+            call()
+
+    def when_stored(self, call: Callable[[], None]) -> None:
+        """Have something called, in the thread that uses this sink, once all that was handed over is stored."""
+        self._then.append(call)
+        self.look()
+
+    def look(self) -> None:
+        """Settle if that takes no time."""
+        if self._waiting is None or self._waiting.done():
+            self.settle()
 
     def add_benchtop_tile(
         self, key: TileKey, index: int, image: BenchtopImage, focus: FocusRecord, *, attempt: int = 0, mark: str = ""

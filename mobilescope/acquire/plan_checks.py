@@ -44,7 +44,8 @@ def _check_places(run: SlideRun, microscope: BenchtopMicroscope) -> None:
             if not low <= value <= high:
                 raise LimitError(
                     f"slide {run.slide}, tile row {stop.row} column {stop.column} at "
-                    f"({stop.x_um:.1f}, {stop.y_um:.1f}) µm: {axis} lies outside the stage's range {low:g} to {high:g} µm; nothing was moved",
+                    f"({stop.x_um:.1f}, {stop.y_um:.1f}) µm: {axis} lies outside the stage's range "
+                    f"{low:g} to {high:g} µm; nothing was moved",
                     "change the plan's region",
                 )
 

@@ -13,6 +13,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 from mobilescope.acquire.background_sink import BackgroundSink
 from mobilescope.acquire.disk_guard import DiskGuard
@@ -180,24 +181,29 @@ class ScanRunner:
             walk.report(cell, report)
             if report.focused_z_um is not None:
                 focus.add(places[cell].x_um, places[cell].y_um, report.focused_z_um)
-        self._show(run, walk, reports, quietly=not reports)
+        now = self._progress(run, walk, reports)
+        self._set(**now)
+        if reports:
+            self._show(now)
         slide = run.mounted or run.slide
         if walk.next() is None and not _to_take_again(reports):
             return mounted
-        self._checkpoint(run)
+        self._checkpoint(run, sink)
         if slide != mounted:
             self._microscope.mount(slide)
         taker = TileTaker(self._microscope, sink, run, focus, switch=self._switch, fuse=self._fuse)
 
         def take(stop: GridPosition, *, again: bool) -> None:
-            self._checkpoint(run)
+            sink.look()
+            self._checkpoint(run, sink)
             cell, started = (stop.row, stop.column), time.monotonic()
             attempt = reports[cell].attempt + 1 if again else next_attempt(run, cell, states)
             wanted = again or walk.is_focus_point(cell)
             reports[cell] = taker.take(stop, attempt=attempt, search_wanted=wanted)
             walk.report(cell, reports[cell])
             self._times_s.append(time.monotonic() - started)
-            self._show(run, walk, reports)
+            now = self._progress(run, walk, reports)
+            sink.when_stored(lambda: self._show(now))
 
         while (stop := walk.next()) is not None:
             take(stop, again=False)
@@ -205,13 +211,15 @@ class ScanRunner:
             take(places[cell], again=True)
         return slide
 
-    def _checkpoint(self, run: SlideRun) -> None:
+    def _checkpoint(self, run: SlideRun, sink: BackgroundSink) -> None:
         """End, wait or go on, between two tiles."""
         what = f"the scan of slide {run.slide!r}"
         self._stop.raise_if_requested(what)
         shortage = self._shortage(_ROOM_AHEAD * run.frames_per_tile)
         if shortage and not self._wait_for_room:
             raise DiskSpaceError(shortage, "free some space, then run the same command again")
+        if shortage or not self._going.is_set():
+            sink.settle()
         while shortage or not self._going.is_set():
             self._set(state=RunState.PAUSED, note=shortage or "paused")
             if self._going.is_set():
@@ -237,23 +245,25 @@ class ScanRunner:
     def _shortage(self, frames: int) -> str:
         return "" if self._disk is None else self._disk.shortage(frames)
 
-    def _show(self, run: SlideRun, walk: Walk, reports: dict[Cell, TileReport], *, quietly: bool = False) -> None:
-        """Tell how far the run is."""
-        again = len(_to_take_again(reports))
-        left = walk.remaining()
+    def _progress(self, run: SlideRun, walk: Walk, reports: dict[Cell, TileReport]) -> dict[str, Any]:
+        """Return how far the run is, as fields of its snapshot."""
+        again, left = len(_to_take_again(reports)), walk.remaining()
         marks = Counter(mark for report in reports.values() for mark in report.marks)
-        remaining_s = (left + again) * statistics.median(self._times_s) if self._times_s else None
-        self._set(
-            slide=run.slide, done=len(reports), total=len(reports) + left, again=again, marks=dict(marks),
-            remaining_s=remaining_s,
-        )
-        if not quietly:
-            now = self.snapshot
-            self._on_progress(Progress(f"scan {run.slide}", now.done, now.total, _note(now)))
+        return {
+            "slide": run.slide, "done": len(reports), "total": len(reports) + left, "again": again,
+            "marks": dict(marks),
+            "remaining_s": (left + again) * statistics.median(self._times_s) if self._times_s else None,
+        }
 
-    def _set(self, **changes: object) -> None:
+    def _show(self, progress: dict[str, Any]) -> None:
+        """Tell how far the run is; called when that is stored."""
+        self._set(**progress)
+        now = self.snapshot
+        self._on_progress(Progress(f"scan {now.slide}", now.done, now.total, _note(now)))
+
+    def _set(self, **changes: Any) -> None:
         with self._lock:
-            before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)  # type: ignore[arg-type]
+            before, self._snapshot = self._snapshot, replace(self._snapshot, **changes)
             now = self._snapshot
         if RunState.PAUSED in (before.state, now.state) and before.state is not now.state:
             self._on_progress(Progress(f"scan {now.slide}", now.done, max(1, now.total), now.note))

@@ -19,6 +19,7 @@ from mobilescope.learn.checkpoint import load_model
 
 # Enough for the flat field and a few of nine tiles.
 ROOM_BYTES = 7 * 1024**2
+NEEDED_BYTES = 9 * 3 * 512**2 + 2 * 1024**2
 
 
 def assert_stopped(run: Run) -> None:

@@ -63,7 +63,8 @@ BAD = {
     "dark": (lambda image, last: replace(image, pixels=np.zeros_like(image.pixels)), "without a picture"),
     "old": (lambda image, last: replace(image, time_s=image.time_s - 3), r"taken \d\.\d\d s before the stage"),
     "elsewhere": (
-        lambda image, last: replace(image, position=PositionUm(0.0, 0.0, image.position.z_um)), "µm from where the stage"
+        lambda image, last: replace(image, position=PositionUm(0.0, 0.0, image.position.z_um)),
+        "µm from where the stage",
     ),
 }
 
@@ -97,7 +98,7 @@ def test_a_stage_that_does_not_arrive_ends_the_run_with_the_tile(monkeypatch):
 
     def sticking(x_um, y_um):
         if (x_um, y_um) == (0.0, pytest.approx(28.8)):
-            raise DeviceError("the xy stage was sent to (0, 28.8) µm and reports (12, 28.8) µm", "check for an obstacle")
+            raise DeviceError("the xy stage was sent to 0 µm and reports 12 µm", "check for an obstacle")
         move(x_um, y_um)
 
     monkeypatch.setattr(device.stage, "move_xy", sticking)

@@ -14,7 +14,7 @@ from ready_microscope import PIXEL_UM, ReadyMicroscope, ReadyStage, textured
 from mobilescope.acquire.disk_guard import DiskGuard
 from mobilescope.acquire.runner import RunState, ScanRunner
 from mobilescope.acquire.slide_run import SlideRun
-from mobilescope.core.errors import CancelledError, DiskSpaceError, LimitError, PlanError
+from mobilescope.core.errors import CancelledError, DiskSpaceError, LimitError, MobilescopeError, PlanError
 from mobilescope.core.protocols import FUSED_PLANE, TileKey
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.scan_plans import ChannelPlan, FocusPlan, ZStackPlan
@@ -44,10 +44,10 @@ def running(runner):
     def work():
         try:
             ended.append(runner.run())
-        except Exception as error:
+        except MobilescopeError as error:
             ended.append(error)
 
-    thread = threading.Thread(target=work)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     return thread, ended
 
@@ -158,7 +158,7 @@ def test_planes_and_channels_are_taken_together_and_fused(monkeypatch):
     assert (sink.attempts[TileKey("s", 0, 1, "green", FUSED_PLANE)][0][1].pixels == 7).all()
     heights = [sink.attempts[key][0][1].position.z_um for key in first[:3]]
     assert np.diff(heights) == pytest.approx([1, 1])
-    with pytest.raises(PlanError, match="'blue'.*no such light"):
+    with pytest.raises(PlanError, match=r"'blue'.*no such light"):
         ScanRunner(microscope(), sink, [replace(run, channels=(ChannelPlan(name="blue"),))], switch=Switch()).run()
     with pytest.raises(PlanError, match="no channels"):
         ScanRunner(microscope(), sink, [run]).run()
@@ -185,9 +185,13 @@ def test_a_stack_that_a_kill_left_in_parts_is_taken_whole_again():
     assert [(key.column, key.plane, attempt) for key, attempt, _ in sink.order] == [(1, -1, 1), (1, 0, 1), (1, 1, 1)]
 
 
+def white(image):
+    return replace(image, pixels=np.where(image.pixels > 100, 255, image.pixels).astype(np.uint8))
+
+
 def white_once(count, image):
     """Saturate the third frame."""
-    return replace(image, pixels=np.where(image.pixels > 100, 255, image.pixels).astype(np.uint8)) if count == 3 else image
+    return white(image) if count == 3 else image
 
 
 def test_a_saturated_tile_is_taken_again_at_the_end_and_loses_its_mark():
@@ -202,7 +206,7 @@ def test_a_saturated_tile_is_taken_again_at_the_end_and_loses_its_mark():
 
 def test_a_mark_stays_when_the_second_attempt_fails_too_and_there_is_no_third():
     def always(count, image):
-        return replace(image, pixels=np.where(image.pixels > 100, 255, image.pixels).astype(np.uint8))
+        return white(image)
 
     sink = MemorySink()
     assert ScanRunner(microscope(fault=always), sink, [slide_run(1, 2)]).run().marks == {"saturated": 2}
@@ -214,11 +218,11 @@ def test_a_mark_stays_when_the_second_attempt_fails_too_and_there_is_no_third():
 def test_a_retake_that_was_cut_off_is_made_by_the_next_run():
     sink = MemorySink()
 
-    def stop_at_six(progress):
-        if progress.done == 6:
+    def stop_at_six(count):
+        if count == 6:
             runner.cancel()
 
-    runner = ScanRunner(microscope(fault=white_once), sink, [slide_run()], on_progress=stop_at_six)
+    runner = ScanRunner(microscope(fault=white_once, on_snap=stop_at_six), sink, [slide_run()])
     with pytest.raises(CancelledError):
         runner.run()
     assert len(sink.order) == 6
@@ -277,9 +281,9 @@ def test_a_focus_surface_is_measured_first_and_spares_the_searches():
 
 def test_a_focus_surface_is_rebuilt_from_what_was_stored():
     sink = MemorySink()
-    device = microscope(tilt=0.03)
+    device = microscope(tilt=0.03, on_snap=lambda count: count == 12 and runner.cancel())
     run = slide_run(6, 6, focus=FocusPlan(mode="surface", points=9, tolerance_um=2.0))
-    runner = ScanRunner(device, sink, [run], on_progress=lambda p: p.done == 12 and runner.cancel())
+    runner = ScanRunner(device, sink, [run])
     with pytest.raises(CancelledError):
         runner.run()
     snaps, whole = device.snaps, device.whole
