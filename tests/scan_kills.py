@@ -32,7 +32,7 @@ def _server():
 
 
 def kill_once(session: Path, after_s: float) -> tuple[int, bool]:
-    """Go on with a scan and kill it ``after_s`` after it is ready; return the tiles it told of, and whether it ended."""
+    """Go on with a scan and kill it ``after_s`` after it is ready; return the tiles told, and whether it ended."""
     context = _server()
     reading, writing = context.Pipe(duplex=False)
     process = context.Process(target=_scan, args=(str(session), writing))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 BENCHMARKS = (
     "session", "stitching", "registration", "ring", "inference", "slides", "live", "gpu", "training", "trust",
-    "evaluation", "quality", "job",
+    "evaluation", "quality", "job", "scan",
 )
 
 

@@ -1,4 +1,4 @@
-"""`mobilescope scan` as a user meets it: regions, resume, marks, pause, preview, and plans that can't be carried out."""
+"""`mobilescope scan` as a user meets it: regions, resume, marks, pause, preview, and plans that are refused."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def test_a_preview_shows_the_scan_and_ends_with_it(folder):
 def test_a_preview_of_a_scan_that_was_killed_ends_too(folder):
     program = (
         "import time\nfrom pathlib import Path\nfrom mobilescope.app.scan_preview import previewing\n"
-        "with previewing(Path('none.h5'), Path('p.png'), interval_s=30):\n    print('up', flush=True)\n    time.sleep(60)\n"
+        "with previewing(Path('none.h5'), Path('p.png'), interval_s=30):\n    print('up', flush=True)\n"
+        "    time.sleep(60)\n"
     )
     with subprocess.Popen(
         [MOBILESCOPE.with_name("python"), "-c", program], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
