@@ -31,7 +31,10 @@ def shows_specimen(pixels: NDArray[np.uint8]) -> bool:
 
 def white_share(pixels: NDArray[np.uint8]) -> float:
     """Return the share of pixels, of every fourth row, with a channel at 255; (rows, columns, 3) uint8."""
-    return float((pixels[::_ROW_STEP] == 255).any(axis=-1).mean())
+    rows = np.ascontiguousarray(pixels[::_ROW_STEP])
+    # Channel by channel: `any` over an axis of three takes ten times as long.
+    white = (rows[..., 0] == 255) | (rows[..., 1] == 255) | (rows[..., 2] == 255)
+    return float(white.mean())
 
 
 def sharpest(planes: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:

@@ -76,11 +76,14 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=3)
     options.add_argument("--columns", type=int, default=4)
     options.add_argument("--kills", type=int, default=100)
+    options.add_argument("--every", type=int, nargs="*", help="search the focus at every so-many-th tile")
     given = options.parse_args()
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
-        for every in (1, 4, given.rows * given.columns):
+        for every in given.every or (1, 4, given.rows * given.columns):
             overhead(Path(folder), given.frame, given.rows, given.columns, every)
+        if not given.kills:
+            return
         started = time.perf_counter()
         scans = kill_and_go_on(Path(folder), given.kills, seed=1, whole_s=0.4)
         print(
