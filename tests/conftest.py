@@ -54,6 +54,9 @@ class SoftwareStage:
     def z_range_um(self):
         return self._z_limits_um
 
+    def xy_range_um(self):
+        return (-self._limit_um, self._limit_um), (-self._limit_um, self._limit_um)
+
     def describe(self):
         return "software stage"
 

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.scan import scan_slide, take_flat_field
+from mobilescope.acquire.disk_guard import DiskGuard
+from mobilescope.acquire.runner import RunSnapshot, ScanRunner
+from mobilescope.acquire.scan import take_flat_field
+from mobilescope.acquire.slide_run import SlideRun
+from mobilescope.app.channels import channel_switch
 from mobilescope.app.instrument import Instruments
 from mobilescope.core.config import PhoneConfig, validate
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
+from mobilescope.core.protocols import BoundedStage
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
-from mobilescope.data.writer import SessionWriter
+from mobilescope.data.writer import DISK_MARGIN_BYTES, SessionWriter
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import JobPlan, SlidePlan
 
 
-def scan_grid(slide: SlidePlan, instruments: Instruments) -> FieldGrid:
-    """Return the benchtop tiles of a slide."""
-    rows, columns = instruments.benchtop.frame_shape
-    pixel = instruments.benchtop.pixel_size_um
-    return slide.scan.grid(columns * pixel, rows * pixel, slide.centre_um)
+def slide_run(slide: SlidePlan, instruments: Instruments) -> SlideRun:
+    """Return what is to be scanned of a slide, laid out for the benchtop's field."""
+    scan, (rows, columns), pixel = slide.scan, instruments.benchtop.frame_shape, instruments.benchtop.pixel_size_um
+    area = scan.area((columns * pixel, rows * pixel), slide.centre_um, slide.content or _reach(instruments))
+    return SlideRun(
+        slide.name, area, mounted=slide.mounted, channels=scan.channels, z=scan.z, focus=scan.focus,
+        saturated=scan.saturated,
+    )
+
+
+def _reach(instruments: Instruments) -> RegionUm | None:
+    """Return what the benchtop's stage can reach, None where it doesn't say."""
+    stage = instruments.benchtop.stage
+    if not isinstance(stage, BoundedStage):
+        return None
+    (left, right), (top, bottom) = stage.xy_range_um()
+    region = RegionUm(left, top, right - left, bottom - top)
+    return region if math.isfinite(region.width_um) and math.isfinite(region.height_um) else None
 
 
 def capture_grid(slide: SlidePlan, instruments: Instruments) -> FieldGrid:
     """Return the phone fields of a slide."""
-    return slide.capture.grid(*instruments.phone.field_of_view_um, slide.centre_um)
+    return slide.fields(*instruments.phone.field_of_view_um)
 
 
 def open_writer(session: Path, plan: JobPlan, instruments: Instruments) -> SessionWriter:
     """Create the session of a plan, or open it to go on; a plan that can't be carried out leaves no session behind."""
     for slide in plan.slides:
-        instruments.check_slide(slide.name)
+        instruments.check_slide(slide.mounted)
     header = SessionHeader(
         slides=tuple(SlideEntry(name=slide.name, role=slide.role) for slide in plan.slides),
         instrument={"instrument": instruments.description, "plan": plan.model_dump(mode="json")},
@@ -61,6 +81,32 @@ def phone_half_pitch_um(session: Session) -> float:
     return float(known) if isinstance(known, int | float) else PhoneConfig().half_pitch_um
 
 
+def scan_runner(
+    writer: SessionWriter,
+    plan: JobPlan,
+    instruments: Instruments,
+    *,
+    slides: Sequence[str] = (),
+    wait_for_room: bool = False,
+    on_progress: ProgressListener = ignore_progress,
+    stop: StopToken | None = None,
+) -> ScanRunner:
+    """Return the scan of a plan, or of some of its slides, as something to run, pause and cancel.
+
+    Raises
+    ------
+    LimitError, PlanError
+        The plan can't be carried out with these instruments; nothing was moved.
+    """
+    chosen = [plan.slide(name) for name in slides] or plan.slides
+    rows, columns = instruments.benchtop.frame_shape
+    return ScanRunner(
+        instruments.benchtop, writer, [slide_run(slide, instruments) for slide in chosen],
+        switch=channel_switch(instruments), on_progress=on_progress, stop=stop, wait_for_room=wait_for_room,
+        disk=DiskGuard(writer.path.absolute().parent, 3 * rows * columns, DISK_MARGIN_BYTES),
+    )
+
+
 def scan_job(
     writer: SessionWriter,
     plan: JobPlan,
@@ -70,10 +116,14 @@ def scan_job(
     stop: StopToken | None = None,
 ) -> None:
     """Take the flat field and scan every slide on the benchtop; what the session has is not taken again."""
+    run_scan(scan_runner(writer, plan, instruments, on_progress=on_progress, stop=stop), writer, instruments)
+
+
+def run_scan(runner: ScanRunner, writer: SessionWriter, instruments: Instruments) -> RunSnapshot:
+    """Check the plan, take the flat field, and scan."""
+    runner.check()
     take_flat_field(instruments.benchtop, writer, instruments.blank_slide)
-    for slide in plan.slides:
-        grid = scan_grid(slide, instruments)
-        scan_slide(instruments.benchtop, writer, slide.name, grid, on_progress=on_progress, stop=stop)
+    return runner.run()
 
 
 def capture_job(
@@ -86,6 +136,8 @@ def capture_job(
 ) -> None:
     """Capture every slide with the phone; what the session has is not taken again."""
     for slide in plan.slides:
+        if slide.capture is None:
+            continue
         grid = capture_grid(slide, instruments)
         capture_fields(instruments.phone, writer, slide.name, grid, on_progress=on_progress, stop=stop)
 

@@ -21,6 +21,7 @@ from mobilescope.app.inspect_cli import inspect
 from mobilescope.app.live_cli import live
 from mobilescope.app.register_cli import register
 from mobilescope.app.ring_cli import ring_app
+from mobilescope.app.scan_cli import scan
 from mobilescope.app.stitch_cli import stitch
 from mobilescope.app.train_cli import train
 from mobilescope.core.errors import UserError
@@ -131,50 +132,31 @@ def _specimens(given: list[str]) -> tuple[str, tuple[Path, ...]]:
 
 
 @app.command()
-def scan(plan: PlanFile, session: SessionOption = Path("session.h5"), json: Json = False) -> None:
-    """Scan the slides of a plan on the benchtop microscope into a session.
-
-    Example: mobilescope --config demo/instrument.toml scan demo/plan.toml --session my.h5
-    """
-    _acquire(plan, session, json, what="scan")
-
-
-@app.command()
 def capture(plan: PlanFile, session: SessionOption = Path("session.h5"), json: Json = False) -> None:
     """Capture the fields of a plan with the phone scope into a session.
 
     Example: mobilescope --config demo/instrument.toml capture demo/plan.toml --session my.h5
     """
-    _acquire(plan, session, json, what="capture")
-
-
-def _acquire(plan_file: Path, session: Path, json: bool, *, what: str) -> None:
-    from mobilescope.app.acquiring import capture_job, open_writer, scan_job
+    from mobilescope.app.acquiring import capture_job, open_writer
     from mobilescope.app.folders import prepare_folder
     from mobilescope.app.instrument import build_instruments, load_instrument
-    from mobilescope.data.session import Session
+    from mobilescope.app.scan_cli import counts_of
     from mobilescope.plans.job import load_plan
 
-    plan, config = load_plan(plan_file), load_instrument(_Settings.config)
+    job, config = load_plan(plan), load_instrument(_Settings.config)
     prepare_folder(session.parent)
     say(f"instrument: {config.name}")
-    work = scan_job if what == "scan" else capture_job
     with (
         build_instruments(config, source=str(_Settings.config or "built-in instrument")) as instruments,
-        stoppable() as stop, ProgressDisplay() as progress, open_writer(session, plan, instruments) as writer,
+        stoppable() as stop, ProgressDisplay() as progress, open_writer(session, job, instruments) as writer,
     ):
-        work(writer, plan, instruments, on_progress=progress, stop=stop)
-    with Session.open(session) as opened:
-        counts = {
-            slide.name: {"tiles": len(opened.tiles(slide.name)), "captures": len(opened.captures(slide.name))}
-            for slide in opened.slides
-        }
+        capture_job(writer, job, instruments, on_progress=progress, stop=stop)
     say(f"session: {session}")
     if json:
-        print_json({"session": str(session), "slides": counts})
+        print_json({"session": str(session), "slides": counts_of(session)})
 
 
-for command in (stitch, register, train, evaluate, enhance, live, inspect, export):
+for command in (scan, stitch, register, train, evaluate, enhance, live, inspect, export):
     app.command()(command)
 
 

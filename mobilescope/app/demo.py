@@ -27,13 +27,14 @@ from mobilescope.learn.evaluate import Evaluation
 from mobilescope.learn.presets import preset
 from mobilescope.learn.train import TrainingResult, train
 from mobilescope.plans.job import GridPlan, JobPlan, Role, SlidePlan, load_plan
+from mobilescope.plans.scan_plans import GridScan
 from mobilescope.twin.parameters import PhoneParameters, load_parameters
 from mobilescope.twin.slides import SlideSpec
 from mobilescope.twin.specimens.image import ImageSpecimen, cut_into_parts
 from mobilescope.twin.truth import TruthLog
 
 NEEDED_BYTES = 2_000_000_000
-_SCAN = GridPlan(rows=4, columns=4, overlap=0.1)
+_SCAN = GridScan(rows=4, columns=4, overlap=0.1)
 _MAX_GRID = 5
 _BLIND_FIELDS = 8
 # The smallest read-out that still registers with confidence: 112 pixels after half-size development.

@@ -30,3 +30,30 @@ def prepare_folder(folder: Path, *, needed_bytes: int = 0) -> None:
             f"{folder} has {free / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed",
             "free some space or choose another place",
         )
+
+
+_NETWORK = ("nfs", "cifs", "smb", "9p", "afs", "ceph", "fuse.sshfs", "fuse.s3fs", "glusterfs", "lustre", "beegfs")
+
+
+def network_disk(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Return the kind of network disk that a path lies on, empty for a local one or where the system doesn't say.
+
+    Parameters
+    ----------
+    mounts : Path
+        Linux's list of what is mounted where, see proc_pid_mountinfo(5).
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = -1, ""
+    place = path.absolute().parent.resolve()
+    for line in lines:
+        left, _, right = line.partition(" - ")
+        if len(left.split()) < 5 or not right:
+            continue
+        point = Path(left.split()[4].replace("\\040", " "))
+        if place.is_relative_to(point) and len(point.parts) >= best:
+            best, kind = len(point.parts), right.split()[0]
+    return kind if kind.startswith(_NETWORK) else ""

@@ -67,7 +67,7 @@ def stitch_slide(
     """
     stop = stop or StopToken()
     with Session.open(session_path) as session:
-        tiles = session.tiles(slide)
+        tiles = session.mosaic_tiles(slide)
         if not tiles:
             raise StitchingError(f"slide {slide!r} has no tiles in {session_path}", "scan it first")
         load = corrected_tiles(session, tiles)

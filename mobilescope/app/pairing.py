@@ -156,7 +156,7 @@ def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
         if not captures:
             continue
         pitch = captures[0].pixel_size_um
-        grid = slide.capture.grid(columns * pitch, rows * pitch, slide.centre_um)
+        grid = slide.fields(columns * pitch, rows * pitch)
         for capture in captures:
             cells[slide.name, capture.index] = evaluation_cell(
                 slide, grid, capture.position.x_um, capture.position.y_um

@@ -11,6 +11,28 @@ from numpy.typing import NDArray
 from mobilescope.core.focus_record import FocusRecord
 
 FlatFieldKind = Literal["benchtop", "phone"]
+FUSED_PLANE = 10_000
+
+
+@dataclass(frozen=True)
+class TileKey:
+    """Which tile."""
+
+    slide: str
+    row: int
+    column: int
+    channel: str = ""
+    plane: int = 0
+
+
+@dataclass(frozen=True)
+class TileState:
+    """Latest attempt."""
+
+    attempt: int
+    mark: str
+    z_um: float
+    verdict: str
 
 
 @dataclass(frozen=True)
@@ -161,6 +183,30 @@ class XYZStage(Protocol):
 
 
 @runtime_checkable
+class BoundedStage(Protocol):
+    """A stage that knows how far it can go in x and y."""
+
+    def xy_range_um(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the lowest and highest allowed x, then y."""
+
+
+@runtime_checkable
+class ChannelSwitch(Protocol):
+    """What changes light, filter and exposure between the channels of a scan."""
+
+    def refusal(self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None) -> str:
+        """Return why a channel can't be had, empty where it can."""
+
+    def select(
+        self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None, brightness: float
+    ) -> None:
+        """Switch to a channel and wait until it is there."""
+
+    def rest(self) -> None:
+        """Leave the light as it stands between scans."""
+
+
+@runtime_checkable
 class Illuminator(Protocol):
     """The phone scope's light."""
 
@@ -227,7 +273,7 @@ class CaptureSink(Protocol):
         """Keep the picture of a clear field, linear light, (rows, columns, 3); ``kind`` names the instrument."""
 
     def add_benchtop_tile(
-        self, slide: str, row: int, column: int, index: int, image: BenchtopImage, focus: FocusRecord
+        self, key: TileKey, index: int, image: BenchtopImage, focus: FocusRecord, *, attempt: int = 0, mark: str = ""
     ) -> None:
         """Keep one tile of a scan."""
 
@@ -237,8 +283,11 @@ class CaptureSink(Protocol):
     def has_flat_field(self, kind: FlatFieldKind) -> bool:
         """Tell whether the clear field is there already."""
 
-    def has_tile(self, slide: str, row: int, column: int) -> bool:
+    def has_tile(self, key: TileKey) -> bool:
         """Tell whether a tile is there already."""
+
+    def tile_marks(self, slide: str) -> dict[TileKey, TileState]:
+        """Return latest attempts."""
 
     def has_capture(self, slide: str, index: int) -> bool:
         """Tell whether a capture is there already."""

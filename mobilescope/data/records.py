@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mobilescope import __version__
 from mobilescope.core.errors import SessionError
 from mobilescope.core.focus_record import FocusRecord
-from mobilescope.core.protocols import BenchtopImage, LightState, PhoneCapture, PositionUm
+from mobilescope.core.protocols import BenchtopImage, LightState, PhoneCapture, PositionUm, TileKey, TileState
 from mobilescope.data.schema import CAPTURE_ROW, EVENT_BYTES, EVENT_ROW, FLAT_FIELD_ROW, TILE_ROW
 
 Row = NDArray[np.void]
@@ -39,6 +39,10 @@ class TileRecord:
     software_version: str
     sha256: str
     focus: FocusRecord
+    channel: str
+    plane: int
+    attempt: int
+    mark: str
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,15 @@ class EventRecord:
     text: str
 
 
-def tile_row(slide: str, row: int, column: int, index: int, image: BenchtopImage, focus: FocusRecord) -> Row:
+def tile_row(
+    key: TileKey, index: int, image: BenchtopImage, focus: FocusRecord, attempt: int = 0, mark: str = ""
+) -> Row:
     """Return the table row of a tile, still without digest and checksum; overlong text is a SessionError."""
     record = np.zeros((), TILE_ROW)
-    _fill_image(record, slide, row, column, index, image.position, image)
+    _fill_image(record, key.slide, key.row, key.column, index, image.position, image)
+    _set_text(record, "channel", key.channel)
+    _set_text(record, "mark", mark)
+    record["plane"], record["attempt"] = key.plane, attempt
     record["pixel_size_um"] = image.pixel_size_um
     samples = len(focus.curve_z_um)
     target = record["focus"]
@@ -168,7 +177,15 @@ def tile_record(frame: int, row: Any) -> TileRecord:
             focus["curve_z_um"][:samples], focus["curve_score"][:samples],
             int(focus["images_taken"]), float(focus["seconds"]),
         ),
+        channel=_text(row, "channel"), plane=int(row["plane"]), attempt=int(row["attempt"]), mark=_text(row, "mark"),
     )
+
+
+def key_and_state(row: Any) -> tuple[TileKey, TileState]:
+    """Return which tile a table row is about, and what became of it."""
+    focus = row["focus"]
+    key = TileKey(_text(row, "slide"), int(row["row"]), int(row["column"]), _text(row, "channel"), int(row["plane"]))
+    return key, TileState(int(row["attempt"]), _text(row, "mark"), float(focus["z_um"]), _text(focus, "verdict"))
 
 
 def capture_record(frame: int, row: Any) -> CaptureRecord:

@@ -49,7 +49,9 @@ _IMAGE: list[Any] = [
 # The checksum comes last in every row: a row counts as committed only if it matches the bytes before it.
 _CRC: list[Any] = [("crc32", "<u4")]
 
-TILE_ROW = np.dtype([*_IMAGE, ("focus", _FOCUS), *_CRC])
+TILE_ROW = np.dtype([
+    *_IMAGE, ("focus", _FOCUS), ("channel", _text(32)), ("plane", "<i4"), ("attempt", "<i4"), ("mark", _text(64)), *_CRC
+])
 CAPTURE_ROW = np.dtype([
     *_IMAGE, ("cfa", _text(4)), ("black_level", "<i4"), ("white_level", "<i4"), ("white_balance", "<f8", (3,)),
     ("iso", "<i4"), ("jpeg_offset", "<i8"), ("jpeg_length", "<i8"), ("jpeg_sha256", _text(64)), *_CRC,

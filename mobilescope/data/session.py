@@ -78,8 +78,16 @@ class Session:
         return self.header.slides
 
     def tiles(self, slide: str) -> list[TileRecord]:
-        """Return a slide's benchtop tiles in the order of scanning; an unknown slide is a SessionError."""
-        return [tile_record(frame, row) for frame, row in self._rows(layout.BENCHTOP, slide)]
+        """Return the latest attempt of a slide's tiles in the order of scanning; an unknown slide is a SessionError."""
+        latest = {}
+        for frame, row in self._rows(layout.BENCHTOP, slide):
+            tile = tile_record(frame, row)
+            latest[tile.row, tile.column, tile.channel, tile.plane] = tile
+        return list(latest.values())
+
+    def mosaic_tiles(self, slide: str) -> list[TileRecord]:
+        """Return for each row and column the tile to stitch."""
+        return [tile for tile in self.tiles(slide) if tile.plane == 0]
 
     def captures(self, slide: str) -> list[CaptureRecord]:
         """Return a slide's phone captures in the order of capture; an unknown slide is a SessionError."""

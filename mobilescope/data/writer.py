@@ -27,7 +27,7 @@ from mobilescope.core.errors import (
     UserError,
 )
 from mobilescope.core.focus_record import FocusRecord
-from mobilescope.core.protocols import BenchtopImage, PhoneCapture
+from mobilescope.core.protocols import BenchtopImage, PhoneCapture, TileKey, TileState
 from mobilescope.data import layout
 from mobilescope.data.files import (
     claim_room,
@@ -44,6 +44,7 @@ from mobilescope.data.records import (
     committed,
     event_row,
     flat_field_row,
+    key_and_state,
     sealed,
     set_digest,
     tile_row,
@@ -121,7 +122,7 @@ class SessionWriter:
         self._events = _Table(self._file[layout.EVENTS])
         self._jpeg = self._file[layout.PHONE]["jpeg"]
         tiles, captures = self._benchtop.table.rows, self._phone.table.rows
-        self._tiles = {(row["slide"].decode(), int(row["row"]), int(row["column"])) for row in tiles}
+        self._tiles = dict(key_and_state(row) for row in tiles)
         self._captures = {(row["slide"].decode(), int(row["index"])) for row in captures}
         self._jpeg_end = int((captures["jpeg_offset"] + captures["jpeg_length"]).max()) if len(captures) else 0
 
@@ -200,9 +201,14 @@ class SessionWriter:
                 os.close(self._descriptor)
                 self._lock.release()
 
-    def has_tile(self, slide: str, row: int, column: int) -> bool:
+    def has_tile(self, key: TileKey) -> bool:
         """Tell whether a benchtop tile is committed."""
-        return (slide, row, column) in self._tiles
+        return key in self._tiles
+
+    def tile_marks(self, slide: str) -> dict[TileKey, TileState]:
+        """Return the latest attempt of each tile of a slide."""
+        with self._serial:
+            return {key: state for key, state in self._tiles.items() if key.slide == slide}
 
     def has_capture(self, slide: str, index: int) -> bool:
         """Tell whether a phone capture is committed."""
@@ -213,7 +219,7 @@ class SessionWriter:
         return self._flat_fields[kind].table.count > 0
 
     def add_benchtop_tile(
-        self, slide: str, row: int, column: int, index: int, image: BenchtopImage, focus: FocusRecord
+        self, key: TileKey, index: int, image: BenchtopImage, focus: FocusRecord, *, attempt: int = 0, mark: str = ""
     ) -> None:
         """Store one tile of a scan; ``index`` is its place in the walk over the grid.
 
@@ -227,12 +233,13 @@ class SessionWriter:
             Too little room; the session stays whole.
         """
         with self._serial:
-            self._check_new(slide, self.has_tile(slide, row, column), f"tile {row}, {column} of slide {slide}")
+            known = self.has_tile(key) and attempt <= self._tiles[key].attempt
+            self._check_new(key.slide, known, f"tile {key.row}, {key.column} of slide {key.slide}")
             pixels = _frame(image.pixels, np.uint8, (*self.header.benchtop_shape, 3), "a benchtop image")
-            record = tile_row(slide, row, column, index, image, focus)
+            record = tile_row(key, index, image, focus, attempt, mark)
             with self._storing(pixels.nbytes):
                 self._benchtop.append(pixels, record, self._hasher)
-            self._tiles.add((slide, row, column))
+            self._tiles[key] = TileState(attempt, mark, focus.z_um, focus.verdict)
 
     def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
         """Store one phone capture, raw frame and JPEG together; raises as `add_benchtop_tile` does."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from mobilescope.core.config import StrictModel, load_model
 from mobilescope.core.errors import PlanError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.plans.grids import FieldGrid
+from mobilescope.plans.scan_plans import ScanPlan
 
 Role = Literal["training", "validation", "blind"]
 
@@ -30,16 +31,18 @@ class GridPlan(StrictModel):
 class SlidePlan(StrictModel):
     """One slide of a job.
 
-    Scan and capture are laid around ``centre_um`` (x, y). ``content_um`` (x, y, width, height in the stage frame)
-    bounds what may be evaluated on this slide; without it everything captured may be. ``stain`` is remembered by
-    the models that learn from the slide.
+    Grids are laid around ``centre_um`` (x, y). ``content_um`` (x, y, width, height in the stage frame) bounds what may
+    be evaluated on this slide, and is what a scan of the whole slide covers; without it everything captured may be.
+    A slide without ``capture`` is scanned only; several entries of one physical slide name it as ``mount``. ``stain``
+    is remembered by the models that learn from the slide.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     role: Role
+    mount: str | None = Field(default=None, max_length=64)
     stain: str = Field(default="unknown", max_length=64)
-    scan: GridPlan
-    capture: GridPlan
+    scan: ScanPlan
+    capture: GridPlan | None = None
     centre_um: tuple[float, float] = (0.0, 0.0)
     content_um: tuple[float, float, float, float] | None = None
 
@@ -49,10 +52,27 @@ class SlidePlan(StrictModel):
             raise ValueError("content_um needs a positive width and height")
         return self
 
+    @model_serializer(mode="wrap")
+    def _without_mount(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``mount`` out where it says nothing, so that a session begun with an older plan is recognised."""
+        written: dict[str, Any] = serialise(self)
+        return {key: value for key, value in written.items() if key != "mount" or value is not None}
+
+    @property
+    def mounted(self) -> str:
+        """The name of the slide to put under the objective."""
+        return self.mount or self.name
+
     @property
     def content(self) -> RegionUm | None:
         """The region that may be evaluated."""
         return None if self.content_um is None else RegionUm(*self.content_um)
+
+    def fields(self, width_um: float, height_um: float) -> FieldGrid:
+        """Return the grid of phone fields of the given size; PlanError for a slide that is scanned only."""
+        if self.capture is None:
+            raise PlanError(f"the plan has no phone fields for slide {self.name!r}", "add the key capture to it")
+        return self.capture.grid(width_um, height_um, self.centre_um)
 
 
 class JobPlan(StrictModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.geometry import PixelGrid, RegionUm
-from mobilescope.core.protocols import BenchtopImage, LightState, PositionUm, XYZStage
+from mobilescope.core.protocols import BenchtopImage, BoundedStage, LightState, PositionUm, XYZStage
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.twin.optics import blur_varying, defocus_sigma_um, diffraction_sigma_um, photon_noise, vignette
 from mobilescope.twin.parameters import StageParameters, TwinParameters
@@ -53,6 +54,12 @@ class ErringStage:
     def z_range_um(self) -> tuple[float, float]:
         """Return the focus drive's range."""
         return self._device.z_range_um()
+
+    def xy_range_um(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Return the allowed range in x and y, without end where the device behind does not say."""
+        if isinstance(self._device, BoundedStage):
+            return self._device.xy_range_um()
+        return (-math.inf, math.inf), (-math.inf, math.inf)
 
     def describe(self) -> str:
         """Name the devices behind this stage."""

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.focus_record import FocusRecord
-from mobilescope.core.protocols import BenchtopImage, LightState, PositionUm
+from mobilescope.core.protocols import BenchtopImage, LightState, PositionUm, TileKey
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.writer import SessionWriter
 
@@ -65,7 +65,7 @@ def write_session(path: Path, tiles: list[Tile], *, compress: bool) -> float:
         start = time.perf_counter()
         for index, tile in enumerate(tiles):
             image = BenchtopImage(tile, 0.37, PositionUm(index, 0, 0), time.time(), 5.0, LIGHT, "benchmark")
-            session.add_benchtop_tile("tissue", 0, index, index, image, focus)
+            session.add_benchtop_tile(TileKey("tissue", 0, index), index, image, focus)
         return time.perf_counter() - start
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mobilescope.core.errors import DeviceError, LimitError
-from mobilescope.core.protocols import XYZStage
+from mobilescope.core.protocols import BoundedStage, XYZStage
 from mobilescope.devices.micromanager import MicroManagerStage, StageLimits, demo_configuration
 from mobilescope.twin.benchtop import ErringStage
 from mobilescope.twin.parameters import load_parameters
@@ -96,6 +96,14 @@ def test_the_ends_of_the_focus_range_can_be_reached(stage):
     for z_um in stage.z_range_um():
         stage.move_z(z_um)
         assert stage.position().z_um == pytest.approx(z_um, abs=STEP_UM)
+
+
+def test_it_says_how_far_it_goes_in_x_and_y(stage):
+    assert isinstance(stage, BoundedStage)
+    for axis, (low, high) in enumerate(stage.xy_range_um()):
+        for outside in (low - 1, high + 1):
+            with pytest.raises(LimitError):
+                stage.move_xy(*((outside, 0.0) if axis == 0 else (0.0, outside)))
 
 
 def test_it_says_what_it_is(stage):

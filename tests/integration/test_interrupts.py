@@ -157,14 +157,24 @@ def limit_file_size() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
 
 
-def test_a_full_disk_ends_a_scan_with_one_line_and_the_session_goes_on(tmp_path, small_disk):
+def test_a_scan_that_the_disk_has_no_room_for_is_refused_before_it_starts(small_disk):
     if small_disk is None:
-        folder, make_room = tmp_path, lambda: True
-        before = limit_file_size
-    else:
-        (folder, make_room), before = small_disk, None
+        pytest.skip("mounting a small disk needs root")
+    folder, make_room = small_disk
     write_job(folder, tiles=3, slides=1)
-    run = mobilescope(*acquisition("scan"), folder=folder, before=before)
+    run = mobilescope(*acquisition("scan"), folder=folder)
+    assert run.status == 1, run.errors
+    assert run.errors.splitlines()[-1].startswith("error: the scan does not fit: ")
+    assert tile_digests(folder / "session.h5") == []
+    assert make_room()
+    finished = mobilescope(*acquisition("scan"), folder=folder).json()
+    assert finished["slides"] == {"first": {"tiles": 9, "captures": 0}}
+
+
+def test_a_full_disk_ends_a_scan_with_one_line_and_the_session_goes_on(tmp_path):
+    folder = tmp_path
+    write_job(folder, tiles=3, slides=1)
+    run = mobilescope(*acquisition("scan"), folder=folder, before=limit_file_size)
     assert run.status == 1, run.errors
     lines = run.errors.splitlines()
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:]
@@ -173,7 +183,6 @@ def test_a_full_disk_ends_a_scan_with_one_line_and_the_session_goes_on(tmp_path,
     assert 1 <= len(kept) < 9
     facts = mobilescope("inspect", "session.h5", "--json", folder=folder).json()
     assert (facts["state"], facts["problems"]) == ("closed", [])
-    assert make_room()
     finished = mobilescope(*acquisition("scan"), folder=folder).json()
     assert finished["slides"] == {"first": {"tiles": 9, "captures": 0}}
     assert tile_digests(folder / "session.h5")[: len(kept)] == kept

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mobilescope.core.protocols import TileKey
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
 
@@ -24,8 +25,8 @@ def write_forever(path: Path) -> None:
 
     with SessionWriter.create_or_resume(path, header(benchtop=SHAPE), margin_bytes=0) as session:
         for index in range(COLUMNS):
-            if not session.has_tile("lung-1", 0, index):
-                session.add_benchtop_tile("lung-1", 0, index, index, tile(index, SHAPE), FOCUS)
+            if not session.has_tile(TileKey("lung-1", 0, index)):
+                session.add_benchtop_tile(TileKey("lung-1", 0, index), index, tile(index, SHAPE), FOCUS)
                 print("tile", index, flush=True)
             if not session.has_capture("lung-2", index):
                 session.add_phone_capture("lung-2", index, 0, index, capture(index))

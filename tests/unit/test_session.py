@@ -21,6 +21,7 @@ from mobilescope.core.errors import (
     SessionLockedError,
     UserError,
 )
+from mobilescope.core.protocols import TileKey
 from mobilescope.data.lock import lock_path
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -41,7 +42,7 @@ def writer(path, **options):
 def filled(path):
     with writer(path) as session:
         for index in range(3):
-            session.add_benchtop_tile("lung-1", index // 2, index % 2, index, tile(index), FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", index // 2, index % 2), index, tile(index), FOCUS)
             session.add_phone_capture("lung-2", index, 0, index, capture(index))
         session.add_flat_field("benchtop", np.full((64, 80, 3), 230, np.uint8))
         session.add_flat_field("phone", np.full((48, 60), 500.5))
@@ -55,7 +56,7 @@ def test_tiles_come_back_as_they_were_stored(path, compress):
     images = [tile(0), tile(1)]
     with writer(path, compress=compress) as session:
         for index, image in enumerate(images):
-            session.add_benchtop_tile("lung-1", 0, index, index, image, FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", 0, index), index, image, FOCUS)
     with Session.open(path) as session:
         records = session.tiles("lung-1")
         assert [(r.row, r.column, r.index) for r in records] == [(0, 0, 0), (0, 1, 1)]
@@ -113,11 +114,11 @@ def test_summary_is_json_and_counts_what_is_there(filled):
 
 def test_resume_appends_and_knows_what_is_there(filled):
     with writer(filled) as session:
-        assert session.has_tile("lung-1", 1, 0)
-        assert not session.has_tile("lung-1", 1, 1)
+        assert session.has_tile(TileKey("lung-1", 1, 0))
+        assert not session.has_tile(TileKey("lung-1", 1, 1))
         assert session.has_capture("lung-2", 2)
         assert not session.has_capture("lung-1", 2)
-        session.add_benchtop_tile("lung-1", 1, 1, 3, tile(3), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 1, 1), 3, tile(3), FOCUS)
         session.add_phone_capture("lung-2", 3, 0, 3, capture(3))
     with Session.open(filled) as session:
         assert session.verify() == []
@@ -141,10 +142,10 @@ def test_digest_changes_with_contents_only(filled):
 
 def test_a_reader_follows_the_writer(path):
     with writer(path) as session:
-        session.add_benchtop_tile("lung-1", 0, 0, 0, tile(0), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0), FOCUS)
         with Session.open(path) as reader:
             assert len(reader.tiles("lung-1")) == 1
-            session.add_benchtop_tile("lung-1", 0, 1, 1, tile(1), FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", 0, 1), 1, tile(1), FOCUS)
             record = reader.tiles("lung-1")[1]
             np.testing.assert_array_equal(reader.tile_pixels(record), tile(1).pixels)
             assert reader.summary()["state"] == "being written"
@@ -177,7 +178,7 @@ def test_another_header_is_refused_with_the_difference(filled, other, named):
 
 def test_stored_images_are_not_rewritten(filled):
     with writer(filled) as session, pytest.raises(SessionError, match="never rewritten"):
-        session.add_benchtop_tile("lung-1", 0, 0, 9, tile(9), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 0, 0), 9, tile(9), FOCUS)
 
 
 def test_unknown_slides_are_refused_with_the_known_ones(filled):
@@ -190,16 +191,16 @@ def test_unknown_slides_are_refused_with_the_known_ones(filled):
 def test_images_of_another_shape_are_refused(path):
     with writer(path) as session:
         with pytest.raises(InputImageError, match="64, 80"):
-            session.add_benchtop_tile("lung-1", 0, 0, 0, tile(0, (32, 32)), FOCUS)
-        session.add_benchtop_tile("lung-1", 0, 0, 0, tile(0), FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0, (32, 32)), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0), FOCUS)
 
 
 def test_overlong_settings_are_refused_and_nothing_is_stored(path):
     with writer(path) as session:
         with pytest.raises(SessionError, match="settings takes"):
-            session.add_benchtop_tile("lung-1", 0, 0, 0, tile(0, settings={"note": "µ" * 2000}), FOCUS)
-        assert not session.has_tile("lung-1", 0, 0)
-        session.add_benchtop_tile("lung-1", 0, 0, 0, tile(0), FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0, settings={"note": "µ" * 2000}), FOCUS)
+        assert not session.has_tile(TileKey("lung-1", 0, 0))
+        session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0), FOCUS)
     with Session.open(path) as session:
         assert len(session.tiles("lung-1")) == 1
 
@@ -216,7 +217,7 @@ def test_overlong_events_end_in_an_ellipsis(path):
 def test_verify_finds_damaged_pixels_and_rows(path):
     with writer(path, compress=False) as session:
         for index in range(3):
-            session.add_benchtop_tile("lung-1", 0, index, index, tile(index), FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", 0, index), index, tile(index), FOCUS)
     with h5py.File(path, "r") as file:
         frame = file["benchtop/frames"].id.get_chunk_info(1).byte_offset
         row = file["benchtop/rows"].id.get_chunk_info(0).byte_offset
@@ -281,12 +282,12 @@ def test_too_little_disk_space_refuses_to_start_and_to_go_on(path, monkeypatch):
         SessionWriter.create_or_resume(path, header(), margin_bytes=20_000_000)
     assert not path.exists()
     with SessionWriter.create_or_resume(path, header(), margin_bytes=5_000_000) as session:
-        session.add_benchtop_tile("lung-1", 0, 0, 0, tile(0), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0), FOCUS)
         free[0] = 4_000_000
         with pytest.raises(DiskSpaceError):
-            session.add_benchtop_tile("lung-1", 0, 1, 1, tile(1), FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", 0, 1), 1, tile(1), FOCUS)
         free[0] = 10_000_000
-        session.add_benchtop_tile("lung-1", 0, 1, 1, tile(1), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 0, 1), 1, tile(1), FOCUS)
     with Session.open(path) as session:
         assert len(session.tiles("lung-1")) == 2
 

@@ -13,6 +13,7 @@ import pytest
 from session_samples import FOCUS, header, tile
 
 from mobilescope.core.errors import DiskSpaceError
+from mobilescope.core.protocols import TileKey
 from mobilescope.data.mosaics import MosaicWriter
 from mobilescope.data.pairs import PairWriter
 from mobilescope.data.recovery import is_open_flagged
@@ -40,7 +41,7 @@ def fill(path: Path) -> int:
     with SessionWriter.create_or_resume(path, header(benchtop=SHAPE), margin_bytes=0) as session:
         try:
             while stored < 100:
-                session.add_benchtop_tile("lung-1", 0, stored, stored, tile(stored, SHAPE), FOCUS)
+                session.add_benchtop_tile(TileKey("lung-1", 0, stored), stored, tile(stored, SHAPE), FOCUS)
                 stored += 1
         except DiskSpaceError as error:
             assert "full" in str(error)  # noqa: PT017 - the loop must be left at its first failure

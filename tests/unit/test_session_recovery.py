@@ -10,6 +10,7 @@ import pytest
 from session_samples import FOCUS, capture, header, tile
 
 from mobilescope.core.errors import InputFileError
+from mobilescope.core.protocols import TileKey
 from mobilescope.data.lock import lock_path
 from mobilescope.data.recovery import clear_open_flags, is_open_flagged, lookup3, read_superblock
 from mobilescope.data.session import Session
@@ -26,7 +27,7 @@ def killed(tmp_path):
     path, left = tmp_path / "run.h5", tmp_path / "left.h5"
     with resume(path) as session:
         for index in range(3):
-            session.add_benchtop_tile("lung-1", 0, index, index, tile(index), FOCUS)
+            session.add_benchtop_tile(TileKey("lung-1", 0, index), index, tile(index), FOCUS)
             session.add_phone_capture("lung-1", index, 0, index, capture(index))
         shutil.copy(path, left)
     return left
@@ -65,8 +66,8 @@ def test_an_interrupted_session_reads_without_being_touched(killed):
 
 def test_resume_after_a_kill_appends_and_notes_it(killed):
     with resume(killed) as session:
-        assert session.has_tile("lung-1", 0, 2)
-        session.add_benchtop_tile("lung-1", 0, 3, 3, tile(3), FOCUS)
+        assert session.has_tile(TileKey("lung-1", 0, 2))
+        session.add_benchtop_tile(TileKey("lung-1", 0, 3), 3, tile(3), FOCUS)
         session.add_phone_capture("lung-1", 3, 0, 3, capture(3))
     with Session.open(killed) as session:
         assert session.verify() == []
@@ -80,9 +81,9 @@ def test_resume_after_a_kill_appends_and_notes_it(killed):
 def test_a_frame_without_a_row_and_a_torn_row_are_overwritten(tmp_path, monkeypatch):
     path, left = tmp_path / "run.h5", tmp_path / "left.h5"
     with resume(path) as session:
-        session.add_benchtop_tile("lung-1", 0, 0, 0, tile(0), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0), FOCUS)
         monkeypatch.setattr("mobilescope.data.writer.sealed", lambda row: row)  # the row is cut short
-        session.add_benchtop_tile("lung-1", 0, 1, 1, tile(1), FOCUS)
+        session.add_benchtop_tile(TileKey("lung-1", 0, 1), 1, tile(1), FOCUS)
         monkeypatch.setattr("mobilescope.data.writer.sealed", _power_cut)
         with pytest.raises(KeyboardInterrupt):
             session.add_phone_capture("lung-1", 0, 0, 0, capture(0))
@@ -92,8 +93,8 @@ def test_a_frame_without_a_row_and_a_torn_row_are_overwritten(tmp_path, monkeypa
         assert len(session.tiles("lung-1")) == 1
         assert session.captures("lung-1") == []
     with resume(left) as session:
-        assert not session.has_tile("lung-1", 0, 1)
-        session.add_benchtop_tile("lung-1", 0, 1, 1, tile(7), FOCUS)
+        assert not session.has_tile(TileKey("lung-1", 0, 1))
+        session.add_benchtop_tile(TileKey("lung-1", 0, 1), 1, tile(7), FOCUS)
         session.add_phone_capture("lung-1", 0, 0, 0, capture(5))
     with Session.open(left) as session:
         assert session.verify() == []

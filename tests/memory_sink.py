@@ -1,0 +1,56 @@
+"""A sink in memory with the session's rules, for tests of acquisition."""
+
+from __future__ import annotations
+
+from mobilescope.core.protocols import TileState
+
+
+class MemorySink:
+    """Keeps what it is given; calls something after each image."""
+
+    def __init__(self, after_each=lambda: None):
+        self.flat, self.attempts, self.captures, self.events = {}, {}, {}, []
+        self.order = []
+        self._after_each = after_each
+
+    @property
+    def tiles(self):
+        """The latest attempt of each tile, by (slide, row, column), of single pictures: (index, image, focus)."""
+        return {
+            (key.slide, key.row, key.column): taken[-1][:3]
+            for key, taken in self.attempts.items() if (key.channel, key.plane) == ("", 0)
+        }
+
+    def add_flat_field(self, kind, image):
+        self.flat[kind] = image
+
+    def add_benchtop_tile(self, key, index, image, focus, *, attempt=0, mark=""):
+        taken = self.attempts.setdefault(key, [])
+        assert attempt > (taken[-1][3] if taken else -1), f"{key} is there with attempt {attempt}"
+        taken.append((index, image, focus, attempt, mark))
+        self.order.append((key, attempt, mark))
+        self._after_each()
+
+    def add_phone_capture(self, slide, index, row, column, capture):
+        assert (slide, index) not in self.captures
+        self.captures[slide, index] = (row, column, capture)
+        self._after_each()
+
+    def has_flat_field(self, kind):
+        return kind in self.flat
+
+    def has_tile(self, key):
+        return key in self.attempts
+
+    def tile_marks(self, slide):
+        return {
+            key: TileState(attempt, mark, focus.z_um, focus.verdict)
+            for key, taken in self.attempts.items() if key.slide == slide
+            for _, _, focus, attempt, mark in taken[-1:]
+        }
+
+    def has_capture(self, slide, index):
+        return (slide, index) in self.captures
+
+    def add_event(self, level, text):
+        self.events.append((level, text))
