@@ -5,7 +5,9 @@ Whatever stands still in all tiles would otherwise be taken for specimen: it cor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -26,6 +28,7 @@ _LINE_SHARE = 0.5
 _MOST_BAD_SHARE = 0.05
 _BLOCKS = 32
 _DEGREE = 3
+_MOST_WORKERS = 8
 _REWEIGHTINGS = 4
 # Shading below this is not worth a correction; above it, two halves of the tiles must tell the same.
 _LEAST_SHADING = 0.03
@@ -95,7 +98,7 @@ def spread_out(count: int) -> list[int]:
     return sorted(set(np.linspace(0, max(count - 1, 0), _ENOUGH_TILES).round().astype(int).tolist()))
 
 
-def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> TileCorrection | None:
+def estimate_correction(load: Callable[[int], Pixels], tiles: Sequence[int]) -> TileCorrection | None:
     """Estimate what stands still in the tiles, with the memory of a few of them.
 
     Bad pixels are those that stand out from their 3 x 3 neighbourhood in nearly all tiles. Shading is a polynomial
@@ -105,8 +108,8 @@ def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> 
     Parameters
     ----------
     load : callable
-        Returns tile ``index``, shape (rows, columns, channels), uint8 or uint16.
-    tiles : iterable of int
+        Returns tile ``index``, shape (rows, columns, channels), uint8 or uint16; called from several threads.
+    tiles : sequence of int
         Those to look at; see `spread_out`.
 
     Returns
@@ -116,13 +119,21 @@ def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> 
     """
     standing: NDArray[np.int16] | None = None
     blocks: list[NDArray[np.float32]] = []
-    for index in tiles:
+
+    def look_at(index: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
         pixels = load(index)
-        if standing is None:
-            standing = np.zeros(pixels.shape, dtype=np.int16)
-        standing += _outstanding(pixels)
         small = cv2.resize(pixels, (_BLOCKS, _BLOCKS), interpolation=cv2.INTER_AREA).astype(np.float32)
-        blocks.append(small.reshape(_BLOCKS, _BLOCKS, pixels.shape[2]))
+        return _outstanding(pixels), small.reshape(_BLOCKS, _BLOCKS, pixels.shape[2])
+
+    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:
+        # A few at a time, so that no more than these are held.
+        for start in range(0, len(tiles), workers):
+            for outstanding, block in pool.map(look_at, tiles[start:start + workers]):
+                if standing is None:
+                    standing = np.zeros(outstanding.shape, dtype=np.int16)
+                standing += outstanding
+                blocks.append(block)
     if standing is None or len(blocks) < _LEAST_TILES:
         return None
     bad: NDArray[np.bool_] = np.max(np.abs(standing), axis=2) >= _BAD_SHARE * len(blocks)
@@ -134,13 +145,13 @@ def estimate_correction(load: Callable[[int], Pixels], tiles: Iterable[int]) -> 
     return TileCorrection(bad, _gain(np.stack(blocks), standing.shape))
 
 
-def _outstanding(pixels: Pixels) -> NDArray[np.int16]:
+def _outstanding(pixels: Pixels) -> NDArray[np.int8]:
     """Return 1 where a pixel is brighter than its surroundings allow, -1 where darker, 0 elsewhere."""
     signed = np.int16 if pixels.dtype == np.uint8 else np.int32
     around: NDArray[Any] = np.asarray(cv2.medianBlur(pixels, 3)).reshape(pixels.shape)
     excess: NDArray[Any] = pixels.astype(signed) - around
     limit = _BAD_SIGMAS * max(1.0, 1.4826 * float(np.median(np.abs(excess[::7, ::7]))))
-    standing: NDArray[np.int16] = (excess > limit).astype(np.int16) - (excess < -limit)
+    standing: NDArray[np.int8] = (excess > limit).astype(np.int8) - (excess < -limit).astype(np.int8)
     return standing
 
 
