@@ -29,6 +29,7 @@ def reset(link):
     link.call("reset", "set_property", "Objective", "Label", "Nikon 10X S Fluor")
     link.call("reset", "set_shutter_device", "White Light Shutter")
     link.call("reset", "set_auto_shutter", True)
+    link.call("reset", "set_channel_group", "Channel")
     link.call("reset", "set_xy_position", "XY", 0.0, 0.0)
 
 

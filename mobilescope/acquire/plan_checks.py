@@ -25,7 +25,7 @@ def check_runs(runs: Sequence[SlideRun], microscope: BenchtopMicroscope, switch:
         for channel in run.channels:
             refusal = (
                 "this microscope has no channels" if switch is None
-                else switch.refusal(channel.name, channel.exposure_ms, channel.colour)
+                else switch.refusal(channel.name, channel.exposure_ms, channel.colour, channel.brightness)
             )
             if refusal:
                 raise PlanError(

@@ -12,7 +12,9 @@ class RingChannels:
     def __init__(self, light: Illuminator) -> None:
         self._light = light
 
-    def refusal(self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None) -> str:
+    def refusal(
+        self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None, brightness: float
+    ) -> str:
         """Return why a channel can't be had: it needs a colour, and the camera's exposure is fixed."""
         if colour is None:
             return "the light is the ring, and this channel has no colour = [red, green, blue]"

@@ -94,6 +94,7 @@ class BenchtopConfig(StrictModel):
     light: str | None = None
     light_on: str | None = Field(default=None, pattern="=")
     light_off: str | None = Field(default=None, pattern="=")
+    channel_group: str | None = Field(default=None, min_length=1)
     x_limits_um: Range | None = None
     y_limits_um: Range | None = None
     z_limits_um: Range | None = None

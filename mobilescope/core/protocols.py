@@ -194,7 +194,9 @@ class BoundedStage(Protocol):
 class ChannelSwitch(Protocol):
     """What changes light, filter and exposure between the channels of a scan."""
 
-    def refusal(self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None) -> str:
+    def refusal(
+        self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None, brightness: float
+    ) -> str:
         """Return why a channel can't be had, empty where it can."""
 
     def select(

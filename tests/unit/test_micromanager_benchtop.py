@@ -8,6 +8,7 @@ from java_process import JavaProcess
 from micromanager_demo import demo_config, demo_link, no_question, reset
 
 from mobilescope.core.errors import ConfigError, DeviceError, LinkLostError
+from mobilescope.core.protocols import ChannelSwitch
 from mobilescope.core.stage_calibration import StageCalibration
 from mobilescope.devices.micromanager import JavaCore
 from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
@@ -342,3 +343,55 @@ def test_a_failure_at_the_start_is_told_before_anything_is_lit():
                 ask_mount=no_question,
             )
         assert link.call("look", "get_state_label", "LED") != "550nm"
+
+
+class TestChannels:
+    @pytest.fixture(autouse=True)
+    def _as_found(self, link):
+        link.call("choose", "set_channel_group", "Channel")
+        link.call("start from", "set_config", "Channel", "FITC")
+        link.call("wait", "wait_for_config", "Channel", "FITC")
+
+    def test_a_microscope_on_micromanager_switches_channels(self, make):
+        assert isinstance(make(), ChannelSwitch)
+
+    def test_selecting_moves_the_devices_and_sets_the_exposure(self, make, link):
+        microscope = make()
+        microscope.select("DAPI", 25.0, None, 1.0)
+        assert link.call("look", "get_state_label", "Dichroic") == "400DCLP"
+        image = microscope.snap()
+        assert image.exposure_ms == pytest.approx(25.0)
+        assert image.settings["channel"] == "DAPI"
+
+    def test_a_channel_without_an_exposure_has_the_usual_one(self, make):
+        microscope = make(exposure_ms=3.0)
+        microscope.select("DAPI", 25.0, None, 1.0)
+        microscope.select("Rhodamine", None, None, 1.0)
+        assert microscope.snap().exposure_ms == pytest.approx(3.0)
+
+    def test_at_rest_all_is_as_it_was_found(self, make, link):
+        microscope = make(exposure_ms=3.0)
+        microscope.select("DAPI", 25.0, None, 1.0)
+        microscope.rest()
+        assert link.call("look", "get_current_config", "Channel") == "FITC"
+        image = microscope.snap()
+        assert image.exposure_ms == pytest.approx(3.0)
+        assert "channel" not in image.settings
+
+    @pytest.mark.parametrize(
+        ("name", "colour", "brightness", "said"),
+        [("DAPY", None, 1.0, "DAPI"), ("DAPI", (255, 0, 0), 1.0, "ring"), ("DAPI", None, 0.5, "brightness")],
+    )
+    def test_what_it_can_not_give_is_refused(self, make, name, colour, brightness, said):
+        assert said in make().refusal(name, None, colour, brightness)
+
+    def test_what_it_can_give_is_not_refused(self, make):
+        assert make().refusal("DAPI", 25.0, None, 1.0) == ""
+
+    def test_an_unknown_group_is_refused_with_the_known_ones(self, make):
+        with pytest.raises(ConfigError, match=r"channel_group.*'Chanel'.*Channel"):
+            make(channel_group="Chanel")
+
+    def test_without_a_group_every_channel_is_refused_by_what_is_missing(self, make, link):
+        link.call("choose none", "set_channel_group", "")
+        assert "channel_group" in make().refusal("DAPI", None, None, 1.0)

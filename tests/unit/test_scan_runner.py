@@ -132,7 +132,7 @@ def test_planes_and_channels_are_taken_together_and_fused(monkeypatch):
     selected = []
 
     class Switch:
-        def refusal(self, name, exposure_ms, colour):
+        def refusal(self, name, exposure_ms, colour, brightness):
             return "" if name != "blue" else "no such light"
 
         def select(self, name, exposure_ms, colour, brightness):

@@ -10,6 +10,7 @@ from mobilescope.core.errors import ConfigError, DeviceError
 from mobilescope.core.protocols import BenchtopImage, LightState, XYZStage
 from mobilescope.core.stage_calibration import StageCalibration
 from mobilescope.devices.micromanager.camera import MicroManagerCamera
+from mobilescope.devices.micromanager.channels import Channels
 from mobilescope.devices.micromanager.lamp import Lamp
 from mobilescope.devices.micromanager.link import CoreLink
 from mobilescope.devices.micromanager.roles import find_roles, set_properties
@@ -22,7 +23,7 @@ AskMount = Callable[[str], None]
 
 
 class MicroManagerBenchtop:
-    """Implements `BenchtopMicroscope` on a core of either backend.
+    """Implements `BenchtopMicroscope` and `ChannelSwitch` on a core of either backend.
 
     Parameters
     ----------
@@ -76,6 +77,7 @@ class MicroManagerBenchtop:
         self._camera = MicroManagerCamera(
             link, self._roles.camera, exposure_ms=config.exposure_ms, grey=config.grey or "refuse"
         )
+        self._channels = Channels(link, self._camera, config.channel_group)
         self._objective = self._read_objective()
         self._binning = self._camera.property_or_empty("Binning")
         self._check_frame()
@@ -142,8 +144,24 @@ class MicroManagerBenchtop:
             exposure_ms=self._camera.exposure_ms,
             light=LightState(on=True, red=255, green=255, blue=255, brightness=1.0, source=light),
             device=self._device,
-            settings=dict(self._settings),
+            settings=self._settings | ({"channel": self._channels.current} if self._channels.current else {}),
         )
+
+    def refusal(
+        self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None, brightness: float
+    ) -> str:
+        """Return why a channel, a preset of the channel group, can't be had; empty where it can."""
+        return self._channels.refusal(name, exposure_ms, colour, brightness)
+
+    def select(
+        self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None, brightness: float
+    ) -> None:
+        """Switch to a channel and wait until it is there."""
+        self._channels.select(name, exposure_ms)
+
+    def rest(self) -> None:
+        """Go back to the channel from before the scan."""
+        self._channels.rest()
 
     def describe(self) -> str:
         """Name the devices, the versions and the configuration."""
@@ -176,9 +194,12 @@ class MicroManagerBenchtop:
     def close(self) -> None:
         """Close the shutter, switch the light off, and end the connection. May be called twice."""
         try:
-            self._lamp.rest()
+            self._channels.rest()
         finally:
-            self._link.close()
+            try:
+                self._lamp.rest()
+            finally:
+                self._link.close()
 
     def _choose_devices(self) -> None:
         """Tell the core which devices its own functions are to use, and stop what would move the focus behind us."""
@@ -198,6 +219,7 @@ class MicroManagerBenchtop:
         set_properties(self._link, self._config.properties or {})
         self._choose_devices()
         self._camera.prepare()
+        self._channels.renew()
         self._lamp.forget()
 
     def _read_objective(self) -> str:

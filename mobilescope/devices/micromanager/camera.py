@@ -31,6 +31,7 @@ class MicroManagerCamera:
     ) -> None:
         self._link, self._label, self._wanted_exposure_ms = link, label, exposure_ms
         self.prepare()
+        self._usual_exposure_ms = self._exposure_ms
         self._exposed()
         self.format = self._layout()
         if not self.format.is_colour and grey == "refuse":
@@ -50,9 +51,11 @@ class MicroManagerCamera:
     def prepare(self) -> None:
         """Make this the core's camera and set its exposure: at the start, and after a lost connection."""
         self._link.call("choose the camera", "set_camera_device", self._label)
-        if self._wanted_exposure_ms is not None:
-            self._link.call("set the exposure", "set_exposure", self._label, float(self._wanted_exposure_ms))
-        self._exposure_ms = float(self._link.call("read the exposure", "get_exposure", self._label))
+        self._set_exposure(self._wanted_exposure_ms)
+
+    def expose(self, exposure_ms: float | None) -> None:
+        """Set the exposure of the pictures to come; None for the usual one."""
+        self._set_exposure(self._usual_exposure_ms if exposure_ms is None else exposure_ms)
 
     def property_or_empty(self, name: str) -> str:
         """Return a property as text; empty where the camera has none of that name."""
@@ -95,6 +98,11 @@ class MicroManagerCamera:
         if min(inside) < 0 or picture.shape[:2] != (rows, columns):
             return self.whole_frame()[top : top + rows, left : left + columns]
         return np.ascontiguousarray(picture)
+
+    def _set_exposure(self, exposure_ms: float | None) -> None:
+        if exposure_ms is not None:
+            self._link.call("set the exposure", "set_exposure", self._label, float(exposure_ms))
+        self._exposure_ms = float(self._link.call("read the exposure", "get_exposure", self._label))
 
     def _restore(self) -> None:
         x, y, width, height = self._whole
