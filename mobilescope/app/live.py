@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
+from mobilescope.app.calibrating import calibration_from
 from mobilescope.app.folders import prepare_folder
 from mobilescope.app.live_recording import LiveRecorder
 from mobilescope.app.live_sources import SourceOptions, opened_source
@@ -18,6 +19,7 @@ from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.ladder import Ladder
 from mobilescope.enhance.live import LivePipeline
 from mobilescope.enhance.live_values import LivePicture, Region
+from mobilescope.enhance.provenance import ModelIdentity, Provenance, Setting, digest_picture, record_provenance
 from mobilescope.enhance.rung_controller import Rung, RungChange
 from mobilescope.enhance.trust import TrustAssessor, TrustReport
 from mobilescope.learn.device import Precision
@@ -39,6 +41,8 @@ class LiveOptions:
         ``auto``, or the rung to stay on.
     record : Path or None
         Folder that takes a pair of pictures every two seconds.
+    calibration : Path or None
+        Pictures on which int8 measures the network's ranges; see `mobilescope.app.calibrating.calibration_from`.
     """
 
     model: Path
@@ -51,6 +55,7 @@ class LiveOptions:
     record: Path | None = None
     device: str = "auto"
     precision: str = "auto"
+    calibration: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,9 +150,10 @@ def live_run(
         ladder_changes.append(change)
         on_change(change)
 
+    small = _small_network(network, options)
     ladder = Ladder(
-        network, factor=network.card.network.factor, frames_per_s=options.frames_per_s,
-        distilled=_small_network(network, options), region=region, rung=rung, on_change=changed,
+        network, factor=network.card.network.factor, frames_per_s=options.frames_per_s, distilled=small,
+        region=region, rung=rung, on_change=changed,
     )
     # On the CPU: a GPU is left to the frames, and its launches can't be recorded while another thread uses it.
     assessor = TrustAssessor.from_checkpoint(options.model, device="cpu")
@@ -155,7 +161,8 @@ def live_run(
     def judge(frame: Frame) -> TrustReport:
         return assessor.assess(frame.pixels, pixel_size_um=frame.pixel_size_um)
 
-    recorder = LiveRecorder(options.record or _SAVED)
+    describe = _Describer(options, network, small, judge)
+    recorder = LiveRecorder(options.record or _SAVED, describe)
     with opened_source(options.source) as source:
         pipeline = LivePipeline(
             source, ladder, show, preview=preview, judge=judge, frames=options.frames,
@@ -163,6 +170,33 @@ def live_run(
         )
         with pipeline:
             yield LiveRun(source, pipeline, ladder, recorder, network.engine, changes=ladder_changes)
+
+
+class _Describer:
+    """Says how a picture was made, with the trust of its own frame."""
+
+    def __init__(
+        self, options: LiveOptions, full: Enhancer, small: Enhancer | None, judge: Callable[[Frame], TrustReport]
+    ) -> None:
+        self._judge = judge
+        self._full = ModelIdentity.of_file(options.model), full.engine
+        fast = options.fast_model
+        self._small = self._full if fast is None or small is None else (ModelIdentity.of_file(fast), small.engine)
+
+    def __call__(self, picture: LivePicture) -> Provenance:
+        frame, enhanced = picture.frame, picture.enhanced
+        identity, engine = self._small if enhanced.method == Rung.DISTILLED else self._full
+        settings: dict[str, Setting] = {
+            "input_sha256_of": "pixels of the region",
+            "frame": frame.index,
+            "rung": enhanced.method,
+            "region": str(enhanced.region),
+            "engine": "colour matrix" if enhanced.method == Rung.COLOUR else engine,
+            "pixel_size_um": frame.pixel_size_um,
+        }
+        return record_provenance(
+            identity, digest_picture(enhanced.region.of(frame.pixels)), settings, self._judge(frame)
+        )
 
 
 def _rung(text: str) -> Rung | None:
@@ -177,7 +211,16 @@ def _enhancer(model: Path, options: LiveOptions) -> Enhancer:
     if options.precision not in get_args(Precision):
         names = ", ".join(get_args(Precision))
         raise UserError(f"there is no precision {options.precision!r}", f"choose one of {names}")
-    return Enhancer.from_checkpoint(model, device=options.device, precision=cast("Precision", options.precision))
+    if options.precision == "int8" and options.calibration is None:
+        raise UserError(
+            "int8 needs pictures to measure on before the first frame comes", "name some with --calibration"
+        )
+    if options.precision != "int8" and options.calibration is not None:
+        raise UserError("calibration pictures are for int8 alone", "leave them out, or choose the precision int8")
+    return Enhancer.from_checkpoint(
+        model, device=options.device, precision=cast("Precision", options.precision),
+        calibration=() if options.calibration is None else calibration_from(options.calibration),
+    )
 
 
 def _small_network(full: Enhancer, options: LiveOptions) -> Enhancer | None:

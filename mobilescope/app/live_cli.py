@@ -44,7 +44,11 @@ def live(
     ] = None,
     no_window: Annotated[bool, typer.Option("--no-window", help="Only a status line.")] = False,
     device: Device = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Images for int8 to measure on: an image, a folder, or a session's training inputs."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Enhance a live stream and show it beside what came in, with its rate, its delay and how far to trust it.
@@ -66,7 +70,7 @@ def live(
             source, instrument=instrument, frames_per_s=fps, every_frame=fast, loop=loop, pixel_size_um=pixel_size_um
         ),
         frames_per_s=fps, region=region, rung=rung, fast_model=fast_model, frames=frames, record=record, device=device,
-        precision=precision,
+        precision=precision, calibration=calibration,
     )
     run = _run(options, seconds=seconds, window=not no_window)
     summary = run.summary()

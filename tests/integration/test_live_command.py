@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
 from mobilescope.app.live_sources import SourceOptions, opened_source
+from mobilescope.app.picture_notes import read_note, read_record
 from mobilescope.core.errors import InputFileError
+from mobilescope.enhance.provenance import ModelIdentity, digest_picture
 from mobilescope.learn.checkpoint import ModelCard, save_model
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 from mobilescope.twin.firmware_port import FirmwarePort
@@ -104,6 +106,32 @@ def test_a_video_in_a_loop_stops_after_the_frames_asked_for_and_is_recorded(fold
     enhanced, given = (cv2.imread(str(path)) for path in pairs[:2])
     assert pairs[0].name.endswith("-enhanced.png")
     assert (enhanced.shape, given.shape) == ((50, 75, 3), (20, 30, 3))
+    record = read_record(pairs[0])
+    assert record["model_sha256"] == ModelIdentity.of_file(folder / "model.pt").file_sha256
+    assert record["input_sha256"] == digest_picture(given[..., ::-1])
+    assert (record["settings"]["rung"], record["settings"]["region"]) == ("region", "8,8,20,30")
+    assert record["trust"]["state"] in ("caution", "not for use")
+    assert read_note(pairs[1]) is None
+
+
+def test_what_the_small_network_made_is_recorded_as_its_own(folder):
+    write_model(folder / "small.pt", shuffle=5, stride=2)
+    arguments = ("--fast-model", "small.pt", "--rung", "distilled", "--record", "kept", "--fast", "--no-window")
+    live(folder, "model.pt", "--source", "pictures", *arguments, "--json").json()
+    record = read_record(next((folder / "kept").glob("*-enhanced.png")))
+    assert record["model_sha256"] == ModelIdentity.of_file(folder / "small.pt").file_sha256
+    assert record["settings"]["rung"] == "distilled"
+
+
+def test_int8_measures_on_the_pictures_given(folder):
+    pictures = folder / "calibration"
+    pictures.mkdir()
+    generator = np.random.default_rng(1)
+    cv2.imwrite(str(pictures / "one.png"), generator.integers(60, 180, (96, 96, 3), dtype=np.uint8))
+    arguments = ("--precision", "int8", "--calibration", "calibration", "--rung", "full", "--fast", "--no-window")
+    result = live(folder, "model.pt", "--source", "pictures", *arguments, "--json").json()
+    assert result["frames"] == PICTURES
+    assert "int8" in result["engine"]
 
 
 def test_the_small_network_runs_on_its_rung(folder):
@@ -154,6 +182,8 @@ def test_the_twin_can_look_at_another_slide_or_stain(folder):
         (["model.pt", "--source", "pictures", "--rung", "best"], "no rung 'best'"),
         (["model.pt", "--source", "pictures", "--rung", "distilled"], "--fast-model"),
         (["model.pt", "--source", "pictures", "--fast-model", "twice.pt"], "enlarges 2 times"),
+        (["model.pt", "--source", "pictures", "--precision", "int8"], "--calibration"),
+        (["model.pt", "--source", "pictures", "--calibration", "pictures"], "for int8 alone"),
         (["model.pt", "--source", "pictures", "--precision", "fp8"], "no precision 'fp8'"),
         (["model.pt", "--source", "pictures", "--record", "model.pt/kept"], "model.pt/kept"),
         (["model.pt", "--source", "twin", "--fast"], "its own pace"),
