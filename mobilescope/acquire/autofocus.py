@@ -1,19 +1,58 @@
-"""Software autofocus: a coarse-to-fine search of z that ends with a verdict, never outside its range."""
+"""Autofocus: finds the sharpest z, goes back to verify it, ends with a verdict, and never leaves its range."""
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from mobilescope.core.focus_record import FocusRecord
+from mobilescope.core.focus_record import MAX_CURVE_SAMPLES, FocusRecord
 from mobilescope.core.protocols import BenchtopMicroscope
-from mobilescope.imaging.focus import FocusMeasure, brenner, grey_for_focus
+from mobilescope.imaging.focus import FocusMeasure, grey_for_focus
+from mobilescope.imaging.focus_peak import Structure, finest_significant, flank_peak, structure, vertex
 
-_ROI_PX = 384
-_COARSE_SAMPLES = 7
-# Below this variation of the score over the search there is nothing to focus on.
-_BLANK_CONTRAST = 1.12
+_COARSE_STEP_UM = 8.0
+_LEAST_COARSE = 4
+_MOST_SWEPT = 48
+# Images after the coarse ones; a search that needs more has no peak to find.
+_MOST_FINE = 10
+# Of the score that the fit predicts, and of the best score seen, what the picture taken at the peak must reach.
+_AS_PREDICTED, _AS_BEST = 0.8, 0.97
+# The scale whose flanks reach furthest and are still well above noise.
+_FLANK_SCALE = 1
+
+
+@dataclass(frozen=True)
+class FocusOptions:
+    """How to search.
+
+    Attributes
+    ----------
+    mode : {"search", "sweep"}
+        A few coarse images, then fine ones near the peak; or images over the whole range, a depth of field apart.
+    measure : callable, optional
+        Sharpness of a grey picture, larger is sharper. Unless given, the gradient energy without the camera's noise,
+        at the finest scale at which the specimen shows any.
+    roi_px : int
+        Side of the central square that is judged.
+    timeout_s : float
+        No image is taken later than this after the start.
+    depth_of_field_um : float
+        λ/NA² + pixel/NA; the step of the fine images.
+    approach_um : float
+        Every z is approached from below by at least so much, where the drive has play; from above where it is
+        negative. 0 moves straight.
+    """
+
+    mode: Literal["search", "sweep"] = "search"
+    measure: FocusMeasure | None = None
+    roi_px: int = 384
+    timeout_s: float = 60.0
+    depth_of_field_um: float = 1.47
+    approach_um: float = 0.0
 
 
 def autofocus(
@@ -21,70 +60,151 @@ def autofocus(
     *,
     centre_z_um: float,
     half_range_um: float,
-    fine_step_um: float = 0.5,
-    measure: FocusMeasure = brenner,
-    roi_px: int = _ROI_PX,
+    options: FocusOptions | None = None,
 ) -> FocusRecord:
     """Find the sharpest z near ``centre_z_um`` on the central region of the field and leave the stage there.
-
-    A coarse sweep over the range is narrowed until its step is at most twice ``fine_step_um``; a parabola through
-    the logarithm of the best scores gives the peak.
 
     Returns
     -------
     FocusRecord
-        Verdict ``"focused"``, ``"range_edge"`` (the best score lies at the end of the range), ``"blank"`` (no z is
-        sharper than another). For the last two the stage is left at ``centre_z_um``.
+        Verdict ``"focused"``: the stage stands at a z whose picture was taken and is as sharp as the fit predicts.
+        ``"blank"``: no z differs from another by more than noise. ``"range_edge"``: it is sharpest at the end of the
+        range, or beyond. ``"no_peak"``: no z kept what the fit promised. ``"timeout"``. For all but the first the
+        stage is left at ``centre_z_um``, moved into the range of the stage.
     """
-    started = time.monotonic()
-    low_limit, high_limit = microscope.stage.z_range_um()
-    centre_z_um = min(max(centre_z_um, low_limit), high_limit)
-    low, high = max(low_limit, centre_z_um - half_range_um), min(high_limit, centre_z_um + half_range_um)
-    samples: dict[float, float] = {}
-
-    def sample(positions_um: np.ndarray) -> None:
-        for z_um in positions_um:
-            if float(z_um) not in samples:
-                microscope.stage.move_z(float(z_um))
-                samples[float(z_um)] = measure(grey_for_focus(microscope.snap(roi_px=roi_px).pixels))
-
-    sample(np.linspace(low, high, _COARSE_SAMPLES))
-    step = (high - low) / (_COARSE_SAMPLES - 1)
-    while step > 2 * fine_step_um:
-        best = max(samples, key=lambda z: samples[z])
-        step /= 2
-        sample(np.array([z for z in (best - step, best + step) if low <= z <= high]))
-    best = max(samples, key=lambda z: samples[z])
-    scores = np.array(list(samples.values()))
-    contrast = float(scores.max() / max(float(np.median(scores)), 1e-12))
-    verdict = "focused"
-    z_um = best
-    if contrast < _BLANK_CONTRAST and scores.max() < _BLANK_CONTRAST * scores.min():
-        verdict, z_um = "blank", centre_z_um
-    elif best in (low, high):
-        verdict, z_um = "range_edge", centre_z_um
-    else:
-        z_um = float(np.clip(_peak(samples, best, step), low, high))
-    microscope.stage.move_z(z_um)
-    curve_z = tuple(sorted(samples))
-    return FocusRecord(
-        verdict=verdict,
-        z_um=z_um,
-        score=samples[best],
-        curve_z_um=curve_z,
-        curve_score=tuple(samples[z] for z in curve_z),
-        images_taken=len(samples),
-        seconds=time.monotonic() - started,
-    )
+    if not half_range_um > 0:
+        raise ValueError(f"half_range_um must be above 0, got {half_range_um}")
+    return _Search(microscope, centre_z_um, half_range_um, options or FocusOptions()).run()
 
 
-def _peak(samples: dict[float, float], best_um: float, step_um: float) -> float:
-    """Return the vertex of a parabola fitted to the logarithm of the scores within two steps of the best."""
-    near = sorted(z for z in samples if abs(z - best_um) <= 2.01 * step_um)
-    if len(near) < 3:
-        return best_um
-    scores = np.log([max(samples[z], 1e-12) for z in near])
-    curvature, slope, _ = np.polyfit(np.array(near) - best_um, scores, 2)
-    if curvature >= 0:
-        return best_um
-    return best_um + float(np.clip(-slope / (2 * curvature), -step_um, step_um))
+class _LateError(Exception):
+    """The time is over."""
+
+
+class _Search:
+    """One search: what it may do, and what it has seen."""
+
+    def __init__(self, microscope: BenchtopMicroscope, centre_um: float, half_um: float, options: FocusOptions) -> None:
+        self._microscope, self._options = microscope, options
+        self._started = time.monotonic()
+        low_limit, high_limit = microscope.stage.z_range_um()
+        centre_um = min(max(centre_um, low_limit), high_limit)
+        low, high = max(low_limit, centre_um - half_um), min(high_limit, centre_um + half_um)
+        # The way past a z, to approach it, has to lie within the range as well.
+        self._turn_low, self._turn_high = low, high
+        self._low = min(low + max(options.approach_um, 0.0), high)
+        self._high = max(high + min(options.approach_um, 0.0), self._low)
+        self._centre = min(max(centre_um, self._low), self._high)
+        self._z: list[float] = []
+        self._structures: list[Structure] = []
+        self._measured: list[float] = []
+        self._scale = 0
+
+    def run(self) -> FocusRecord:
+        """Search; return the record."""
+        try:
+            verdict, z_um = self._searched()
+        except _LateError:
+            verdict, z_um = "timeout", self._centre
+        if verdict != "focused" or self._z[-1] != z_um:
+            self._move(z_um)
+        order = np.argsort(self._z, kind="stable")
+        scores = self._scores()
+        return FocusRecord(
+            verdict=verdict,
+            z_um=z_um,
+            score=float(scores.max()) if scores.size else 0.0,
+            curve_z_um=tuple(self._z[k] for k in order),
+            curve_score=tuple(float(scores[k]) for k in order),
+            images_taken=len(self._z),
+            seconds=time.monotonic() - self._started,
+        )
+
+    def _searched(self) -> tuple[str, float]:
+        span = self._high - self._low
+        if self._options.mode == "sweep":
+            count = min(_MOST_SWEPT, max(_LEAST_COARSE, math.ceil(span / self._options.depth_of_field_um) + 1))
+        else:
+            count = max(_LEAST_COARSE, math.ceil(span / _COARSE_STEP_UM - 1e-6) + 1)
+            count = min(count, MAX_CURVE_SAMPLES - _MOST_FINE - 1)
+        coarse = np.linspace(self._low, self._high, count)
+        for z_um in coarse[::-1] if self._options.approach_um < 0 else coarse:
+            self._take(float(z_um))
+        if finest_significant(self._structures) is None:
+            return "blank", self._centre
+        guess = self._guess(span / 2)
+        if self._low < guess < self._high:
+            self._take(guess)
+        self._scale = finest_significant(self._structures) or 0
+        while len(self._z) < count + _MOST_FINE:
+            z_um = self._beside_best()
+            if z_um is not None:
+                self._take(z_um)
+                self._scale = finest_significant(self._structures) or 0
+                continue
+            best = self._best()
+            if best in (self._low, self._high):
+                return "range_edge", self._centre
+            if self._verified():
+                return "focused", self._z[-1]
+        return "no_peak", self._centre
+
+    def _guess(self, half_um: float) -> float:
+        """Return where the flanks of the coarse curve meet."""
+        scale = max(_FLANK_SCALE, finest_significant(self._structures) or 0)
+        energy = np.array([sample.energy[scale] for sample in self._structures])
+        return flank_peak(np.array(self._z), energy, half_um)
+
+    def _beside_best(self) -> float | None:
+        """Return a z to take so that the best has a neighbour on either side, None where it has."""
+        best, step = self._best(), self._options.depth_of_field_um
+        sides = ((-1, self._low), (1, self._high))
+        for sign, end in sides if self._options.approach_um >= 0 else sides[::-1]:
+            if best == end or any(0 < sign * (z - best) <= 1.5 * step for z in self._z):
+                continue
+            return float(np.clip(best + sign * step, self._low, self._high))
+        return None
+
+    def _verified(self) -> bool:
+        """Go to the peak of the best and its neighbours; tell whether it is as sharp there as it should be."""
+        best, scores = self._best(), self._scores()
+        places = np.array(self._z)
+        lower, upper = places[places < best].max(), places[places > best].min()
+        triple = np.array([lower, best, upper])
+        top = vertex(triple, np.array([scores[places == z].mean() for z in triple]))
+        z_um, predicted = top if top is not None else (best, float(scores.max()))
+        self._take(float(np.clip(z_um, self._low, self._high)))
+        scores = self._scores()
+        floor = float(scores.min()) if self._options.measure is not None else 0.0
+        reached = scores[-1] - floor
+        return bool(reached >= _AS_PREDICTED * (predicted - floor) and reached >= _AS_BEST * (scores.max() - floor))
+
+    def _scores(self) -> np.ndarray:
+        if self._options.measure is not None:
+            return np.array(self._measured)
+        return np.array([sample.energy[self._scale] for sample in self._structures])
+
+    def _best(self) -> float:
+        return self._z[int(self._scores().argmax())]
+
+    def _take(self, z_um: float) -> None:
+        """Go to a z and judge the picture there."""
+        self._in_time()
+        self._move(z_um)
+        self._in_time()
+        grey = grey_for_focus(self._microscope.snap(roi_px=self._options.roi_px).pixels)
+        self._z.append(z_um)
+        self._structures.append(structure(grey))
+        if self._options.measure is not None:
+            self._measured.append(float(self._options.measure(grey)))
+
+    def _in_time(self) -> None:
+        if time.monotonic() - self._started > self._options.timeout_s:
+            raise _LateError
+
+    def _move(self, z_um: float) -> None:
+        """Go to a z from the side that the options ask for."""
+        stage, approach = self._microscope.stage, self._options.approach_um
+        if approach and (stage.position().z_um - z_um) * math.copysign(1, approach) > -abs(approach):
+            stage.move_z(min(max(z_um - approach, self._turn_low), self._turn_high))
+        stage.move_z(z_um)

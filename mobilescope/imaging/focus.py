@@ -33,6 +33,20 @@ def tenengrad(grey: Grey) -> float:
     return float(np.mean(gradient_x**2 + gradient_y**2))
 
 
+def vollath_f5(grey: Grey) -> float:
+    """Return the autocorrelation at one pixel less the squared mean (Vollath 1988, F5), along both axes."""
+    mean = float(grey.mean())
+    across = float(np.mean(grey[:, 1:] * grey[:, :-1]))
+    down = float(np.mean(grey[1:, :] * grey[:-1, :]))
+    return max((across + down) / 2 - mean * mean, 0.0)
+
+
+def jpeg_size(grey: Grey) -> float:
+    """Return the length in bytes of the picture as a JPEG of quality 90: detail does not compress."""
+    levels = np.clip(grey * 255, 0, 255).astype(np.uint8)
+    return float(len(cv2.imencode(".jpg", levels, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]))
+
+
 def grey_for_focus(rgb: NDArray[np.uint8]) -> Grey:
     """Return the green channel, 0–1: the sharpest of a Bayer camera and the centre of the visible band."""
     return np.asarray(rgb[..., 1], dtype=np.float32) / np.float32(255)
