@@ -16,7 +16,7 @@ FUSED_PLANE = 10_000
 
 @dataclass(frozen=True)
 class TileKey:
-    """Which tile."""
+    """Which picture of a scan: ``plane`` counts from 0, the middle one of a stack; `FUSED_PLANE` is made of all planes."""
 
     slide: str
     row: int
@@ -27,7 +27,7 @@ class TileKey:
 
 @dataclass(frozen=True)
 class TileState:
-    """Latest attempt."""
+    """What became of a tile in its latest attempt; ``mark`` joins several by commas and is empty for a good tile."""
 
     attempt: int
     mark: str

@@ -177,15 +177,26 @@ def tile_record(frame: int, row: Any) -> TileRecord:
             focus["curve_z_um"][:samples], focus["curve_score"][:samples],
             int(focus["images_taken"]), float(focus["seconds"]),
         ),
-        channel=_text(row, "channel"), plane=int(row["plane"]), attempt=int(row["attempt"]), mark=_text(row, "mark"),
+        **_scan_fields(row),
     )
 
 
 def key_and_state(row: Any) -> tuple[TileKey, TileState]:
     """Return which tile a table row is about, and what became of it."""
     focus = row["focus"]
-    key = TileKey(_text(row, "slide"), int(row["row"]), int(row["column"]), _text(row, "channel"), int(row["plane"]))
-    return key, TileState(int(row["attempt"]), _text(row, "mark"), float(focus["z_um"]), _text(focus, "verdict"))
+    scan = _scan_fields(row)
+    key = TileKey(_text(row, "slide"), int(row["row"]), int(row["column"]), scan["channel"], scan["plane"])
+    return key, TileState(scan["attempt"], scan["mark"], float(focus["z_um"]), _text(focus, "verdict"))
+
+
+def _scan_fields(row: Any) -> dict[str, Any]:
+    """Return what version 2 added to a tile's row; a session of version 1 has one channel, plane and attempt."""
+    if "channel" not in row.dtype.names:
+        return {"channel": "", "plane": 0, "attempt": 0, "mark": ""}
+    return {
+        "channel": _text(row, "channel"), "plane": int(row["plane"]), "attempt": int(row["attempt"]),
+        "mark": _text(row, "mark"),
+    }
 
 
 def capture_record(frame: int, row: Any) -> CaptureRecord:

@@ -18,7 +18,8 @@ from mobilescope.core.config import StrictModel
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
 
 SESSION_FORMAT = "mobilescope-session"
-SCHEMA_VERSION = 1
+# Version 2 added channel, plane, attempt and mark to the rows of tiles.
+SCHEMA_VERSION = 2
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
 

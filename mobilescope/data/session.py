@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, SessionError
+from mobilescope.core.protocols import FUSED_PLANE
 from mobilescope.data import layout
 from mobilescope.data.files import open_for_reading, read_part
 from mobilescope.data.lock import is_being_written
@@ -86,8 +87,15 @@ class Session:
         return list(latest.values())
 
     def mosaic_tiles(self, slide: str) -> list[TileRecord]:
-        """Return for each row and column the tile to stitch."""
-        return [tile for tile in self.tiles(slide) if tile.plane == 0]
+        """Return for each row and column the tile to stitch: fused if there is one, else plane 0, of the first channel."""
+        tiles = [tile for tile in self.tiles(slide) if tile.plane in (0, FUSED_PLANE)]
+        chosen: dict[tuple[int, int], TileRecord] = {}
+        for tile in tiles:
+            if tile.channel == tiles[0].channel:
+                place = tile.row, tile.column
+                if place not in chosen or tile.plane == FUSED_PLANE:
+                    chosen[place] = tile
+        return list(chosen.values())
 
     def captures(self, slide: str) -> list[CaptureRecord]:
         """Return a slide's phone captures in the order of capture; an unknown slide is a SessionError."""

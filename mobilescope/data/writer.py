@@ -50,7 +50,7 @@ from mobilescope.data.records import (
     tile_row,
 )
 from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
-from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
+from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, TILE_ROW, SessionHeader
 
 DISK_MARGIN_BYTES = 512 * 1024**2
 FSYNC_INTERVAL_S = 3.0
@@ -337,6 +337,11 @@ def _prepare_resume(path: Path, header: SessionHeader) -> bool:
     """Check that the file can be gone on with, and open it up after a kill; return whether there was one."""
     interrupted = is_open_flagged(path)
     with open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION, swmr=True) as file:
+        if file[f"{layout.BENCHTOP}/rows"].dtype != TILE_ROW:
+            raise UserError(
+                f"{path} was written by an earlier version, and can be read but not gone on with",
+                "scan into a new session; this one stays as it is",
+            )
         difference = layout.read_header(file, path).difference(header)
         if difference:
             raise UserError(

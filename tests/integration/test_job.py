@@ -33,7 +33,9 @@ def copied_job(small_job, tmp_path):
 
 def test_scan_and_capture_count_what_the_session_holds(small_job):
     scanned, captured = (small_job.runs[name].json() for name in ("scan", "capture"))
-    assert scanned == {"session": "session.h5", "slides": {name: {"tiles": TILES, "captures": 0} for name in SLIDES}}
+    assert scanned["slides"] == {name: {"tiles": TILES, "captures": 0} for name in SLIDES}
+    assert scanned["session"] == "session.h5"
+    assert set(scanned["marks"]) == set(SLIDES)
     assert captured["slides"] == {name: {"tiles": TILES, "captures": CAPTURES} for name in SLIDES}
 
 
