@@ -87,7 +87,7 @@ class Session:
         return list(latest.values())
 
     def mosaic_tiles(self, slide: str) -> list[TileRecord]:
-        """Return for each row and column the tile to stitch: fused if there is one, else plane 0, of the first channel."""
+        """Return the tile to stitch for each cell: fused if there is one, else plane 0, of the first channel."""
         tiles = [tile for tile in self.tiles(slide) if tile.plane in (0, FUSED_PLANE)]
         chosen: dict[tuple[int, int], TileRecord] = {}
         for tile in tiles:

@@ -138,7 +138,8 @@ def test_scanning_and_capturing_again_take_no_images(small_job, copied_job):
 
     before = contents()
     for command in ("scan", "capture"):
-        assert mobilescope(*acquisition(command), folder=copied_job).json() == small_job.runs["capture"].json()
+        told = mobilescope(*acquisition(command), folder=copied_job).json()
+        assert told["slides"] == small_job.runs["capture"].json()["slides"]
     assert contents() == before
 
 
