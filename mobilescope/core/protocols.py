@@ -16,7 +16,7 @@ FUSED_PLANE = 10_000
 
 @dataclass(frozen=True)
 class TileKey:
-    """Which picture of a scan: ``plane`` counts from 0, the middle one of a stack; `FUSED_PLANE` is made of all planes."""
+    """Which picture of a scan: ``plane`` 0 is the middle of a stack, `FUSED_PLANE` is made of all its planes."""
 
     slide: str
     row: int
