@@ -110,8 +110,8 @@ class ScanRunner:
         self._microscope, self._target, self._runs = microscope, sink, tuple(runs)
         self._switch, self._fuse, self._disk, self._wait_for_room = switch, fuse, disk, wait_for_room
         self._on_progress, self._stop = on_progress, stop or StopToken()
-        self._going = threading.Event()
-        self._going.set()
+        # A plain flag: signal handlers set it, and the lock of an Event would not bear that.
+        self._paused = False
         self._lock = threading.Lock()
         self._snapshot = RunSnapshot()
         self._times_s: deque[float] = deque(maxlen=_TIMES_KEPT)
@@ -124,11 +124,11 @@ class ScanRunner:
 
     def pause(self) -> None:
         """Stop after the tile at hand until `resume`."""
-        self._going.clear()
+        self._paused = True
 
     def resume(self) -> None:
         """Go on after `pause`."""
-        self._going.set()
+        self._paused = False
 
     def cancel(self) -> None:
         """End the run after the tile at hand; everything taken is kept."""
@@ -218,14 +218,11 @@ class ScanRunner:
         shortage = self._shortage(_ROOM_AHEAD * run.frames_per_tile)
         if shortage and not self._wait_for_room:
             raise DiskSpaceError(shortage, "free some space, then run the same command again")
-        if shortage or not self._going.is_set():
+        if shortage or self._paused:
             sink.settle()
-        while shortage or not self._going.is_set():
+        while shortage or self._paused:
             self._set(state=RunState.PAUSED, note=shortage or "paused")
-            if self._going.is_set():
-                time.sleep(_POLL_S)
-            else:
-                self._going.wait(_POLL_S)
+            time.sleep(_POLL_S)
             self._stop.raise_if_requested(what)
             shortage = self._shortage(_ROOM_AHEAD * run.frames_per_tile)
         if self.snapshot.state is RunState.PAUSED:

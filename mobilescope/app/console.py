@@ -9,7 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, TextIO
 
@@ -67,6 +67,12 @@ def say(text: str) -> None:
     stderr.print(text, markup=False, soft_wrap=True)
 
 
+def say_from_handler(text: str) -> None:
+    """Print a line from a signal handler; nothing where the signal came in the middle of printing another."""
+    with suppress(RuntimeError):
+        say(text)
+
+
 def print_json(value: Any) -> None:
     """Print one line of JSON on standard output; NaN and infinity become null."""
     sys.stdout.write(json.dumps(_without_nan(value), allow_nan=False) + "\n")
@@ -108,7 +114,7 @@ def stoppable() -> Iterator[StopToken]:
         if token.requested:
             raise KeyboardInterrupt
         token.request()
-        say("stopping at the next safe point; press Ctrl-C again to stop at once")
+        say_from_handler("stopping at the next safe point; press Ctrl-C again to stop at once")
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:

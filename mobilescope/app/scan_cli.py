@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mobilescope.app.cli_types import Json, SessionOption
-from mobilescope.app.console import ProgressDisplay, print_json, say, stderr, stoppable
+from mobilescope.app.console import ProgressDisplay, print_json, say, say_from_handler, stderr, stoppable
 
 if TYPE_CHECKING:
     from mobilescope.acquire.runner import ScanRunner
@@ -86,11 +86,11 @@ def _told_by_signals(runner: ScanRunner, stop: StopToken) -> Iterator[None]:
         nonlocal paused
         paused = not paused
         (runner.pause if paused else runner.resume)()
-        say("pausing after this tile; the signal USR1 goes on" if paused else "going on")
+        say_from_handler("pausing after this tile; the signal USR1 goes on" if paused else "going on")
 
     def on_end(_number: int, _frame: FrameType | None) -> None:
         stop.request()
-        say("stopping at the next safe point")
+        say_from_handler("stopping at the next safe point")
 
     before = [(number, signal.signal(number, handler)) for number, handler in (
         (signal.SIGUSR1, on_pause), (signal.SIGTERM, on_end),

@@ -89,7 +89,11 @@ class Background:
             os.killpg(self.pid, number)
         else:
             self._process.send_signal(number)
-        status = self._process.wait(timeout=30)
+        try:
+            status = self._process.wait(timeout=30)
+        finally:
+            # One that does not end must not keep its port from the tests after it.
+            self._process.kill()
         for thread in self._threads:
             thread.join()
         self._process.stdout.close()

@@ -1,0 +1,54 @@
+"""Being told to end by a signal, at whatever instant it comes."""
+
+import subprocess
+import sys
+
+# Each round sends the signal one line of Python later into the wait than the round before.
+_AT_EVERY_LINE = """
+import signal, sys
+from mobilescope.app.signals import until_told
+
+def told_after(lines):
+    left = lines
+    def trace(frame, what, _argument):
+        nonlocal left
+        if what == "line" and frame.f_code.co_filename != __file__:
+            left -= 1
+            if left == 0:
+                signal.raise_signal(signal.SIGTERM)
+        return trace
+    with until_told() as told:
+        sys.settrace(trace)
+        waited = told.wait(0.001)
+        sys.settrace(None)
+        return left > 0, told.is_set(), waited or told.wait(0.001)
+
+rounds = 0
+while True:
+    rounds += 1
+    over, is_set, waited = told_after(rounds)
+    if over:
+        break
+    assert is_set and waited
+print(rounds)
+"""
+
+
+def test_a_signal_is_heard_at_any_instant_of_the_wait(tmp_path):
+    script = tmp_path / "rounds.py"
+    script.write_text(_AT_EVERY_LINE)
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 3
+
+
+def test_a_wait_without_end_is_ended_by_a_signal_from_elsewhere():
+    script = (
+        "import os, signal, threading\n"
+        "from mobilescope.app.signals import until_told\n"
+        "with until_told() as told:\n"
+        "    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "    print(told.wait(), told.wait(0), told.is_set())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["True"] * 3, done.stderr
