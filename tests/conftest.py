@@ -1,4 +1,4 @@
-"""A twin over a stage in software, and small files of pairs."""
+"""A twin over a stage in software, stages with simulated boards, and small files of pairs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from served_stage import FaultyLine, Served, make_board, open_stage, stage_config
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.errors import LimitError
 from mobilescope.core.protocols import LightState, PositionUm
 from mobilescope.data.pairs import PairWriter
 from mobilescope.twin.benchtop import TwinBenchtop
+from mobilescope.twin.firmware_port import FirmwarePort
 from mobilescope.twin.parameters import load_parameters
 from mobilescope.twin.phone import TwinPhone
 from mobilescope.twin.slides import SlideRack, SlideSpec
@@ -117,6 +119,31 @@ def make_twin():
         return Twin(stage, benchtop, phone, truth, rack)
 
     return make
+
+
+@pytest.fixture
+def served_stage():
+    """Build stages of a kind, each with its simulated board behind a pseudo-terminal."""
+    served = []
+
+    def make(kind, *, play_um=(0.0, 0.0, 0.0), backlash_um=None, config=None, **changes):
+        mirrored = {"reversed": changes.pop("reversed")} if "reversed" in changes else {}
+        line = FaultyLine(make_board(kind, play_um=play_um, **changes))
+        port = FirmwarePort(line)
+        port.plug()
+        play = play_um if backlash_um is None else backlash_um
+        try:
+            stage = open_stage(kind, port.port, stage_config(kind, play, **mirrored, **(config or {})))
+        except BaseException:
+            port.unplug()
+            raise
+        served.append(Served(stage, line.board, line, port))
+        return served[-1]
+
+    yield make
+    for each in served:
+        each.stage.close()
+        each.port.unplug()
 
 
 @pytest.fixture

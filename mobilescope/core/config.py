@@ -6,16 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from mobilescope.core.errors import ConfigError
-
-
-class StrictModel(BaseModel):
-    """A frozen value that refuses unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
+from mobilescope.core.stage_config import StageConfig
+from mobilescope.core.strict_model import StrictModel as StrictModel
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -150,7 +145,7 @@ class RingConfig(StrictModel):
 
 
 class InstrumentConfig(StrictModel):
-    """One instrument file: a benchtop microscope, a phone scope with its ring, and the twin's parameters if it is one.
+    """One instrument file: a benchtop microscope, a phone scope with ring and stage, the twin's parameters.
 
     The table ``twin`` is checked by the twin's own models, which this room does not know.
     """
@@ -159,4 +154,5 @@ class InstrumentConfig(StrictModel):
     benchtop: BenchtopConfig = BenchtopConfig()
     phone: PhoneConfig = PhoneConfig()
     ring: RingConfig = RingConfig()
+    stage: StageConfig = StageConfig()
     twin: dict[str, Any] = Field(default_factory=dict)

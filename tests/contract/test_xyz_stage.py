@@ -15,8 +15,9 @@ from mobilescope.devices.micromanager import MicroManagerStage, StageLimits, dem
 from mobilescope.twin.benchtop import ErringStage
 from mobilescope.twin.parameters import load_parameters
 
-# Micro-Manager's demo stage counts in steps of 0.015 µm.
+# Micro-Manager's demo stage counts in steps of 0.015 µm; the boards' are half of their steps.
 STEP_UM = 0.02
+BOARD_STEP_UM = 0.126
 
 
 def micromanager():
@@ -28,15 +29,21 @@ def erring(device):
     return ErringStage(device, load_parameters().stage, seed=0)
 
 
-STAGES = ("micromanager", "erring over micromanager", "erring over software")
+BOARDS = {
+    "grbl": {}, "grbl with play": {"play_um": (12.0, 7.0, 3.0)}, "grbl mirrored": {"reversed": ("x", "z")},
+    "sangaboard": {}, "old sangaboard": {"version": "0.5.1"}, "sangaboard with play": {"play_um": (12.0, 7.0, 3.0)},
+}
+STAGES = ("micromanager", "erring over micromanager", "erring over software", *BOARDS)
 
 
 @pytest.fixture(params=STAGES)
-def stage(request, make_twin):
+def stage(request, make_twin, served_stage):
     if request.param == "micromanager":
         made = micromanager()
     elif request.param == "erring over micromanager":
         made = erring(micromanager())
+    elif request.param in BOARDS:
+        made = served_stage("grbl" if "grbl" in request.param else "sangaboard", **BOARDS[request.param]).stage
     else:
         made = erring(make_twin().stage)
     made.move_xy(0.0, 0.0)
@@ -44,33 +51,38 @@ def stage(request, make_twin):
     return made
 
 
+@pytest.fixture
+def step_um(request):
+    return BOARD_STEP_UM if request.node.callspec.params["stage"] in BOARDS else STEP_UM
+
+
 def test_it_is_a_stage(stage):
     assert isinstance(stage, XYZStage)
 
 
 @pytest.mark.parametrize("target", [(150.0, -80.0), (-33.3, 12.7), (0.4, 0.0)])
-def test_it_stands_where_it_was_sent(stage, target):
+def test_it_stands_where_it_was_sent(stage, target, step_um):
     stage.move_xy(*target)
     at = stage.position()
-    assert (at.x_um, at.y_um) == pytest.approx(target, abs=STEP_UM)
-    assert at.z_um == pytest.approx(0, abs=STEP_UM)
+    assert (at.x_um, at.y_um) == pytest.approx(target, abs=step_um)
+    assert at.z_um == pytest.approx(0, abs=step_um)
 
 
 @pytest.mark.parametrize("z_um", [12.34, -7.5, 0.25])
-def test_the_focus_drive_stands_where_it_was_sent(stage, z_um):
+def test_the_focus_drive_stands_where_it_was_sent(stage, z_um, step_um):
     stage.move_xy(40.0, 30.0)
     stage.move_z(z_um)
     at = stage.position()
-    assert at.z_um == pytest.approx(z_um, abs=STEP_UM)
-    assert (at.x_um, at.y_um) == pytest.approx((40, 30), abs=STEP_UM)
+    assert at.z_um == pytest.approx(z_um, abs=step_um)
+    assert (at.x_um, at.y_um) == pytest.approx((40, 30), abs=step_um)
 
 
-def test_small_steps_add_up(stage):
+def test_small_steps_add_up(stage, step_um):
     for step in range(1, 11):
         stage.move_xy(step * 5.0, step * -2.5)
         stage.move_z(step * 0.5)
     at = stage.position()
-    assert (at.x_um, at.y_um, at.z_um) == pytest.approx((50, -25, 5), abs=STEP_UM)
+    assert (at.x_um, at.y_um, at.z_um) == pytest.approx((50, -25, 5), abs=step_um)
 
 
 @pytest.mark.parametrize("target", [(30_001.0, 0.0), (0.0, -30_001.0), (float("nan"), 0.0), (0.0, float("inf"))])
@@ -92,10 +104,10 @@ def test_a_focus_out_of_range_is_refused_before_it_starts(stage):
     assert stage.position() == before
 
 
-def test_the_ends_of_the_focus_range_can_be_reached(stage):
+def test_the_ends_of_the_focus_range_can_be_reached(stage, step_um):
     for z_um in stage.z_range_um():
         stage.move_z(z_um)
-        assert stage.position().z_um == pytest.approx(z_um, abs=STEP_UM)
+        assert stage.position().z_um == pytest.approx(z_um, abs=step_um)
 
 
 def test_it_says_how_far_it_goes_in_x_and_y(stage):
