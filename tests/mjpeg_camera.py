@@ -16,9 +16,7 @@ class MjpegCamera:
     """Sends one picture (rows, columns, 3) uint8 RGB again and again while its with-block runs."""
 
     def __init__(self, picture):
-        ok, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
-        assert ok
-        self._jpeg = bytes(data)
+        self.show(picture)
         self._plugged = threading.Event()
         self._plugged.set()
         self._server = None
@@ -30,6 +28,12 @@ class MjpegCamera:
 
     def __exit__(self, *_):
         self.pull()
+
+    def show(self, picture):
+        """Send another picture from now on."""
+        ok, data = cv2.imencode(".jpg", picture[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])
+        assert ok
+        self._jpeg = bytes(data)
 
     @property
     def url(self):
@@ -46,8 +50,9 @@ class MjpegCamera:
                 self.end_headers()
                 part = b"--%s\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n"
                 while camera._plugged.is_set():
+                    jpeg = camera._jpeg
                     try:
-                        self.wfile.write(part % (BOUNDARY, len(camera._jpeg), camera._jpeg))
+                        self.wfile.write(part % (BOUNDARY, len(jpeg), jpeg))
                     except OSError:
                         return
                     time.sleep(FRAME_S)

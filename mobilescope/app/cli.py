@@ -22,6 +22,7 @@ from mobilescope.app.live_cli import live
 from mobilescope.app.register_cli import register
 from mobilescope.app.ring_cli import ring_app
 from mobilescope.app.scan_cli import scan
+from mobilescope.app.stage_cli import stage_app
 from mobilescope.app.stitch_cli import stitch
 from mobilescope.app.train_cli import train
 from mobilescope.core.errors import UserError
@@ -43,6 +44,7 @@ app = typer.Typer(
 )
 
 app.add_typer(ring_app)
+app.add_typer(stage_app)
 app.add_typer(firmware_app)
 app.add_typer(calibrate_app)
 app.command()(devices)

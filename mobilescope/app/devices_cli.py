@@ -12,7 +12,7 @@ from mobilescope.app.console import print_json, say
 def devices(
     json: Annotated[bool, typer.Option("--json", help="End with one line of JSON on standard output.")] = False,
 ) -> None:
-    """Say what is plugged in and installed: boards, rings, compute devices, Micro-Manager, tools for the firmware.
+    """Say what is plugged in and installed: rings, stages, compute devices, Micro-Manager, tools for the firmware.
 
     A ring that another program lights is left alone; opening a free port resets an Arduino.
 
@@ -50,6 +50,8 @@ def _port_line(port: dict[str, Any]) -> str:
     ring = port["ring"]
     if ring is not None:
         return f"{where}; ring of {ring['pixels']} pixels, {ring['title']}, firmware {ring['firmware']}"
+    if port["stage"] is not None:
+        return f"{where}; stage, {port['stage']['kind']} {port['stage']['firmware']}".rstrip()
     if port.get("problem"):
         return f"{where}; {port['problem']}"
     return f"{where}{'; waits for a program' if port['bootloader'] else ''}"

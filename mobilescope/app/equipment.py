@@ -19,9 +19,10 @@ from mobilescope.app.ring_reading import identity_json
 from mobilescope.core.errors import MobilescopeError
 from mobilescope.devices.micromanager import demo_configuration
 from mobilescope.devices.ports import find_boards, probe
+from mobilescope.devices.stages.probing import probe_stage
 from mobilescope.twin.ring_simulator import simulator_missing
 
-# A reset Arduino answers after some 1.5 s; everything together is to take less than 3 s.
+# A reset Arduino answers after some 1.5 s; a port is asked twice at most, all ports side by side.
 _PROBE_S = 1.8
 _TOOL_S = 2.0
 _PROBES = 8
@@ -55,20 +56,26 @@ def _ports() -> list[dict[str, Any]]:
         ]
     known = {info.port for info in boards}
     others = [
-        {"port": other.device, "title": other.description, "usb_id": None, "bootloader": False, "ring": None}
+        {"port": other.device, "title": other.description, "usb_id": None, "bootloader": False, "ring": None,
+         "stage": None}
         for other in sorted(list_ports.comports()) if other.device not in known
     ]
     return found + others
 
 
 def _asked(port: str | None) -> dict[str, Any]:
+    """Ask for a ring, then for a stage: they come on the same boards."""
+    nobody: dict[str, Any] = {"ring": None, "stage": None}
     if port is None:
-        return {"ring": None}
+        return nobody
     try:
         identity = probe(port, patience_s=_PROBE_S)
+        if identity is not None:
+            return nobody | {"ring": identity_json(identity)}
+        stage = probe_stage(port, patience_s=_PROBE_S)
     except MobilescopeError as error:
-        return {"ring": None, "problem": str(error)}
-    return {"ring": None if identity is None else identity_json(identity)}
+        return nobody | {"problem": str(error)}
+    return nobody if stage is None else nobody | {"stage": {"kind": stage.kind, "firmware": stage.firmware}}
 
 
 def _compute() -> dict[str, Any]:

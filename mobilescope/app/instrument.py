@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
+from mobilescope.app.instrument_file import load_instrument as load_instrument
 from mobilescope.app.lighting import RingLight
 from mobilescope.app.mounting import ask_in_terminal
-from mobilescope.core.config import BenchtopConfig, InstrumentConfig, load_model, validate
+from mobilescope.core.config import BenchtopConfig, InstrumentConfig, validate
 from mobilescope.core.errors import ConfigError, MobilescopeError
 from mobilescope.core.protocols import BenchtopMicroscope, PhoneCamera
 from mobilescope.core.stage_calibration import StageCalibration, load_stage_calibration
@@ -67,14 +67,6 @@ class Instruments:
     def description_json(self) -> str:
         """The description as one line of JSON with sorted keys."""
         return json.dumps(self.description, sort_keys=True)
-
-
-def load_instrument(path: Path | None) -> InstrumentConfig:
-    """Read an instrument file; without one it is the twin with its defaults."""
-    if path is None:
-        return InstrumentConfig()
-    config = load_model(InstrumentConfig, path)
-    return config.model_copy(update={"benchtop": config.benchtop.beside(path.absolute().parent)})
 
 
 def build_instruments(

@@ -90,14 +90,15 @@ def test_a_view_that_was_lost_is_found_by_going_back(manual):
 
 def test_where_nothing_can_be_seen_the_position_is_lost_and_said_so(manual):
     stage, person, _ = manual("blank")
-    with pytest.raises(DeviceError, match="position is lost.*a place with structure"):
+    with pytest.raises(DeviceError, match=r"position is lost.*a place with structure"):
         stage.move_xy(100.0, 0.0)
     assert len(person.asked) < 12
 
 
 def test_limits_hold_and_z_is_as_asked(manual):
     stage, person, _ = manual()
-    for move in (lambda: stage.move_xy(2001.0, 0.0), lambda: stage.move_xy(0.0, float("nan")), lambda: stage.move_z(51)):
+    outside = (lambda: stage.move_xy(2001.0, 0.0), lambda: stage.move_xy(0.0, float("nan")), lambda: stage.move_z(51))
+    for move in outside:
         with pytest.raises(LimitError, match="outside"):
             move()
     assert person.asked == []

@@ -111,6 +111,11 @@ class MicroManagerStage:
         x_um, y_um = (float(value) for value in self._to_stage @ self._device_xy())
         return PositionUm(x_um, y_um, float(self._call("read z", "get_position", self._z)))
 
+    def stop(self) -> None:
+        """Stop both devices, whoever set them going."""
+        for device in (self._xy, self._z):
+            self._call(f"stop {device}", "stop", device)
+
     def z_range_um(self) -> Range:
         """Return the allowed range of the focus drive."""
         return self._limits.z_um

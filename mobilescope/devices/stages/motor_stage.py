@@ -8,7 +8,14 @@ import time
 from contextlib import suppress
 from typing import Self
 
-from mobilescope.core.errors import ConfigError, DeviceError, LimitError, LinkLostError, MobilescopeError
+from mobilescope.core.errors import (
+    CancelledError,
+    ConfigError,
+    DeviceError,
+    LimitError,
+    LinkLostError,
+    MobilescopeError,
+)
 from mobilescope.core.protocols import PositionUm
 from mobilescope.core.stage_config import AXES, Axis, StageConfig
 from mobilescope.devices.stages.motion import MotionController, Range, StageIdentity, Triple
@@ -44,6 +51,7 @@ class MotorStage:
         # Which axes ended their last move upwards, by at least their play.
         self._taken_up = [False, False, False]
         self._limits_um = self._all_limits()
+        self._is_halted = False
 
     def __enter__(self) -> Self:
         """Return the stage."""
@@ -96,6 +104,7 @@ class MotorStage:
 
     def halt(self) -> None:
         """End the move that another thread waits for; it gets a CancelledError. Signal handlers may call this."""
+        self._is_halted = True
         self._controller.request_halt()
 
     def stop(self) -> None:
@@ -128,6 +137,7 @@ class MotorStage:
         for axis, value in targets.items():
             self._check(axis, value)
         with self._lock:
+            self._is_halted = False
             try:
                 self._approach(targets)
             except LinkLostError as error:
@@ -153,6 +163,9 @@ class MotorStage:
                 self._taken_up[index] = False
         if below != target:
             self._controller.go_to(self._to_board(below))
+        if self._is_halted:
+            # Between the two ways, where the board had nothing to halt.
+            raise CancelledError("the move was halted")
         self._controller.go_to(self._to_board(target))
         for axis in targets:
             index = AXES.index(axis)

@@ -1,0 +1,45 @@
+"""Who answers on a port: a stage's board, found by what it says and nothing that moves it."""
+
+from __future__ import annotations
+
+import re
+
+from mobilescope.core.errors import LinkError
+from mobilescope.devices.stages.grbl_words import BANNER, STATUS_QUERY, parse_report
+from mobilescope.devices.stages.line_link import LineLink
+from mobilescope.devices.stages.motion import StageIdentity
+from mobilescope.devices.transport import SerialWire
+
+_BAUD = 115200
+_PAUSE_S = 0.25
+_SANGABOARD = re.compile(r"Sangaboard Firmware v(\S+)")
+
+
+def probe_stage(port: str, *, patience_s: float) -> StageIdentity | None:
+    """Return which stage's board is on a port, None where none answers; a board that moves is not stopped.
+
+    Raises
+    ------
+    PortError
+        The port can't be opened.
+    """
+    wire = SerialWire(port, _BAUD)
+    lines = LineLink(wire)
+    until_s = wire.now_s() + patience_s
+    try:
+        while wire.now_s() < until_s:
+            lines.send_now(STATUS_QUERY)
+            lines.send("")
+            lines.send("version")
+            while (line := lines.line(_PAUSE_S)) is not None:
+                found = _SANGABOARD.match(line)
+                if found:
+                    return StageIdentity("Sangaboard", found[1], port)
+                banner = BANNER.match(line)
+                if banner or parse_report(line):
+                    return StageIdentity("Grbl", banner[1] if banner else "", port)
+    except LinkError:
+        return None
+    finally:
+        wire.close()
+    return None
