@@ -43,6 +43,12 @@ def enhance(
     force: Annotated[
         bool, typer.Option("--force", help="Take images whose pixel size is more than twice or half the model's.")
     ] = False,
+    refeed: Annotated[
+        str,
+        typer.Option(
+            help="none, or enhance each result again: downsampled onto the input's grid first, or finer, as it is."
+        ),
+    ] = "none",
     again: Annotated[bool, typer.Option("--again", help="Enhance what this model has enhanced before.")] = False,
     json: Json = False,
 ) -> None:
@@ -58,7 +64,7 @@ def enhance(
 
     options = EnhanceOptions(
         device=device, precision=precision, engine=engine, pixel_size_um=pixel_size_um, calibration=calibration,
-        tile_px=tile_px, force=force, again=again,
+        tile_px=tile_px, force=force, again=again, refeed=refeed,
     )
     with stoppable() as stop, ProgressDisplay() as progress, showing_warnings():
         result = enhance_path(model, source, target, options, on_progress=progress, stop=stop)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from mobilescope.core.progress import Progress, ProgressListener, StopToken, ign
 from mobilescope.enhance.engines import EngineName
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.provenance import ModelIdentity, Provenance, record_provenance
+from mobilescope.enhance.refeeding import REFEEDS, enhance_twice
 from mobilescope.enhance.trust import TrustAssessor
 from mobilescope.imaging.bands import bands
 from mobilescope.imaging.pixel_sources import Pixels, PixelSource
@@ -60,6 +61,8 @@ class EnhanceOptions:
         Enhance pictures whose pixel pitch is far from the model's.
     again : bool
         Enhance what was enhanced by the same model from the same input.
+    refeed : str
+        "downsampled" or "finer": enhance each result again, see `mobilescope.enhance.refeeding`.
     """
 
     device: str = "auto"
@@ -70,6 +73,7 @@ class EnhanceOptions:
     tile_px: int | None = None
     force: bool = False
     again: bool = False
+    refeed: str = "none"
 
 
 @dataclass(frozen=True)
@@ -165,6 +169,8 @@ def _check(options: EnhanceOptions) -> None:
         )
     if options.engine not in get_args(EngineName):
         raise UserError(f"there is no engine {options.engine!r}", f"choose one of {', '.join(get_args(EngineName))}")
+    if options.refeed not in REFEEDS:
+        raise UserError(f"there is no way {options.refeed!r} to feed again", f"choose one of {', '.join(REFEEDS)}")
     if options.calibration is not None and options.precision != "int8":
         raise UserError("calibration pictures are for int8 alone", "leave them out, or choose the precision int8")
 
@@ -200,7 +206,12 @@ class _Work:
             if earlier is not None:
                 return earlier
             picture = job.open()
-            target = job.target(self._enhancer.output_shape(picture.shape))
+            target = job.target(self._output_shape(picture.shape))
+            if is_pyramid(target) and self._options.refeed != "none":
+                raise UserError(
+                    f"{target.name} is written in parts, and a picture is fed again as a whole",
+                    "write a PNG or a plain TIFF, or leave --refeed out",
+                )
             pixels = self._pixel_sizes(picture)
             trust = assess_picture(self._assessor, picture, pixels.input_um)
             record = record_provenance(self._identity, digest, self._settings(job, pixels), trust)
@@ -211,6 +222,10 @@ class _Work:
                 raise
             raise InputImageError(f"{job.name}: {error.cause}", error.remedy) from error
         return Enhanced(job.name, target, trust.state, trust.reasons, time.perf_counter() - begun, self.engine)
+
+    def _output_shape(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        once = self._enhancer.output_shape(shape)
+        return self._enhancer.output_shape(once) if self._options.refeed == "finer" else once
 
     def _earlier(self, job: Job, digest: str) -> Enhanced | None:
         """Return an earlier result that the same model made of the same input in the same way."""
@@ -224,6 +239,7 @@ class _Work:
             if (
                 (record.get("model_sha256"), record.get("input_sha256")) == (self._identity.file_sha256, digest)
                 and settings.get("engine") == self.engine and same_pixels and record.get("trust")
+                and settings.get("refeed", "none") == self._options.refeed
             ):
                 trust = record["trust"]
                 return Enhanced(job.name, target, trust["state"], tuple(trust["reasons"]), 0.0, self.engine, True)
@@ -242,7 +258,8 @@ class _Work:
                     f"{expected:.3g} µm",
                     "resample the picture, use a model for its pixel size, or force it",
                 )
-        return _PixelSizes(input_um, (input_um or expected) / self._enhancer.card.network.factor, origin)
+        passes = 2 if self._options.refeed == "finer" else 1
+        return _PixelSizes(input_um, (input_um or expected) / self._enhancer.card.network.factor**passes, origin)
 
     def _settings(self, job: Job, pixels: _PixelSizes) -> dict[str, str | int | float | bool | None]:
         return {
@@ -254,6 +271,7 @@ class _Work:
             "pixel_size_from": pixels.origin,
             "output_pixel_size_um": pixels.output_um,
             "forced": self._options.force,
+            "refeed": self._options.refeed,
         }
 
     def _write(
@@ -262,7 +280,12 @@ class _Work:
     ) -> None:
         note, enhancer = json.dumps(record.to_json()), self._enhancer
         if not is_pyramid(target):
-            enhanced = enhancer(picture.read(), on_progress=on_progress, stop=stop)
+            refeed = self._options.refeed
+            if refeed == "none":
+                enhanced = enhancer(picture.read(), on_progress=on_progress, stop=stop)
+            else:
+                grid = cast("Literal['downsampled', 'finer']", refeed)
+                enhanced = enhance_twice(enhancer, picture.read(), grid, on_progress=on_progress, stop=stop)
             write_rgb(target, enhanced, note=note, pixel_size_um=pixels.output_um)
             return
         shape = enhancer.output_shape(picture.shape)

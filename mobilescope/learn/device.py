@@ -38,6 +38,8 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     if precision == "fp32":
         return torch.float32
     if precision == "bf16":
+        if device.type == "cpu" and not computes_bfloat16():
+            raise UserError("this CPU computes no bf16: it has no AVX-512", "choose fp32, int8 or auto")
         return torch.bfloat16
     if precision == "fp16":
         if device.type == "cpu" and not torch.cpu.get_capabilities().get("avx512_fp16", False):
@@ -48,6 +50,13 @@ def pick_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     capabilities = torch.cpu.get_capabilities()
     native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     return torch.bfloat16 if native else torch.float32
+
+
+def computes_bfloat16() -> bool:
+    """Return whether the CPU's convolutions can be of bfloat16, natively or with AVX-512."""
+    capabilities = torch.cpu.get_capabilities()
+    avx512 = all(capabilities.get(f"avx512_{part}", False) for part in ("bw", "vl", "dq"))
+    return avx512 or capabilities.get("avx_ne_convert", False)
 
 
 def place(network: Network, device: torch.device) -> Network:

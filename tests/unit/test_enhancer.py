@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from mobilescope.core.errors import InputFileError, InputImageError, ModelKindError
+from mobilescope.core.errors import InputFileError, InputImageError, ModelKindError, UserError
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.learn.checkpoint import ModelCard, save_model
+from mobilescope.learn.device import computes_bfloat16
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 
 SMALL = NetworkConfig(first_width=6, growth=4)
@@ -162,9 +163,15 @@ def test_a_picture_of_another_type_is_refused(kind):
         enhancer()(np.zeros((8, 8, 3), kind))
 
 
-def test_half_precision_is_close():
+def test_half_precision_is_close_and_refused_where_the_cpu_has_none(monkeypatch):
     image = picture(40, 40)
-    np.testing.assert_allclose(enhancer(precision="bf16")(image), enhancer()(image), atol=0.02)
+    if computes_bfloat16():
+        np.testing.assert_allclose(enhancer(precision="bf16")(image), enhancer()(image), atol=0.02)
+    # What a laptop's processor without AVX-512 tells.
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bw": False})
+    with pytest.raises(UserError, match=r"no bf16.*choose fp32"):
+        enhancer(precision="bf16")
+    assert enhancer(precision="auto").engine.endswith("float32")
 
 
 def test_a_saved_model_enhances_as_it_did_before(tmp_path):

@@ -19,9 +19,13 @@ from mobilescope.app.images import read_rgb, write_rgb
 from mobilescope.app.inspecting import describe
 from mobilescope.core.errors import CancelledError, DiskSpaceError, InputImageError, OutputError, UserError
 from mobilescope.core.progress import StopToken
+from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.provenance import LABEL
 from mobilescope.enhance.quantising import Agreement
+from mobilescope.enhance.refeeding import enhance_twice
 from mobilescope.enhance.torch_engine import TorchEngine
+from mobilescope.learn.checkpoint import load_model
+from mobilescope.learn.refeed import refeed
 
 PLAIN = EnhanceOptions(device="cpu", precision="fp32", engine="torch")
 PITCH_UM = 0.925
@@ -199,7 +203,7 @@ def test_another_model_engine_or_pixel_size_is_another_result(model, tmp_path, c
     if change == "model":
         save_small_model(model, seed=4)
     else:
-        options = {"engine": {"precision": "bf16"}, "pixel size": {"pixel_size_um": 1.0}}[change]
+        options = {"engine": {"engine": "openvino"}, "pixel size": {"pixel_size_um": 1.0}}[change]
     assert not enhance(model, source, target, **options).done[0].skipped
     assert enhance(model, source, target, **options).done[0].skipped
 
@@ -326,3 +330,44 @@ def test_a_record_is_one_line_of_json_in_a_tiff(model, tmp_path):
         name, _, text = tiff.pages[0].description.partition(":")
     assert name == "mobilescope"
     assert json.loads(text)["label"] == LABEL
+
+
+def test_a_result_is_fed_again_and_its_record_says_so(model, tmp_path):
+    source = save(tmp_path / "in.png")
+    once = enhance(model, source, tmp_path / "once.png")
+    smaller = enhance(model, source, tmp_path / "again.png", refeed="downsampled")
+    finer = enhance(model, source, tmp_path / "finer.tif", refeed="finer")
+    shapes = [read_rgb(each.done[0].target).shape for each in (once, smaller, finer)]
+    assert shapes == [(175, 225, 3), (175, 225, 3), (438, 563, 3)]
+    first, second = (read_rgb(tmp_path / name).astype(int) for name in ("once.png", "again.png"))
+    assert 0.1 < np.abs(first - second).mean() < 40
+    settings = describe(tmp_path / "finer.tif")["provenance"]["settings"]
+    assert settings["refeed"] == "finer"
+    assert settings["output_pixel_size_um"] == pytest.approx(PITCH_UM / 2.5**2)
+
+
+def test_the_second_pass_is_what_training_feeds(model):
+    network, _, _ = load_model(model)
+    shown = picture().astype(np.float32) / 255
+    enhancer = Enhancer.from_checkpoint(model, "cpu", "fp32", engine="torch", whole=True)
+    with torch.inference_mode():
+        for grid in ("downsampled", "finer"):
+            wanted = refeed(network, torch.from_numpy(shown).permute(2, 0, 1)[None], grid)[0].permute(1, 2, 0).numpy()
+            # The first result is clipped to 0-1 on its way, as every picture is.
+            assert np.abs(enhance_twice(enhancer, shown, grid) - np.clip(wanted, 0, 1)).mean() < 0.01
+
+
+def test_one_fed_again_is_not_taken_for_one_that_was_not(model, tmp_path):
+    source, target = save(tmp_path / "in.png"), tmp_path / "out.png"
+    assert not enhance(model, source, target).done[0].skipped
+    assert enhance(model, source, target).done[0].skipped
+    assert not enhance(model, source, target, refeed="downsampled").done[0].skipped
+    assert enhance(model, source, target, refeed="downsampled").done[0].skipped
+
+
+@pytest.mark.parametrize(("target", "refeed_word", "message"), [
+    ("out.png", "twice", "there is no way 'twice'"), ("out.ome.tif", "finer", "written in parts"),
+])
+def test_feeding_again_where_it_can_not_be_is_refused(model, tmp_path, target, refeed_word, message):
+    with pytest.raises(UserError, match=message):
+        enhance(model, save(tmp_path / "in.png"), tmp_path / target, refeed=refeed_word)
