@@ -9,14 +9,17 @@ import re
 import signal
 import subprocess
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from integration.ring_commands import Background, refused, run
 from integration.small_job import MOBILESCOPE
 from mjpeg_camera import MjpegCamera
+from serial.tools import list_ports
 from served_stage import FaultyLine, make_board
 
+from mobilescope.app.devices_cli import devices
 from mobilescope.core.errors import PortError
 from mobilescope.devices.stages.probing import probe_stage
 from mobilescope.devices.transport import SerialWire
@@ -195,3 +198,18 @@ def test_a_person_at_a_terminal_moves_a_manual_stage(tmp_path):
             os.close(far)
     assert (told["x_um"], told["y_um"]) == pytest.approx((120, -60), abs=12)
     assert (0.5 * (at[0] - 500), 0.5 * (at[1] - 500)) == pytest.approx((told["x_um"], told["y_um"]), abs=1)
+
+
+@pytest.mark.parametrize(("kind", "told"), [
+    ("grbl", r"Arduino Uno \(2341:0043\); stage, Grbl 1\.1h"), ("sangaboard", r"stage, Sangaboard 1\.0\.4"),
+])
+def test_devices_lists_a_stage_on_a_board_that_could_be_a_ring(bench, monkeypatch, capsys, kind, told):
+    made = bench(kind)
+    plugged = SimpleNamespace(device=made.port.port, vid=0x2341, pid=0x0043, serial_number="", description="")
+    monkeypatch.setattr(list_ports, "comports", lambda: [plugged])
+    devices(json=True)
+    shown = capsys.readouterr()
+    (port,) = json.loads(shown.out)["ports"]
+    assert port["ring"] is None
+    assert port["stage"]["kind"].lower() == kind
+    assert re.search(told, shown.err)

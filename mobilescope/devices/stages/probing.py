@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mobilescope.core.errors import LinkError
-from mobilescope.devices.stages.grbl_words import BANNER, STATUS_QUERY, parse_report
+from mobilescope.devices.stages.grbl_words import BANNER, STATUS_QUERY, parse_build, parse_report
 from mobilescope.devices.stages.line_link import LineLink
 from mobilescope.devices.stages.motion import StageIdentity
 from mobilescope.devices.transport import SerialWire
@@ -35,11 +35,20 @@ def probe_stage(port: str, *, patience_s: float) -> StageIdentity | None:
                 found = _SANGABOARD.match(line)
                 if found:
                     return StageIdentity("Sangaboard", found[1], port)
-                banner = BANNER.match(line)
-                if banner or parse_report(line):
-                    return StageIdentity("Grbl", banner[1] if banner else "", port)
+                if BANNER.match(line) or parse_report(line):
+                    return StageIdentity("Grbl", _version(lines), port)
     except LinkError:
         return None
     finally:
         wire.close()
     return None
+
+
+def _version(lines: LineLink) -> str:
+    """Ask for the version of Grbl: empty where the board is busy, which then tells none."""
+    lines.drain()
+    lines.send("$I")
+    answer = []
+    while (line := lines.line(_PAUSE_S)) is not None and line != "ok":
+        answer.append(line)
+    return parse_build(answer)[0]
