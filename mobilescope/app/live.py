@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mobilescope.app.calibrating import calibration_from
 from mobilescope.app.folders import prepare_folder
 from mobilescope.app.live_recording import LiveRecorder
@@ -18,7 +21,7 @@ from mobilescope.core.protocols import Frame, FrameSource
 from mobilescope.enhance.enhancer import Enhancer
 from mobilescope.enhance.ladder import Ladder
 from mobilescope.enhance.live import LivePipeline
-from mobilescope.enhance.live_values import LivePicture, Region
+from mobilescope.enhance.live_values import LivePicture, Picture, Region
 from mobilescope.enhance.provenance import ModelIdentity, Provenance, Setting, digest_picture, record_provenance
 from mobilescope.enhance.rung_controller import Rung, RungChange
 from mobilescope.enhance.trust import TrustAssessor, TrustReport
@@ -150,9 +153,13 @@ def live_run(
         ladder_changes.append(change)
         on_change(change)
 
+    def part(picture: Picture, region: Region) -> NDArray[np.generic]:
+        columns = slice(region.column, region.column + region.columns)
+        return network.part(picture, slice(region.row, region.row + region.rows), columns)
+
     small = _small_network(network, options)
     ladder = Ladder(
-        network, factor=network.card.network.factor, frames_per_s=options.frames_per_s, distilled=small,
+        network, part=part, factor=network.card.network.factor, frames_per_s=options.frames_per_s, distilled=small,
         region=region, rung=rung, on_change=changed,
     )
     # On the CPU: a GPU is left to the frames, and its launches can't be recorded while another thread uses it.

@@ -23,7 +23,7 @@ from mobilescope.imaging.bands import Piece
 from mobilescope.learn.activity import firing_units
 from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference
 from mobilescope.learn.device import Precision, pick_device
-from mobilescope.learn.networks import EnhancementNetwork, output_size
+from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig, halo_px, output_size
 
 _RGB = 3
 _CPU_TILE_PX = 512
@@ -128,6 +128,16 @@ class Enhancer:
             result[piece.row : piece.row + rows, piece.column : piece.column + columns] = piece.pixels
         return result
 
+    def part(self, image: NDArray[np.generic], rows: slice, columns: slice) -> NDArray[np.generic]:
+        """Enhance a part of an image as it would be within the whole: with what surrounds it in view of the network.
+
+        Where the part begins at a multiple of the network's stride, the result is the whole one's.
+        """
+        down, skip_rows, keep_rows = _surrounded(rows, image.shape[0], self._config)
+        across, skip_columns, keep_columns = _surrounded(columns, image.shape[1], self._config)
+        enhanced = self(image[down, across])
+        return enhanced[skip_rows : skip_rows + keep_rows, skip_columns : skip_columns + keep_columns]
+
     def stream(
         self,
         read: ReadTile,
@@ -204,3 +214,14 @@ class Enhancer:
             kept = tile.kept(self._run(part[None])[0])
             output[tile.rows.start : tile.rows.stop, tile.columns.start : tile.columns.stop] = kept
         return output
+
+
+def _surrounded(part: slice, size_px: int, config: NetworkConfig) -> tuple[slice, int, int]:
+    """Return a span of one axis with its halo, the output pixels that come before the span's own, and the span's own.
+
+    The halo before it is a multiple of the stride, so that the network's grid stays where it would be without.
+    """
+    halo = halo_px(config)
+    before = min(halo, part.start // config.stride * config.stride)
+    grown = slice(part.start - before, min(size_px, part.stop + halo))
+    return grown, before * config.shuffle // config.stride, output_size(part.stop - part.start, config)

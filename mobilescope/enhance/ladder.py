@@ -16,6 +16,7 @@ from mobilescope.enhance.live_values import Enhanced, Picture, Region
 from mobilescope.enhance.rung_controller import Rung, RungChange, RungController
 
 Network = Callable[[Picture], NDArray[np.generic]]
+Part = Callable[[Picture, Region], NDArray[np.generic]]
 
 # The colour rung learns from this many frames, a crop of this side in one corner of each.
 _LESSONS = 4
@@ -57,6 +58,9 @@ class Ladder:
     ----------
     full : callable
         The network: a uint8 picture in, one ``factor`` times larger out.
+    part : callable, optional
+        The network on a region of a picture with what surrounds it in view; without it the region is cut out first,
+        and its rim is enhanced as a picture's edge is.
     distilled : callable, optional
         A small network of the same factor.
     region : Region, optional
@@ -73,12 +77,14 @@ class Ladder:
         *,
         factor: float,
         frames_per_s: float,
+        part: Part | None = None,
         distilled: Network | None = None,
         region: Region | None = None,
         rung: Rung | None = None,
         on_change: Callable[[RungChange], None] | None = None,
     ) -> None:
         self._full, self._distilled = full, distilled
+        self._part: Part = part or (lambda picture, region: full(region.of(picture)))
         self._colour = BicubicColour(factor)
         self._rate = frames_per_s
         self._on_change = on_change
@@ -141,7 +147,7 @@ class Ladder:
         whole = Region.whole(picture.shape)
         if rung is Rung.REGION:
             looked_at = region or Region.centre_half(picture.shape)
-            return Enhanced(_bytes(self._full(looked_at.of(picture))), looked_at, rung)
+            return Enhanced(_bytes(self._part(picture, looked_at)), looked_at, rung)
         if rung is Rung.DISTILLED and self._distilled is not None:
             return Enhanced(_bytes(self._distilled(picture)), whole, rung)
         if rung is Rung.COLOUR:

@@ -12,7 +12,9 @@ import pytest
 from integration.ring_commands import DARK, Background, SimulatedRing, needs_simulator, refused, run
 from small_bootloader import SmallBootloader
 
+from mobilescope.app.ring_lighting import Light, light_and_leave
 from mobilescope.core.firmware_files import FIRMWARE_VARIABLE, firmware_folder
+from mobilescope.core.ring_protocol import Setting
 
 needs_avrdude = pytest.mark.skipif(shutil.which("avrdude") is None, reason="avrdude is not installed")
 NO_TOOLS = {"PATH": str(Path(sys.executable).parent)}
@@ -178,7 +180,9 @@ def test_without_simavr_the_twin_in_python_stands_in():
 @needs_simulator
 def test_monitor_tells_state_and_counters_and_leaves_the_light():
     with SimulatedRing() as simulated:
-        run("ring", "set", "203040", "--port", simulated.port)
+        # A light that outlasts the start of the command, however busy the machine is.
+        lasting = {Setting.HOST_TIMEOUT_MS: 60_000}
+        light_and_leave(simulated.port, Light(lambda pixels: ((0x20, 0x30, 0x40),) * pixels, lasting))
         simulated.until(lambda pixels: pixels == ["203040"] * 12)
         with Background("firmware", "monitor", "--json", "--port", simulated.port) as watching:
             first, second = (watching.line()[1] for _ in range(2))

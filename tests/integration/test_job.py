@@ -17,6 +17,7 @@ from integration.small_job import SLIDES, STEPS, acquisition, digests, mobilesco
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
+from mobilescope.data.schema import SCHEMA_VERSION
 from mobilescope.data.session import Session
 from mobilescope.learn.evaluate import METHODS
 
@@ -204,7 +205,7 @@ def test_enhance_takes_a_picture_a_folder_or_a_session(small_job, tmp_path):
 
 
 @pytest.mark.parametrize(("file", "told"), [
-    ("session.h5", {"state": "closed", "schema_version": 1, "pairs": True}),
+    ("session.h5", {"state": "closed", "schema_version": SCHEMA_VERSION, "pairs": True}),
     ("session.pairs.h5", {"format": "mobilescope-pairs"}),
 ])
 def test_inspect_tells_people_and_programs_the_same(small_job, file, told):

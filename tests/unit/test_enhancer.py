@@ -163,6 +163,27 @@ def test_a_picture_of_another_type_is_refused(kind):
         enhancer()(np.zeros((8, 8, 3), kind))
 
 
+@pytest.mark.parametrize(("rows", "columns"), [
+    (slice(20, 50), slice(30, 62)), (slice(0, 30), slice(4, 21)), (slice(40, 70), slice(60, 90)),
+    (slice(2, 4), slice(0, 90)),
+])
+def test_a_part_is_enhanced_as_within_the_whole(rows, columns):
+    image = picture(70, 90)
+    whole, part = enhancer()(image), enhancer().part(image, rows, columns)
+    top, left = rows.start * 5 // 2, columns.start * 5 // 2
+    np.testing.assert_allclose(part, whole[top : top + part.shape[0], left : left + part.shape[1]], atol=1e-5)
+    assert part.shape == enhancer()(image[rows, columns]).shape
+    # Cut out first, its rim would have been a picture's edge.
+    assert np.abs(enhancer()(image[rows, columns]) - part).max() > 1e-3
+
+
+def test_a_part_that_begins_between_the_strides_keeps_its_own_grid():
+    image = picture(70, 90)
+    part, alone = enhancer().part(image, slice(21, 51), slice(31, 61)), enhancer()(image[21:51, 31:61])
+    assert part.shape == alone.shape
+    np.testing.assert_allclose(part[35:40, 35:40], alone[35:40, 35:40], atol=0.05)
+
+
 def test_half_precision_is_close_and_refused_where_the_cpu_has_none(monkeypatch):
     image = picture(40, 40)
     if computes_bfloat16():

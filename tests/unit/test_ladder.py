@@ -53,6 +53,17 @@ def test_the_region_rung_enhances_the_region_alone():
     assert (enhanced.method, enhanced.region) == ("region", region)
 
 
+def test_the_region_rung_is_given_what_surrounds_the_region():
+    shown, region, asked = picture(), Region(10, 20, 30, 40), []
+
+    def part(whole, looked_at):
+        asked.append((whole.shape, looked_at))
+        return Network()(looked_at.of(whole))
+
+    ladder(Rung.REGION, region=region, part=part)(shown)
+    assert asked == [(shown.shape, region)]
+
+
 def test_the_region_rung_looks_at_the_middle_where_no_region_was_chosen():
     enhanced = ladder(Rung.REGION)(picture())
     assert enhanced.region == Region(15, 20, 30, 40)
