@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from mobilescope.core.errors import InputFileError
 from mobilescope.data.files import replaced_when_whole
+from mobilescope.data.frames import chunk_shape
 from mobilescope.data.schema import (
     CAPTURE_ROW,
     CODEC,
@@ -90,8 +91,9 @@ def read_header(file: h5py.File, path: Path) -> SessionHeader:
 def _create_series(
     file: h5py.File, name: str, shape: tuple[int, ...], dtype: str, row: np.dtype[Any], codec: dict[str, Any]
 ) -> None:
-    """Make a stack of frames, one chunk each, and the table that commits them (never compressed: it is overwritten)."""
+    """Make a stack of frames, a few chunks each, and its table, which is overwritten and so never compressed."""
     file.create_dataset(
-        f"{name}/frames", (0, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape), fill_time="never", **codec
+        f"{name}/frames", (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk_shape(shape, dtype),
+        fill_time="never", **codec
     )
     file.create_dataset(f"{name}/rows", (0,), row, maxshape=(None,), chunks=(8,))

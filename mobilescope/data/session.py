@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mobilescope.core.errors import InputFileError, SessionError
 from mobilescope.core.protocols import FUSED_PLANE
 from mobilescope.data import layout
+from mobilescope.data.checksums import CRC32C, SHA256, matches
 from mobilescope.data.files import open_for_reading, read_part
 from mobilescope.data.lock import is_being_written
 from mobilescope.data.records import (
@@ -25,6 +26,7 @@ from mobilescope.data.records import (
     capture_record,
     committed,
     event_record,
+    frame_checksum,
     tile_record,
 )
 from mobilescope.data.recovery import check_storage, is_open_flagged
@@ -134,7 +136,7 @@ class Session:
         total = hashlib.sha256(self.header.model_dump_json().encode("utf-8"))
         for name in (layout.BENCHTOP, layout.PHONE):
             rows, _ = self._table(name)
-            total.update(rows["sha256"].tobytes())
+            total.update(_identity(rows) if name == layout.BENCHTOP else rows["sha256"].tobytes())
             if name == layout.PHONE:
                 total.update(rows["jpeg_sha256"].tobytes())
         return total.hexdigest()
@@ -192,7 +194,7 @@ class Session:
         if "slide" in row.dtype.names:
             label += f" (slide {row['slide'].decode()}, index {row['index']})"
         try:
-            if hashlib.sha256(self._frame(name, frame).data).hexdigest() != row["sha256"].decode():
+            if not matches(self._frame(name, frame), frame_checksum(row)):
                 yield f"{label} does not match its checksum"
             if name == layout.PHONE:
                 jpeg = self.jpeg(capture_record(frame, row))
@@ -220,3 +222,13 @@ class Session:
         dataset = self._file[name]
         dataset.id.refresh()
         return dataset
+
+
+def _identity(tiles: Row) -> bytes:
+    """Return what names tiles: the SHA-256 of those that have one, as in earlier versions; else row and checksum."""
+    if "checksum" not in (tiles.dtype.names or ()):
+        return tiles["sha256"].tobytes()
+    return b"".join(
+        row.tobytes() if row["checksum"].startswith(CRC32C.encode()) else row["checksum"].removeprefix(SHA256.encode())
+        for row in tiles
+    )
