@@ -63,7 +63,7 @@ def file_format(path: Path) -> str:
     try:
         with h5py.File(path, "r", swmr=True, locking=False) as file:
             found = file.attrs.get("format", "")
-    except OSError:
+    except (OSError, RuntimeError):
         return ""
     return found.decode() if isinstance(found, bytes) else str(found)
 

@@ -155,6 +155,11 @@ def sealed(record: Row) -> Row:
     return record
 
 
+def is_sound(record: Row) -> bool:
+    """Tell whether a row matches its checksum."""
+    return bool(zlib.crc32(record.tobytes()[:-4]) == record["crc32"])
+
+
 def committed(dataset: h5py.Dataset) -> tuple[Row, NDArray[np.bool_]]:
     """Read a table up to its last committed row.
 
@@ -193,6 +198,16 @@ def tile_record(frame: int, row: Any) -> TileRecord:
 def frame_checksum(row: Any) -> str:
     """Return the checksum of a row's frame, as `checksums.matches` takes it."""
     return _text(row, "checksum") if "checksum" in row.dtype.names else SHA256 + _text(row, "sha256")
+
+
+def current_tile_row(row: Any) -> Row:
+    """Return a tile's row of any version as one of this version, still without the row's own checksum."""
+    record = np.zeros((), TILE_ROW)
+    for name in TILE_ROW.names or ():
+        if name in row.dtype.names:
+            record[name] = row[name]
+    set_text(record, "checksum", frame_checksum(row))
+    return record
 
 
 def key_and_state(row: Any) -> tuple[TileKey, TileState]:

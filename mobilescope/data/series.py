@@ -48,3 +48,8 @@ class Series:
             self.frames.write(self.table.count, frame)
             set_text(row, "sha256", digest.result().removeprefix(SHA256))
         self.table.append(row)
+
+    def append_copy(self, frame: NDArray[Any], row: Row) -> None:
+        """Store a frame with a row that holds its checksum already."""
+        self.frames.write(self.table.count, frame)
+        self.table.append(row)

@@ -32,6 +32,8 @@ from mobilescope.data.records import (
 from mobilescope.data.recovery import check_storage, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
 
+_REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
+
 FlatFieldKind = Literal["benchtop", "phone"]
 
 
@@ -128,7 +130,7 @@ class Session:
 
     def events(self) -> list[EventRecord]:
         """Return what was noted while the session was written, in order."""
-        rows, sound = committed(self._fresh(layout.EVENTS))
+        rows, sound = self._committed(layout.EVENTS)
         return [event_record(row) for row, whole in zip(rows, sound, strict=True) if whole]
 
     def digest(self) -> str:
@@ -157,7 +159,7 @@ class Session:
                     problems.append(f"{name}: row {frame} does not match its checksum")
                 else:
                     problems.extend(self._image_problems(name, frame, row))
-        _, sound = committed(self._fresh(layout.EVENTS))
+        _, sound = self._committed(layout.EVENTS)
         problems.extend(f"{layout.EVENTS}: row {i} does not match its checksum" for i in np.flatnonzero(~sound))
         return problems
 
@@ -212,15 +214,24 @@ class Session:
             yield int(frame), rows[frame]
 
     def _table(self, name: str) -> tuple[Row, NDArray[np.bool_]]:
-        return committed(self._fresh(f"{name}/rows"))
+        return self._committed(f"{name}/rows")
+
+    def _committed(self, name: str) -> tuple[Row, NDArray[np.bool_]]:
+        try:
+            return committed(self._fresh(name))
+        except (OSError, RuntimeError) as error:
+            raise InputFileError(f"{self.path} is damaged: {name} can't be read: {error}", _REMEDY) from error
 
     def _frame(self, name: str, frame: int) -> NDArray[Any]:
         return read_part(self._fresh(f"{name}/frames"), frame)
 
     def _fresh(self, name: str) -> h5py.Dataset:
         """Return a dataset as its writer has it now."""
-        dataset = self._file[name]
-        dataset.id.refresh()
+        try:
+            dataset = self._file[name]
+            dataset.id.refresh()
+        except (KeyError, OSError, RuntimeError) as error:
+            raise InputFileError(f"{self.path} is damaged: {name} can't be opened: {error}", _REMEDY) from error
         return dataset
 
 

@@ -204,7 +204,7 @@ def test_enhance_takes_a_picture_a_folder_or_a_session(small_job, tmp_path):
 
 
 @pytest.mark.parametrize(("file", "told"), [
-    ("session.h5", {"state": "closed", "schema_version": 1, "pairs": True}),
+    ("session.h5", {"state": "closed", "schema_version": 3, "pairs": True}),
     ("session.pairs.h5", {"format": "mobilescope-pairs"}),
 ])
 def test_inspect_tells_people_and_programs_the_same(small_job, file, told):
