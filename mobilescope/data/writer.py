@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import (
     DiskSpaceError,
+    InputFileError,
     InputImageError,
     MobilescopeError,
     SessionError,
@@ -43,6 +44,7 @@ from mobilescope.data.records import capture_row, event_row, flat_field_row, key
 from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, TILE_ROW, SessionHeader
 from mobilescope.data.series import Series, Table
+from mobilescope.data.swmr import open_swmr_writing
 from mobilescope.data.syncing import BackgroundSync
 
 DISK_MARGIN_BYTES = 512 * 1024**2
@@ -64,7 +66,7 @@ class SessionWriter:
         self._failed = False
         self._pool = ThreadPoolExecutor(min(MAX_BANDS, os.cpu_count() or 1), thread_name_prefix="session-frames")
         try:
-            self._file = _open_for_swmr_writing(path)
+            self._file = open_swmr_writing(path)
             try:
                 self._load()
             except BaseException:
@@ -76,6 +78,14 @@ class SessionWriter:
 
     def _load(self) -> None:
         """Find out what is committed already."""
+        try:
+            self._load_series()
+        except KeyError as error:
+            raise InputFileError(
+                f"{self.path} is damaged: {error.args[0]}", f"mobilescope repair {self.path} saves what is whole"
+            ) from error
+
+    def _load_series(self) -> None:
         self.header = layout.read_header(self._file, self.path)
         self._slides = {slide.name for slide in self.header.slides}
         self._benchtop = Series(self._file[layout.BENCHTOP], self._pool)
@@ -278,22 +288,6 @@ class SessionWriter:
                     f"writing {self.path} failed: {error}", "check the disk, then run the same command again"
                 ) from error
             raise
-
-
-def _open_for_swmr_writing(path: Path) -> h5py.File:
-    """Open for writing and for readers at once; h5py's own way passes through a state that readers can't open."""
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    access.set_file_locking(False, True)
-    try:
-        identifier = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE, access)
-    except OSError as error:
-        if "already open" in str(error):
-            raise SessionLockedError(
-                f"{path} is open for reading in this very process", "close it, then open it for writing"
-            ) from error
-        raise
-    return h5py.File(identifier)
 
 
 def _prepare_resume(path: Path, header: SessionHeader) -> bool:
