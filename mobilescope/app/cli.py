@@ -20,6 +20,7 @@ from mobilescope.app.firmware_cli import firmware_app
 from mobilescope.app.inspect_cli import inspect
 from mobilescope.app.live_cli import live
 from mobilescope.app.register_cli import register
+from mobilescope.app.repair_cli import repair
 from mobilescope.app.ring_cli import ring_app
 from mobilescope.app.scan_cli import scan
 from mobilescope.app.stage_cli import stage_app
@@ -158,7 +159,7 @@ def capture(plan: PlanFile, session: SessionOption = Path("session.h5"), json: J
         print_json({"session": str(session), "slides": counts_of(session)})
 
 
-for command in (scan, stitch, register, train, evaluate, enhance, live, inspect, export):
+for command in (scan, stitch, register, train, evaluate, enhance, live, inspect, repair, export):
     app.command()(command)
 
 

@@ -23,7 +23,7 @@ def inspect(
 
     Example: mobilescope inspect demo/model.pt
     """
-    from mobilescope.app.inspecting import describe, lines
+    from mobilescope.app.inspecting import advice, describe, lines
 
     facts = describe(file)
     for line in lines(facts):
@@ -31,4 +31,5 @@ def inspect(
     if json:
         print_json(facts)
     if facts["problems"]:
+        say(advice(facts))
         raise typer.Exit(1)

@@ -13,10 +13,14 @@ from mobilescope.app.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
 from mobilescope.data.files import file_format
-from mobilescope.data.layout import mosaic_path, pair_files
+from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, PHONE, mosaic_path, pair_files
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PAIRS_FORMAT, PairRecord, PairStore
+from mobilescope.data.recovery import looks_like_hdf5
+from mobilescope.data.schema import SESSION_FORMAT
 from mobilescope.data.session import Session
+
+_IN_THE_SESSION = tuple(f"{name}: " for name in (BENCHTOP, PHONE, *FLAT_FIELDS.values(), EVENTS))
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -36,9 +40,20 @@ def describe(path: Path) -> dict[str, Any]:
         return _describe_picture(path)
     if file_format(path) == PAIRS_FORMAT:
         return _describe_pairs(path)
-    with Session.open(path) as session:
+    with _opened(path) as session:
         beside = [file.name for file in pair_files(path)]
         return {**session.summary(), "pair_files": beside, "problems": [*session.verify(), *_derived_problems(session)]}
+
+
+def _opened(path: Path) -> Session:
+    """Open a session; where that fails though it may be one, the error names the way to save it."""
+    try:
+        return Session.open(path)
+    except InputFileError as error:
+        if file_format(path) not in ("", SESSION_FORMAT) or not looks_like_hdf5(path):
+            raise
+        remedy = f"mobilescope repair {path} saves what is whole"
+        raise InputFileError(error.cause, f"{error.remedy}; {remedy}" if error.remedy else remedy) from error
 
 
 def _describe_picture(path: Path) -> dict[str, Any]:
@@ -93,6 +108,13 @@ def _jpeg_sizes(records: tuple[PairRecord, ...]) -> dict[str, Any]:
         for name in ("bytes", "quality", "ratio")
     }
     return {"jpeg": means}
+
+
+def advice(facts: dict[str, Any]) -> str:
+    """Return what to do about the problems of a file."""
+    if any(problem.startswith(_IN_THE_SESSION) for problem in facts["problems"]):
+        return f"damaged: mobilescope repair {facts['file']} copies what is whole into a new file"
+    return "damaged: restore it from a copy, or make it again"
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:

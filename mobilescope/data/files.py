@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import DiskSpaceError, InputFileError, MobilescopeError, NewerVersionError, OutputError
 from mobilescope.data.recovery import read_superblock
+from mobilescope.data.swmr import open_swmr_reading
 
 # HDF5 1.10 is the oldest format that can be read while written, and older tools can open it.
 LIBRARY_BOUNDS = ("v110", "v110")
@@ -44,11 +45,14 @@ def open_for_reading(path: Path, file_format: str, version: int, *, swmr: bool =
     NewerVersionError
         Written by a newer version of this software.
     """
-    read_superblock(path)
+    written = read_superblock(path).flags != 0
     try:
         # HDF5's own locks fail on some network drives; the session's lock file stands in for them.
-        file = h5py.File(path, "r", swmr=swmr, libver=LIBRARY_BOUNDS, locking=False)
-    except OSError as error:
+        file = (
+            open_swmr_reading(path, written=written) if swmr
+            else h5py.File(path, "r", libver=LIBRARY_BOUNDS, locking=False)
+        )
+    except (OSError, RuntimeError) as error:
         raise InputFileError(f"{path} can't be opened: {error}", "copy it again or restore a backup") from error
     try:
         check_format(file, path, file_format, version)
@@ -61,9 +65,9 @@ def open_for_reading(path: Path, file_format: str, version: int, *, swmr: bool =
 def file_format(path: Path) -> str:
     """Return the format that a file names itself, as `open_for_reading` compares it; empty where it names none."""
     try:
-        with h5py.File(path, "r", swmr=True, locking=False) as file:
+        with open_swmr_reading(path, written=False) as file:
             found = file.attrs.get("format", "")
-    except OSError:
+    except (OSError, RuntimeError):
         return ""
     return found.decode() if isinstance(found, bytes) else str(found)
 

@@ -14,7 +14,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from mobilescope.core.errors import InputFileError
-from mobilescope.data.files import replaced_when_whole
+from mobilescope.data.files import PartialFile, replaced_when_whole
+from mobilescope.data.frames import chunk_shape
 from mobilescope.data.schema import (
     CAPTURE_ROW,
     CODEC,
@@ -61,22 +62,27 @@ def create_session_file(path: Path, header: SessionHeader, *, compress: bool) ->
     OutputError, DiskSpaceError
         The folder can't be written, or the disk is full.
     """
+    with replaced_when_whole(path, SESSION_FORMAT, SCHEMA_VERSION) as new:
+        lay_out(new, header, compress=compress)
+
+
+def lay_out(new: PartialFile, header: SessionHeader, *, compress: bool) -> None:
+    """Make everything that an empty session holds."""
     codec = CODEC if compress else {}
     text = header.model_dump_json().encode("utf-8")
-    with replaced_when_whole(path, SESSION_FORMAT, SCHEMA_VERSION) as new:
-        new.claim(len(text))
-        file = new.file
-        file["header"] = np.bytes_(text)
-        _create_series(file, BENCHTOP, (*header.benchtop_shape, 3), "u1", TILE_ROW, codec)
-        _create_series(file, PHONE, header.phone_shape, "<u2", CAPTURE_ROW, codec)
-        file.create_dataset(f"{PHONE}/jpeg", (0,), "u1", maxshape=(None,), chunks=(JPEG_CHUNK_BYTES,))
-        _create_series(file, FLAT_FIELDS["benchtop"], (*header.benchtop_shape, 3), "<f4", FLAT_FIELD_ROW, codec)
-        _create_series(file, FLAT_FIELDS["phone"], header.phone_shape, "<f4", FLAT_FIELD_ROW, codec)
-        file.create_dataset(EVENTS, (0,), EVENT_ROW, maxshape=(None,), chunks=(8,))
-        # Derived files may not exist yet: an external link is resolved when it is followed.
-        for slide in header.slides:
-            file[f"derived/mosaic-{slide.name}"] = h5py.ExternalLink(mosaic_path(path, slide.name).name, "/")
-        file["derived/pairs"] = h5py.ExternalLink(pairs_path(path).name, "/")
+    new.claim(len(text))
+    file = new.file
+    file["header"] = np.bytes_(text)
+    _create_series(file, BENCHTOP, (*header.benchtop_shape, 3), "u1", TILE_ROW, codec)
+    _create_series(file, PHONE, header.phone_shape, "<u2", CAPTURE_ROW, codec)
+    file.create_dataset(f"{PHONE}/jpeg", (0,), "u1", maxshape=(None,), chunks=(JPEG_CHUNK_BYTES,))
+    _create_series(file, FLAT_FIELDS["benchtop"], (*header.benchtop_shape, 3), "<f4", FLAT_FIELD_ROW, codec)
+    _create_series(file, FLAT_FIELDS["phone"], header.phone_shape, "<f4", FLAT_FIELD_ROW, codec)
+    file.create_dataset(EVENTS, (0,), EVENT_ROW, maxshape=(None,), chunks=(8,))
+    # Derived files may not exist yet: an external link is resolved when it is followed.
+    for slide in header.slides:
+        file[f"derived/mosaic-{slide.name}"] = h5py.ExternalLink(mosaic_path(new.path, slide.name).name, "/")
+    file["derived/pairs"] = h5py.ExternalLink(pairs_path(new.path).name, "/")
 
 
 def read_header(file: h5py.File, path: Path) -> SessionHeader:
@@ -90,8 +96,9 @@ def read_header(file: h5py.File, path: Path) -> SessionHeader:
 def _create_series(
     file: h5py.File, name: str, shape: tuple[int, ...], dtype: str, row: np.dtype[Any], codec: dict[str, Any]
 ) -> None:
-    """Make a stack of frames, one chunk each, and the table that commits them (never compressed: it is overwritten)."""
+    """Make a stack of frames, a few chunks each, and its table, which is overwritten and so never compressed."""
     file.create_dataset(
-        f"{name}/frames", (0, *shape), dtype, maxshape=(None, *shape), chunks=(1, *shape), fill_time="never", **codec
+        f"{name}/frames", (0, *shape), dtype, maxshape=(None, *shape), chunks=chunk_shape(shape, dtype),
+        fill_time="never", **codec
     )
     file.create_dataset(f"{name}/rows", (0,), row, maxshape=(None,), chunks=(8,))

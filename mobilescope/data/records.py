@@ -15,6 +15,7 @@ from mobilescope import __version__
 from mobilescope.core.errors import SessionError
 from mobilescope.core.focus_record import FocusRecord
 from mobilescope.core.protocols import BenchtopImage, LightState, PhoneCapture, PositionUm, TileKey, TileState
+from mobilescope.data.checksums import SHA256
 from mobilescope.data.schema import CAPTURE_ROW, EVENT_BYTES, EVENT_ROW, FLAT_FIELD_ROW, TILE_ROW
 
 Row = NDArray[np.void]
@@ -22,7 +23,7 @@ Row = NDArray[np.void]
 
 @dataclass(frozen=True)
 class TileRecord:
-    """One benchtop tile; ``frame`` is its place in the stack of frames, ``sha256`` the digest of its pixels."""
+    """One benchtop tile; ``frame`` is its place in the stack of frames, ``checksum`` that of its pixels."""
 
     frame: int
     slide: str
@@ -37,7 +38,7 @@ class TileRecord:
     device: str
     settings: dict[str, str]
     software_version: str
-    sha256: str
+    checksum: str
     focus: FocusRecord
     channel: str
     plane: int
@@ -88,13 +89,13 @@ def tile_row(
     """Return the table row of a tile, still without digest and checksum; overlong text is a SessionError."""
     record = np.zeros((), TILE_ROW)
     _fill_image(record, key.slide, key.row, key.column, index, image.position, image)
-    _set_text(record, "channel", key.channel)
-    _set_text(record, "mark", mark)
+    set_text(record, "channel", key.channel)
+    set_text(record, "mark", mark)
     record["plane"], record["attempt"] = key.plane, attempt
     record["pixel_size_um"] = image.pixel_size_um
     samples = len(focus.curve_z_um)
     target = record["focus"]
-    _set_text(target, "verdict", focus.verdict)
+    set_text(target, "verdict", focus.verdict)
     for name in ("z_um", "score", "images_taken", "seconds"):
         target[name] = getattr(focus, name)
     target["samples"] = samples
@@ -108,7 +109,7 @@ def capture_row(slide: str, index: int, row: int, column: int, capture: PhoneCap
     record = np.zeros((), CAPTURE_ROW)
     _fill_image(record, slide, row, column, index, capture.nominal, capture)
     record["pixel_size_um"] = capture.bayer_pixel_um
-    _set_text(record, "cfa", capture.cfa)
+    set_text(record, "cfa", capture.cfa)
     for name in ("black_level", "white_level", "white_balance", "iso"):
         record[name] = getattr(capture, name)
     record["jpeg_offset"], record["jpeg_length"] = jpeg_offset, len(capture.jpeg)
@@ -119,7 +120,7 @@ def flat_field_row(time_s: float) -> Row:
     """Return the table row of a flat-field frame, still without digest and checksum."""
     record = np.zeros((), FLAT_FIELD_ROW)
     record["time_s"] = time_s
-    _set_text(record, "software_version", __version__)
+    set_text(record, "software_version", __version__)
     return record
 
 
@@ -127,7 +128,7 @@ def event_row(time_s: float, level: str, text: str) -> Row:
     """Return the table row of an event; a text that does not fit ends in an ellipsis."""
     record = np.zeros((), EVENT_ROW)
     record["time_s"] = time_s
-    _set_text(record, "level", level)
+    set_text(record, "level", level)
     encoded = text.encode("utf-8")
     if len(encoded) > EVENT_BYTES:
         encoded = encoded[: EVENT_BYTES - 3].decode("utf-8", "ignore").encode("utf-8") + "…".encode()
@@ -135,15 +136,28 @@ def event_row(time_s: float, level: str, text: str) -> Row:
     return record
 
 
-def set_digest(record: Row, field: str, digest: str) -> None:
-    """Write a SHA-256 in hexadecimal into a row."""
-    _set_text(record, field, digest)
+def set_text(record: Row, field: str, text: str) -> None:
+    """Write text into a row's field; one that does not fit is a SessionError."""
+    encoded = text.encode("utf-8")
+    names = record.dtype.fields
+    room = names[field][0].itemsize if names else 0
+    if len(encoded) > room:
+        raise SessionError(
+            f"{field} takes {len(encoded)} bytes, a session has room for {room}: {text[:60]}...",
+            f"shorten what the device reports as {field}",
+        )
+    record[field] = encoded
 
 
 def sealed(record: Row) -> Row:
     """Return the row with its checksum filled in: from here on it counts as committed."""
     record["crc32"] = zlib.crc32(record.tobytes()[:-4])
     return record
+
+
+def is_sound(record: Row) -> bool:
+    """Tell whether a row matches its checksum."""
+    return bool(zlib.crc32(record.tobytes()[:-4]) == record["crc32"])
 
 
 def committed(dataset: h5py.Dataset) -> tuple[Row, NDArray[np.bool_]]:
@@ -171,7 +185,7 @@ def tile_record(frame: int, row: Any) -> TileRecord:
     focus = row["focus"]
     samples = int(focus["samples"])
     return TileRecord(
-        **_image_fields(frame, row),
+        **_image_fields(frame, row), checksum=frame_checksum(row),
         focus=FocusRecord(
             _text(focus, "verdict"), float(focus["z_um"]), float(focus["score"]),
             focus["curve_z_um"][:samples], focus["curve_score"][:samples],
@@ -179,6 +193,21 @@ def tile_record(frame: int, row: Any) -> TileRecord:
         ),
         **_scan_fields(row),
     )
+
+
+def frame_checksum(row: Any) -> str:
+    """Return the checksum of a row's frame, as `checksums.matches` takes it."""
+    return _text(row, "checksum") if "checksum" in row.dtype.names else SHA256 + _text(row, "sha256")
+
+
+def current_tile_row(row: Any) -> Row:
+    """Return a tile's row of any version as one of this version, still without the row's own checksum."""
+    record = np.zeros((), TILE_ROW)
+    for name in TILE_ROW.names or ():
+        if name in row.dtype.names:
+            record[name] = row[name]
+    set_text(record, "checksum", frame_checksum(row))
+    return record
 
 
 def key_and_state(row: Any) -> tuple[TileKey, TileState]:
@@ -203,7 +232,8 @@ def capture_record(frame: int, row: Any) -> CaptureRecord:
     """Return a table row as a CaptureRecord."""
     red, green, blue = (float(gain) for gain in row["white_balance"])
     return CaptureRecord(
-        **_image_fields(frame, row), cfa=_text(row, "cfa"), white_balance=(red, green, blue),
+        **_image_fields(frame, row), sha256=_text(row, "sha256"), cfa=_text(row, "cfa"),
+        white_balance=(red, green, blue),
         black_level=int(row["black_level"]), white_level=int(row["white_level"]), iso=int(row["iso"]),
         jpeg_offset=int(row["jpeg_offset"]), jpeg_length=int(row["jpeg_length"]),
         jpeg_sha256=_text(row, "jpeg_sha256"),
@@ -225,18 +255,18 @@ def _fill_image(
     light = record["light"]
     for name in ("on", "red", "green", "blue", "brightness"):
         light[name] = getattr(image.light, name)
-    _set_text(light, "source", image.light.source)
-    _set_text(record, "slide", slide)
-    _set_text(record, "device", image.device)
-    _set_text(record, "settings", json.dumps(image.settings, ensure_ascii=False, sort_keys=True))
-    _set_text(record, "software_version", __version__)
+    set_text(light, "source", image.light.source)
+    set_text(record, "slide", slide)
+    set_text(record, "device", image.device)
+    set_text(record, "settings", json.dumps(image.settings, ensure_ascii=False, sort_keys=True))
+    set_text(record, "software_version", __version__)
 
 
 def _image_fields(frame: int, row: Any) -> dict[str, Any]:
     light = row["light"]
     return {
         "frame": frame,
-        **{name: _text(row, name) for name in ("slide", "device", "software_version", "sha256")},
+        **{name: _text(row, name) for name in ("slide", "device", "software_version")},
         **{name: int(row[name]) for name in ("row", "column", "index")},
         **{name: float(row[name]) for name in ("pixel_size_um", "time_s", "exposure_ms")},
         "position": PositionUm(float(row["x_um"]), float(row["y_um"]), float(row["z_um"])),
@@ -250,15 +280,3 @@ def _image_fields(frame: int, row: Any) -> dict[str, Any]:
 
 def _text(row: Any, field: str) -> str:
     return bytes(row[field]).decode("utf-8")
-
-
-def _set_text(record: Row, field: str, text: str) -> None:
-    encoded = text.encode("utf-8")
-    names = record.dtype.fields
-    room = names[field][0].itemsize if names else 0
-    if len(encoded) > room:
-        raise SessionError(
-            f"{field} takes {len(encoded)} bytes, a session has room for {room}: {text[:60]}...",
-            f"shorten what the device reports as {field}",
-        )
-    record[field] = encoded

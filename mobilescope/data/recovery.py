@@ -18,6 +18,9 @@ from mobilescope.core.errors import InputFileError
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Version 3: signature, version, two sizes, flags, base, extension, end of file and root addresses, checksum.
 _LAYOUT = struct.Struct("<8s4B4QI")
+SUPERBLOCK_BYTES = _LAYOUT.size
+# In a file that this software made, the root group follows the superblock, and there is no extension.
+_UNDEFINED = 0xFFFF_FFFF_FFFF_FFFF
 _WORD = 0xFFFFFFFF
 
 
@@ -76,6 +79,25 @@ def read_superblock(path: Path) -> Superblock:
     if size < fields[7]:
         raise truncated(path)
     return Superblock(raw, flags=fields[4], end_of_file=fields[7])
+
+
+def looks_like_hdf5(path: Path) -> bool:
+    """Tell whether a file begins as HDF5 files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SIGNATURE)) == _SIGNATURE
+    except OSError:
+        return False
+
+
+def superblock_of(raw: bytes) -> Superblock:
+    """Return a superblock from a file's first bytes, or, where they are damaged, the one that they must have been."""
+    if len(raw) == _LAYOUT.size and raw[:12] == _SIGNATURE + b"\x03\x08\x08" + raw[11:12]:
+        fields = _LAYOUT.unpack(raw)
+        if lookup3(raw[:-4]) == fields[9]:
+            return Superblock(raw, flags=fields[4], end_of_file=fields[7])
+    blank = _LAYOUT.pack(_SIGNATURE, 3, 8, 8, 0, 0, _UNDEFINED, 0, _LAYOUT.size, 0)
+    return Superblock(blank, flags=0, end_of_file=0)
 
 
 def truncated(path: Path) -> InputFileError:

@@ -18,14 +18,13 @@ from mobilescope.core.config import StrictModel
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
 
 SESSION_FORMAT = "mobilescope-session"
-# Version 2 added channel, plane, attempt and mark to the rows of tiles.
-SCHEMA_VERSION = 2
+# Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
+# method, in place of SHA-256.
+SCHEMA_VERSION = 3
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
 
-# Measured on 24 tiles of 1024²×3 stained tissue, one thread (size gain, write speed): Blosc LZ4 level 1 with bit
-# shuffle 1.06×, 1140 MB/s; without shuffle 1.01×, 2520 MB/s; Zstd level 1 with bit shuffle 1.18×, 390 MB/s.
-# Bit shuffle with LZ4 is the fastest that gains at all, and it drops the empty high bits of raw phone frames.
+# The fastest that gains at all, and it drops the empty high bits of raw phone frames; measured in docs/benchmarks.md.
 CODEC: dict[str, Any] = dict(hdf5plugin.Blosc(cname="lz4", clevel=1, shuffle=hdf5plugin.Blosc.BITSHUFFLE))
 
 
@@ -45,17 +44,19 @@ _IMAGE: list[Any] = [
     ("x_um", "<f8"), ("y_um", "<f8"), ("z_um", "<f8"), ("pixel_size_um", "<f8"),
     ("time_s", "<f8"), ("exposure_ms", "<f8"), ("light", _LIGHT),
     ("device", _text(128)), ("settings", _text(SETTINGS_BYTES)), ("software_version", _text(32)),
-    ("sha256", _text(64)),
 ]
+_SHA256: list[Any] = [("sha256", _text(64))]
 # The checksum comes last in every row: a row counts as committed only if it matches the bytes before it.
 _CRC: list[Any] = [("crc32", "<u4")]
 
 TILE_ROW = np.dtype([
-    *_IMAGE, ("focus", _FOCUS), ("channel", _text(32)), ("plane", "<i4"), ("attempt", "<i4"), ("mark", _text(64)), *_CRC
+    *_IMAGE, ("checksum", _text(80)), ("focus", _FOCUS), ("channel", _text(32)), ("plane", "<i4"), ("attempt", "<i4"),
+    ("mark", _text(64)), *_CRC,
 ])
 CAPTURE_ROW = np.dtype([
-    *_IMAGE, ("cfa", _text(4)), ("black_level", "<i4"), ("white_level", "<i4"), ("white_balance", "<f8", (3,)),
-    ("iso", "<i4"), ("jpeg_offset", "<i8"), ("jpeg_length", "<i8"), ("jpeg_sha256", _text(64)), *_CRC,
+    *_IMAGE, *_SHA256, ("cfa", _text(4)), ("black_level", "<i4"), ("white_level", "<i4"),
+    ("white_balance", "<f8", (3,)), ("iso", "<i4"), ("jpeg_offset", "<i8"), ("jpeg_length", "<i8"),
+    ("jpeg_sha256", _text(64)), *_CRC,
 ])
 FLAT_FIELD_ROW = np.dtype([("time_s", "<f8"), ("software_version", _text(32)), ("sha256", _text(64)), *_CRC])
 EVENT_ROW = np.dtype([("time_s", "<f8"), ("level", _text(16)), ("text", _text(EVENT_BYTES)), *_CRC])

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mobilescope.core.errors import InputFileError, SessionError
 from mobilescope.core.protocols import FUSED_PLANE
 from mobilescope.data import layout
+from mobilescope.data.checksums import CRC32C, SHA256, matches
 from mobilescope.data.files import open_for_reading, read_part
 from mobilescope.data.lock import is_being_written
 from mobilescope.data.records import (
@@ -25,10 +26,13 @@ from mobilescope.data.records import (
     capture_record,
     committed,
     event_record,
+    frame_checksum,
     tile_record,
 )
 from mobilescope.data.recovery import check_storage, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
+
+_REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
 
 FlatFieldKind = Literal["benchtop", "phone"]
 
@@ -126,7 +130,7 @@ class Session:
 
     def events(self) -> list[EventRecord]:
         """Return what was noted while the session was written, in order."""
-        rows, sound = committed(self._fresh(layout.EVENTS))
+        rows, sound = self._committed(layout.EVENTS)
         return [event_record(row) for row, whole in zip(rows, sound, strict=True) if whole]
 
     def digest(self) -> str:
@@ -134,7 +138,7 @@ class Session:
         total = hashlib.sha256(self.header.model_dump_json().encode("utf-8"))
         for name in (layout.BENCHTOP, layout.PHONE):
             rows, _ = self._table(name)
-            total.update(rows["sha256"].tobytes())
+            total.update(_identity(rows) if name == layout.BENCHTOP else rows["sha256"].tobytes())
             if name == layout.PHONE:
                 total.update(rows["jpeg_sha256"].tobytes())
         return total.hexdigest()
@@ -155,7 +159,7 @@ class Session:
                     problems.append(f"{name}: row {frame} does not match its checksum")
                 else:
                     problems.extend(self._image_problems(name, frame, row))
-        _, sound = committed(self._fresh(layout.EVENTS))
+        _, sound = self._committed(layout.EVENTS)
         problems.extend(f"{layout.EVENTS}: row {i} does not match its checksum" for i in np.flatnonzero(~sound))
         return problems
 
@@ -192,7 +196,7 @@ class Session:
         if "slide" in row.dtype.names:
             label += f" (slide {row['slide'].decode()}, index {row['index']})"
         try:
-            if hashlib.sha256(self._frame(name, frame).data).hexdigest() != row["sha256"].decode():
+            if not matches(self._frame(name, frame), frame_checksum(row)):
                 yield f"{label} does not match its checksum"
             if name == layout.PHONE:
                 jpeg = self.jpeg(capture_record(frame, row))
@@ -210,13 +214,32 @@ class Session:
             yield int(frame), rows[frame]
 
     def _table(self, name: str) -> tuple[Row, NDArray[np.bool_]]:
-        return committed(self._fresh(f"{name}/rows"))
+        return self._committed(f"{name}/rows")
+
+    def _committed(self, name: str) -> tuple[Row, NDArray[np.bool_]]:
+        try:
+            return committed(self._fresh(name))
+        except (OSError, RuntimeError) as error:
+            raise InputFileError(f"{self.path} is damaged: {name} can't be read: {error}", _REMEDY) from error
 
     def _frame(self, name: str, frame: int) -> NDArray[Any]:
         return read_part(self._fresh(f"{name}/frames"), frame)
 
     def _fresh(self, name: str) -> h5py.Dataset:
         """Return a dataset as its writer has it now."""
-        dataset = self._file[name]
-        dataset.id.refresh()
+        try:
+            dataset = self._file[name]
+            dataset.id.refresh()
+        except (KeyError, OSError, RuntimeError) as error:
+            raise InputFileError(f"{self.path} is damaged: {name} can't be opened: {error}", _REMEDY) from error
         return dataset
+
+
+def _identity(tiles: Row) -> bytes:
+    """Return what names tiles: the SHA-256 of those that have one, as in earlier versions; else row and checksum."""
+    if "checksum" not in (tiles.dtype.names or ()):
+        return tiles["sha256"].tobytes()
+    return b"".join(
+        row.tobytes() if row["checksum"].startswith(CRC32C.encode()) else row["checksum"].removeprefix(SHA256.encode())
+        for row in tiles
+    )

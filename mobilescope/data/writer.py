@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import (
     DiskSpaceError,
+    InputFileError,
     InputImageError,
     MobilescopeError,
     SessionError,
@@ -37,56 +38,16 @@ from mobilescope.data.files import (
     open_for_reading,
     write_failure,
 )
+from mobilescope.data.frames import MAX_BANDS
 from mobilescope.data.lock import WriterLock
-from mobilescope.data.records import (
-    Row,
-    capture_row,
-    committed,
-    event_row,
-    flat_field_row,
-    key_and_state,
-    sealed,
-    set_digest,
-    tile_row,
-)
+from mobilescope.data.records import capture_row, event_row, flat_field_row, key_and_state, set_text, tile_row
 from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, TILE_ROW, SessionHeader
+from mobilescope.data.series import Series, Table
+from mobilescope.data.swmr import open_swmr_writing
+from mobilescope.data.syncing import BackgroundSync
 
 DISK_MARGIN_BYTES = 512 * 1024**2
-FSYNC_INTERVAL_S = 3.0
-
-
-class _Table:
-    """A table whose rows commit what was stored before them."""
-
-    def __init__(self, dataset: h5py.Dataset) -> None:
-        self._dataset = dataset
-        self.rows, _ = committed(dataset)
-        self.count = len(self.rows)
-
-    def append(self, row: Row) -> None:
-        if self._dataset.shape[0] == self.count:
-            self._dataset.resize(self.count + 1, axis=0)
-        self._dataset[self.count] = sealed(row)
-        self._dataset.flush()
-        self.count += 1
-
-
-class _Series:
-    """A stack of frames with its table. Frames beyond the last committed row are overwritten."""
-
-    def __init__(self, group: h5py.Group) -> None:
-        self.frames = group["frames"]
-        self.table = _Table(group["rows"])
-
-    def append(self, frame: NDArray[Any], row: Row, hasher: ThreadPoolExecutor) -> None:
-        digest = hasher.submit(hashlib.sha256, frame.data)  # hashing runs beside compression and writing
-        if self.frames.shape[0] == self.table.count:
-            self.frames.resize(self.table.count + 1, axis=0)
-        self.frames[self.table.count] = frame
-        self.frames.flush()
-        set_digest(row, "sha256", digest.result().hexdigest())
-        self.table.append(row)
 
 
 class SessionWriter:
@@ -101,25 +62,36 @@ class SessionWriter:
         self._margin_bytes = margin_bytes
         self._serial = RLock()
         self._descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        self._synced_at = time.monotonic()
+        self._sync = BackgroundSync(self._descriptor)
         self._failed = False
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="session-digest")
-        self._file = _open_for_swmr_writing(path)
+        self._pool = ThreadPoolExecutor(min(MAX_BANDS, os.cpu_count() or 1), thread_name_prefix="session-frames")
         try:
-            self._load()
+            self._file = open_swmr_writing(path)
+            try:
+                self._load()
+            except BaseException:
+                self._file.close()
+                raise
         except BaseException:
-            self._file.close()
             os.close(self._descriptor)
             raise
 
     def _load(self) -> None:
         """Find out what is committed already."""
+        try:
+            self._load_series()
+        except KeyError as error:
+            raise InputFileError(
+                f"{self.path} is damaged: {error.args[0]}", f"mobilescope repair {self.path} saves what is whole"
+            ) from error
+
+    def _load_series(self) -> None:
         self.header = layout.read_header(self._file, self.path)
         self._slides = {slide.name for slide in self.header.slides}
-        self._benchtop = _Series(self._file[layout.BENCHTOP])
-        self._phone = _Series(self._file[layout.PHONE])
-        self._flat_fields = {kind: _Series(self._file[name]) for kind, name in layout.FLAT_FIELDS.items()}
-        self._events = _Table(self._file[layout.EVENTS])
+        self._benchtop = Series(self._file[layout.BENCHTOP], self._pool)
+        self._phone = Series(self._file[layout.PHONE], self._pool)
+        self._flat_fields = {kind: Series(self._file[name], self._pool) for kind, name in layout.FLAT_FIELDS.items()}
+        self._events = Table(self._file[layout.EVENTS])
         self._jpeg = self._file[layout.PHONE]["jpeg"]
         tiles, captures = self._benchtop.table.rows, self._phone.table.rows
         self._tiles = dict(key_and_state(row) for row in tiles)
@@ -191,10 +163,13 @@ class SessionWriter:
         with self._serial:
             if not self._file:
                 return
-            self._hasher.shutdown()
+            self._pool.shutdown()
             try:
                 with naming_write_failures(self.path):
-                    self._file.close()
+                    try:
+                        self._sync.close()
+                    finally:
+                        self._file.close()
                     give_back_room(self.path, self._descriptor)
                     os.fsync(self._descriptor)
             finally:
@@ -238,7 +213,7 @@ class SessionWriter:
             pixels = _frame(image.pixels, np.uint8, (*self.header.benchtop_shape, 3), "a benchtop image")
             record = tile_row(key, index, image, focus, attempt, mark)
             with self._storing(pixels.nbytes):
-                self._benchtop.append(pixels, record, self._hasher)
+                self._benchtop.append(pixels, record)
             self._tiles[key] = TileState(attempt, mark, focus.z_um, focus.verdict)
 
     def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
@@ -247,14 +222,14 @@ class SessionWriter:
             self._check_new(slide, self.has_capture(slide, index), f"capture {index} of slide {slide}")
             bayer = _frame(capture.bayer, np.uint16, self.header.phone_shape, "a phone's raw frame")
             record = capture_row(slide, index, row, column, capture, self._jpeg_end)
-            set_digest(record, "jpeg_sha256", hashlib.sha256(capture.jpeg).hexdigest())
+            set_text(record, "jpeg_sha256", hashlib.sha256(capture.jpeg).hexdigest())
             end = self._jpeg_end + len(capture.jpeg)
             with self._storing(bayer.nbytes + len(capture.jpeg)):
                 if self._jpeg.shape[0] < end:
                     self._jpeg.resize(end, axis=0)
                 self._jpeg[self._jpeg_end:end] = np.frombuffer(capture.jpeg, np.uint8)
                 self._jpeg.flush()
-                self._phone.append(bayer, record, self._hasher)
+                self._phone.append(bayer, record)
             self._jpeg_end = end
             self._captures.add((slide, index))
 
@@ -271,7 +246,7 @@ class SessionWriter:
             frame = _frame(np.asarray(image, np.float32), np.float32, shape, f"a flat field of the {kind}")
             self._check_sound()
             with self._storing(frame.nbytes):
-                self._flat_fields[kind].append(frame, flat_field_row(time.time()), self._hasher)
+                self._flat_fields[kind].append(frame, flat_field_row(time.time()))
 
     def add_event(self, level: str, text: str) -> None:
         """Note something that happened; a text over 1024 bytes is shortened with an ellipsis."""
@@ -302,9 +277,7 @@ class SessionWriter:
         claim_room(self.path, self._descriptor, self._file, payload_bytes)
         try:
             yield
-            if time.monotonic() - self._synced_at > FSYNC_INTERVAL_S:
-                os.fsync(self._descriptor)
-                self._synced_at = time.monotonic()
+            self._sync.stored(payload_bytes)
         except BaseException as error:
             # A row may or may not stand; the next run finds out from the file, this one must not guess.
             self._failed = True
@@ -315,22 +288,6 @@ class SessionWriter:
                     f"writing {self.path} failed: {error}", "check the disk, then run the same command again"
                 ) from error
             raise
-
-
-def _open_for_swmr_writing(path: Path) -> h5py.File:
-    """Open for writing and for readers at once; h5py's own way passes through a state that readers can't open."""
-    access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
-    access.set_libver_bounds(h5py.h5f.LIBVER_V110, h5py.h5f.LIBVER_V110)
-    access.set_file_locking(False, True)
-    try:
-        identifier = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE, access)
-    except OSError as error:
-        if "already open" in str(error):
-            raise SessionLockedError(
-                f"{path} is open for reading in this very process", "close it, then open it for writing"
-            ) from error
-        raise
-    return h5py.File(identifier)
 
 
 def _prepare_resume(path: Path, header: SessionHeader) -> bool:

@@ -36,7 +36,7 @@ def assert_stopped(run: Run) -> None:
 def tile_digests(session: Path) -> list[str]:
     """Return the digests of all benchtop tiles in the order in which they were taken."""
     with Session.open(session) as opened:
-        return [tile.sha256 for slide in opened.slides for tile in opened.tiles(slide.name)]
+        return [tile.checksum for slide in opened.slides for tile in opened.tiles(slide.name)]
 
 
 def parts_of_job(small_job, folder: Path, *patterns: str) -> None:

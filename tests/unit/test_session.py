@@ -322,3 +322,15 @@ def test_a_session_of_the_first_version_is_read_and_never_written_to(path, monke
     with Session.open(path) as session:
         (only,) = session.tiles("lung-1")
     assert (only.row, only.channel, only.plane, only.attempt, only.mark) == (3, "", 0, 0, "")
+
+
+def test_a_damaged_directory_is_an_error_and_no_endless_wait(filled):
+    with h5py.File(filled, "r") as file:
+        place = h5py.h5o.get_info(file["phone"].id).addr
+    with filled.open("r+b") as file:
+        file.seek(place + 20)
+        file.write(b"\x5a" * 8)
+    with Session.open(filled) as session, pytest.raises(InputFileError, match=r"run\.h5 is damaged: phone"):
+        session.verify()
+    with pytest.raises(InputFileError, match=r"run\.h5"):
+        writer(filled)

@@ -82,9 +82,9 @@ def test_a_frame_without_a_row_and_a_torn_row_are_overwritten(tmp_path, monkeypa
     path, left = tmp_path / "run.h5", tmp_path / "left.h5"
     with resume(path) as session:
         session.add_benchtop_tile(TileKey("lung-1", 0, 0), 0, tile(0), FOCUS)
-        monkeypatch.setattr("mobilescope.data.writer.sealed", lambda row: row)  # the row is cut short
+        monkeypatch.setattr("mobilescope.data.series.sealed", lambda row: row)  # the row is cut short
         session.add_benchtop_tile(TileKey("lung-1", 0, 1), 1, tile(1), FOCUS)
-        monkeypatch.setattr("mobilescope.data.writer.sealed", _power_cut)
+        monkeypatch.setattr("mobilescope.data.series.sealed", _power_cut)
         with pytest.raises(KeyboardInterrupt):
             session.add_phone_capture("lung-1", 0, 0, 0, capture(0))
         shutil.copy(path, left)
