@@ -21,6 +21,9 @@ _MOST_SWEPT = 48
 _MOST_FINE = 10
 # Of the score that the fit predicts, and of the best score seen, what the picture taken at the peak must reach.
 _AS_PREDICTED, _AS_BEST = 0.8, 0.97
+# Places closer than this part of a depth of field are one: on a flank their scores differ by what the drive misses.
+_SAME_PLACE = 0.2
+_GOLDEN = 0.382
 # The scale whose flanks reach furthest and are still well above noise.
 _FLANK_SCALE = 1
 
@@ -99,6 +102,7 @@ class _Search:
         self._structures: list[Structure] = []
         self._measured: list[float] = []
         self._scale = 0
+        self._refuted: list[float] = []
 
     def run(self) -> FocusRecord:
         """Search; return the record."""
@@ -167,17 +171,27 @@ class _Search:
 
     def _verified(self) -> bool:
         """Go to the peak of the best and its neighbours; tell whether it is as sharp there as it should be."""
-        best, scores = self._best(), self._scores()
+        best, scores, same = self._best(), self._scores(), _SAME_PLACE * self._options.depth_of_field_um
         places = np.array(self._z)
-        lower, upper = places[places < best].max(), places[places > best].min()
-        triple = np.array([lower, best, upper])
-        top = vertex(triple, np.array([scores[places == z].mean() for z in triple]))
-        z_um, predicted = top if top is not None else (best, float(scores.max()))
+        below, above = places[places < best - same], places[places > best + same]
+        lower, upper = below.max(initial=self._low), above.min(initial=self._high)
+        level = float(scores[np.abs(places - best) <= same].mean())
+        heights = np.array([scores[places == lower].mean(), level, scores[places == upper].mean()])
+        top = vertex(np.array([lower, best, upper]), heights)
+        z_um, predicted = top if top is not None else (best, level)
+        split_um = _GOLDEN * (upper - best if upper - best >= best - lower else lower - best)
+        if abs(split_um) > same and any(abs(z_um - z) <= same for z in self._refuted):
+            # The curve is no parabola between these: a picture in the wider gap tells where its peak is.
+            self._take(best + split_um)
+            return False
         self._take(float(np.clip(z_um, self._low, self._high)))
         scores = self._scores()
         floor = float(scores.min()) if self._options.measure is not None else 0.0
         reached = scores[-1] - floor
-        return bool(reached >= _AS_PREDICTED * (predicted - floor) and reached >= _AS_BEST * (scores.max() - floor))
+        if reached >= _AS_PREDICTED * (predicted - floor) and reached >= _AS_BEST * (level - floor):
+            return True
+        self._refuted.append(z_um)
+        return False
 
     def _scores(self) -> np.ndarray:
         if self._options.measure is not None:

@@ -103,6 +103,7 @@ class TwinBenchtop:
         self._truth = truth
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)
+        self._lit: tuple[str, PixelGrid, NDArray[np.float32]] | None = None
 
     @property
     def stage(self) -> XYZStage:
@@ -159,12 +160,18 @@ class TwinBenchtop:
         shade = vignette(full_rows, full_columns, self._optics.vignetting)[top : top + rows, left : left + columns]
         return shade[..., None] * np.asarray(self._optics.lamp, dtype=np.float32)
 
+    def _transmittance(self, grid: PixelGrid) -> NDArray[np.float32]:
+        """Return the slide on a grid; kept until the next, since a focus search looks at one place again and again."""
+        if self._lit is None or self._lit[:2] != (self._slide_name, grid):
+            self._lit = self._slide_name, grid, self._slide.specimen.transmittance(grid)
+        return self._lit[2]
+
     def _blurred(self, region: RegionUm, z_um: float) -> NDArray[np.float32]:
         """Return the specimen's light through the optics, shape (rows, columns, 3), clear glass = 1."""
         pixel, optics = self.pixel_size_um, self._optics
         margin_px = 12
         grid = PixelGrid.over(region.grown(margin_px * pixel), pixel)
-        light = self._slide.specimen.transmittance(grid)
+        light = self._transmittance(grid)
         x = np.linspace(region.x_um, region.right_um, _FOCUS_MAP)
         y = np.linspace(region.y_um, region.bottom_um, _FOCUS_MAP)
         defocus = z_um - self._slide.surface.height_um(x[None, :], y[:, None])
