@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from mobilescope.acquire.focus_drive import FocusDrive
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES, FocusRecord
 from mobilescope.core.protocols import BenchtopMicroscope
 from mobilescope.imaging.focus import FocusMeasure, grey_for_focus
@@ -94,7 +95,7 @@ class _Search:
         centre_um = min(max(centre_um, low_limit), high_limit)
         low, high = max(low_limit, centre_um - half_um), min(high_limit, centre_um + half_um)
         # The way past a z, to approach it, has to lie within the range as well.
-        self._turn_low, self._turn_high = low, high
+        self._drive = FocusDrive(microscope.stage, options.approach_um, (low, high))
         self._low = min(low + max(options.approach_um, 0.0), high)
         self._high = max(high + min(options.approach_um, 0.0), self._low)
         self._centre = min(max(centre_um, self._low), self._high)
@@ -111,7 +112,7 @@ class _Search:
         except _LateError:
             verdict, z_um = "timeout", self._centre
         if verdict != "focused" or self._z[-1] != z_um:
-            self._move(z_um)
+            self._drive.move(z_um)
         order = np.argsort(self._z, kind="stable")
         scores = self._scores()
         return FocusRecord(
@@ -204,7 +205,7 @@ class _Search:
     def _take(self, z_um: float) -> None:
         """Go to a z and judge the picture there."""
         self._in_time()
-        self._move(z_um)
+        self._drive.move(z_um)
         self._in_time()
         grey = grey_for_focus(self._microscope.snap(roi_px=self._options.roi_px).pixels)
         self._z.append(z_um)
@@ -215,10 +216,3 @@ class _Search:
     def _in_time(self) -> None:
         if time.monotonic() - self._started > self._options.timeout_s:
             raise _LateError
-
-    def _move(self, z_um: float) -> None:
-        """Go to a z from the side that the options ask for."""
-        stage, approach = self._microscope.stage, self._options.approach_um
-        if approach and (stage.position().z_um - z_um) * math.copysign(1, approach) > -abs(approach):
-            stage.move_z(min(max(z_um - approach, self._turn_low), self._turn_high))
-        stage.move_z(z_um)

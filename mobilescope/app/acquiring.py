@@ -30,7 +30,7 @@ def slide_run(slide: SlidePlan, instruments: Instruments) -> SlideRun:
     area = scan.area((columns * pixel, rows * pixel), slide.centre_um, slide.content or _reach(instruments))
     return SlideRun(
         slide.name, area, mounted=slide.mounted, channels=scan.channels, z=scan.z, focus=scan.focus,
-        saturated=scan.saturated,
+        saturated=scan.saturated, approach_um=instruments.focus_approach_um,
     )
 
 

@@ -31,6 +31,7 @@ class ErringStage:
         self._parameters = parameters
         self._rng = np.random.default_rng([seed, 0x57])
         self._error_um = np.zeros(3)
+        self._z_slip_um = 0.0
 
     def move_xy(self, x_um: float, y_um: float) -> None:
         """Move; the error depends on the direction of approach and is drawn anew for each stop."""
@@ -43,9 +44,11 @@ class ErringStage:
                 self._error_um[axis] = slip + self._rng.normal(0, self._parameters.repeatability_um)
 
     def move_z(self, z_um: float) -> None:
-        """Move the focus drive."""
+        """Move the focus drive; the specimen follows when the play is taken up."""
+        before_um, half_play = self._device.position().z_um, self._parameters.z_backlash_um / 2
         self._device.move_z(z_um)
-        self._error_um[2] = self._rng.normal(0, self._parameters.z_repeatability_um)
+        self._z_slip_um = min(max(self._z_slip_um - (z_um - before_um), -half_play), half_play)
+        self._error_um[2] = self._z_slip_um + self._rng.normal(0, self._parameters.z_repeatability_um)
 
     def position(self) -> PositionUm:
         """Return the reported position."""
