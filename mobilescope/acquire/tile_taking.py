@@ -20,7 +20,7 @@ from mobilescope.imaging.tile_marks import shows_specimen, white_share
 from mobilescope.plans.grids import GridPosition
 from mobilescope.plans.scan_plans import ChannelPlan
 
-FOCUSED = "focused"
+FOCUSED, RANGE_EDGE = "focused", "range_edge"
 _LEAST_TOLERANCE_UM = 5.0
 
 
@@ -85,6 +85,13 @@ class TileTaker:
             verdict = "predicted" if self._run.focus.mode == "every" else "surface"
             return FocusRecord(verdict=verdict, z_um=z_um, score=0.0)
         record = self._searched(search)
+        widest_um = self._run.focus.first_half_range_um
+        if record.verdict == RANGE_EDGE and search.half_range_um < widest_um:
+            # The slide tilts more than the tiles so far let expect.
+            narrow, record = record, self._searched(replace(search, half_range_um=widest_um))
+            record = replace(
+                record, images_taken=narrow.images_taken + record.images_taken, seconds=narrow.seconds + record.seconds
+            )
         if record.verdict == FOCUSED:
             self._drive.arrived(record.z_um)
             self._focus.add(stop.x_um, stop.y_um, record.z_um)
