@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -78,6 +81,13 @@ def places(session: Path) -> dict[tuple[int, int], tuple[float, float]]:
             (tile.row, tile.column): (tile.position.x_um, tile.position.y_um)
             for tile in opened.tiles(scan_program.SLIDE)
         }
+
+
+def mosaic_places(session: Path) -> dict[str, tuple[float, float]]:
+    """Return where the command that stitches puts each tile, (row, column) in pixels."""
+    command = [Path(sys.executable).with_name("mobilescope"), "stitch", session, "--positions-only", "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
+    return {tile["file"]: (tile["row_px"], tile["column_px"]) for tile in json.loads(done.stdout)["tiles"]}
 
 
 def kill_and_go_on(folder: Path, kills: int, *, seed: int, whole_s: float) -> int:

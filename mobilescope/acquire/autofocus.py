@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from mobilescope.acquire.focus_drive import FocusDrive
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES, FocusRecord
 from mobilescope.core.protocols import BenchtopMicroscope
 from mobilescope.imaging.focus import FocusMeasure, grey_for_focus
@@ -21,6 +22,9 @@ _MOST_SWEPT = 48
 _MOST_FINE = 10
 # Of the score that the fit predicts, and of the best score seen, what the picture taken at the peak must reach.
 _AS_PREDICTED, _AS_BEST = 0.8, 0.97
+# Places closer than this part of a depth of field are one: on a flank their scores differ by what the drive misses.
+_SAME_PLACE = 0.2
+_GOLDEN = 0.382
 # The scale whose flanks reach furthest and are still well above noise.
 _FLANK_SCALE = 1
 
@@ -91,7 +95,7 @@ class _Search:
         centre_um = min(max(centre_um, low_limit), high_limit)
         low, high = max(low_limit, centre_um - half_um), min(high_limit, centre_um + half_um)
         # The way past a z, to approach it, has to lie within the range as well.
-        self._turn_low, self._turn_high = low, high
+        self._drive = FocusDrive(microscope.stage, options.approach_um, (low, high))
         self._low = min(low + max(options.approach_um, 0.0), high)
         self._high = max(high + min(options.approach_um, 0.0), self._low)
         self._centre = min(max(centre_um, self._low), self._high)
@@ -99,6 +103,7 @@ class _Search:
         self._structures: list[Structure] = []
         self._measured: list[float] = []
         self._scale = 0
+        self._refuted: list[float] = []
 
     def run(self) -> FocusRecord:
         """Search; return the record."""
@@ -107,7 +112,7 @@ class _Search:
         except _LateError:
             verdict, z_um = "timeout", self._centre
         if verdict != "focused" or self._z[-1] != z_um:
-            self._move(z_um)
+            self._drive.move(z_um)
         order = np.argsort(self._z, kind="stable")
         scores = self._scores()
         return FocusRecord(
@@ -167,17 +172,27 @@ class _Search:
 
     def _verified(self) -> bool:
         """Go to the peak of the best and its neighbours; tell whether it is as sharp there as it should be."""
-        best, scores = self._best(), self._scores()
+        best, scores, same = self._best(), self._scores(), _SAME_PLACE * self._options.depth_of_field_um
         places = np.array(self._z)
-        lower, upper = places[places < best].max(), places[places > best].min()
-        triple = np.array([lower, best, upper])
-        top = vertex(triple, np.array([scores[places == z].mean() for z in triple]))
-        z_um, predicted = top if top is not None else (best, float(scores.max()))
+        below, above = places[places < best - same], places[places > best + same]
+        lower, upper = below.max(initial=self._low), above.min(initial=self._high)
+        level = float(scores[np.abs(places - best) <= same].mean())
+        heights = np.array([scores[places == lower].mean(), level, scores[places == upper].mean()])
+        top = vertex(np.array([lower, best, upper]), heights)
+        z_um, predicted = top if top is not None else (best, level)
+        split_um = _GOLDEN * (upper - best if upper - best >= best - lower else lower - best)
+        if abs(split_um) > same and any(abs(z_um - z) <= same for z in self._refuted):
+            # The curve is no parabola between these: a picture in the wider gap tells where its peak is.
+            self._take(best + split_um)
+            return False
         self._take(float(np.clip(z_um, self._low, self._high)))
         scores = self._scores()
         floor = float(scores.min()) if self._options.measure is not None else 0.0
         reached = scores[-1] - floor
-        return bool(reached >= _AS_PREDICTED * (predicted - floor) and reached >= _AS_BEST * (scores.max() - floor))
+        if reached >= _AS_PREDICTED * (predicted - floor) and reached >= _AS_BEST * (level - floor):
+            return True
+        self._refuted.append(z_um)
+        return False
 
     def _scores(self) -> np.ndarray:
         if self._options.measure is not None:
@@ -190,7 +205,7 @@ class _Search:
     def _take(self, z_um: float) -> None:
         """Go to a z and judge the picture there."""
         self._in_time()
-        self._move(z_um)
+        self._drive.move(z_um)
         self._in_time()
         grey = grey_for_focus(self._microscope.snap(roi_px=self._options.roi_px).pixels)
         self._z.append(z_um)
@@ -201,10 +216,3 @@ class _Search:
     def _in_time(self) -> None:
         if time.monotonic() - self._started > self._options.timeout_s:
             raise _LateError
-
-    def _move(self, z_um: float) -> None:
-        """Go to a z from the side that the options ask for."""
-        stage, approach = self._microscope.stage, self._options.approach_um
-        if approach and (stage.position().z_um - z_um) * math.copysign(1, approach) > -abs(approach):
-            stage.move_z(min(max(z_um - approach, self._turn_low), self._turn_high))
-        stage.move_z(z_um)

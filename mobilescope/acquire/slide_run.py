@@ -26,6 +26,8 @@ class SlideRun:
     ----------
     mounted : str
         The slide to put under the objective; ``slide`` names its tiles in the session.
+    approach_um : float
+        From how far below the focus drive comes to every z, see `FocusDrive`.
     """
 
     slide: str
@@ -35,6 +37,7 @@ class SlideRun:
     z: ZStackPlan | None = None
     focus: FocusPlan = field(default_factory=FocusPlan)
     saturated: float = 0.05
+    approach_um: float = 0.0
 
     @property
     def offsets_um(self) -> dict[int, float]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.acquire.autofocus import autofocus
+from mobilescope.acquire.autofocus import FocusOptions, autofocus
 from mobilescope.acquire.background_sink import BackgroundSink
+from mobilescope.acquire.focus_drive import FocusDrive
 from mobilescope.acquire.focus_keeping import FocusKeeper, Search
 from mobilescope.acquire.frame_checks import FrameCheck, Moment
 from mobilescope.acquire.slide_run import BLANK, SATURATED, UNFOCUSED, Fusion, SlideRun, TileReport
@@ -19,7 +20,7 @@ from mobilescope.imaging.tile_marks import shows_specimen, white_share
 from mobilescope.plans.grids import GridPosition
 from mobilescope.plans.scan_plans import ChannelPlan
 
-FOCUSED = "focused"
+FOCUSED, RANGE_EDGE = "focused", "range_edge"
 _LEAST_TOLERANCE_UM = 5.0
 
 
@@ -46,6 +47,7 @@ class TileTaker:
     ) -> None:
         self._microscope, self._stage, self._sink = microscope, microscope.stage, sink
         self._run, self._focus, self._switch, self._fuse = run, focus, switch, fuse
+        self._drive = FocusDrive(microscope.stage, run.approach_um)
         # Tiles that miss by half the overlap no longer meet their neighbours.
         width_um, height_um = run.area.grid.field_width_um, run.area.grid.field_height_um
         miss_um = max(_LEAST_TOLERANCE_UM, max(run.area.grid.overlap, 0.0) * min(width_um, height_um) / 2)
@@ -79,16 +81,24 @@ class TileTaker:
         search = self._focus.search(stop.index, stop.x_um, stop.y_um, wanted=wanted)
         if search is None:
             z_um = self._in_range(self._focus.predict(stop.x_um, stop.y_um) or 0.0)
-            self._stage.move_z(z_um)
+            self._drive.move(z_um)
             verdict = "predicted" if self._run.focus.mode == "every" else "surface"
             return FocusRecord(verdict=verdict, z_um=z_um, score=0.0)
         record = self._searched(search)
+        widest_um = self._run.focus.first_half_range_um
+        if record.verdict == RANGE_EDGE and search.half_range_um < widest_um:
+            # The slide tilts more than the tiles so far let expect.
+            narrow, record = record, self._searched(replace(search, half_range_um=widest_um))
+            record = replace(
+                record, images_taken=narrow.images_taken + record.images_taken, seconds=narrow.seconds + record.seconds
+            )
         if record.verdict == FOCUSED:
+            self._drive.arrived(record.z_um)
             self._focus.add(stop.x_um, stop.y_um, record.z_um)
             return record
         expected = self._focus.predict(stop.x_um, stop.y_um)
         z_um = self._in_range(record.z_um if expected is None else expected)
-        self._stage.move_z(z_um)
+        self._drive.move(z_um)
         self._sink.add_event(
             "warning",
             f"{_name(self._run, stop)}: autofocus says {record.verdict}; taken at z = {z_um:.2f} µm",
@@ -97,7 +107,14 @@ class TileTaker:
 
     def _searched(self, search: Search) -> FocusRecord:
         centre_um = self._stage.position().z_um if search.centre_z_um is None else self._in_range(search.centre_z_um)
-        return autofocus(self._microscope, centre_z_um=centre_um, half_range_um=search.half_range_um)
+        approach_um = self._run.approach_um
+        record = autofocus(
+            self._microscope,
+            # What the drive needs to turn round is added to the range, not taken from it.
+            centre_z_um=centre_um - approach_um / 2, half_range_um=search.half_range_um + abs(approach_um) / 2,
+            options=FocusOptions(approach_um=approach_um),
+        )
+        return record if record.verdict == FOCUSED else replace(record, z_um=centre_um)
 
     def _take_stack(
         self, stop: GridPosition, channel: ChannelPlan | None, record: FocusRecord, attempt: int
@@ -109,7 +126,7 @@ class TileTaker:
         base_um = self._in_range(record.z_um)  # a stack at the end of the range is moved inside as a whole
         for plane, offset_um in self._run.offsets_um.items():
             if self._run.z is not None or channel is not None:
-                self._stage.move_z(base_um + offset_um)
+                self._drive.move(base_um + offset_um)
             image = self._snap(stop, channel)
             mark = self._marks(image, record)
             marks |= mark

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.disk_guard import DiskGuard
+from mobilescope.acquire.plan_checks import check_runs
 from mobilescope.acquire.runner import RunSnapshot, ScanRunner
 from mobilescope.acquire.scan import take_flat_field
 from mobilescope.acquire.slide_run import SlideRun
@@ -30,7 +31,7 @@ def slide_run(slide: SlidePlan, instruments: Instruments) -> SlideRun:
     area = scan.area((columns * pixel, rows * pixel), slide.centre_um, slide.content or _reach(instruments))
     return SlideRun(
         slide.name, area, mounted=slide.mounted, channels=scan.channels, z=scan.z, focus=scan.focus,
-        saturated=scan.saturated,
+        saturated=scan.saturated, approach_um=instruments.focus_approach_um,
     )
 
 
@@ -119,10 +120,31 @@ def scan_job(
     run_scan(scan_runner(writer, plan, instruments, on_progress=on_progress, stop=stop), writer, instruments)
 
 
-def run_scan(runner: ScanRunner, writer: SessionWriter, instruments: Instruments) -> RunSnapshot:
-    """Check the plan, take the flat field, and scan."""
+def check_plan(plan: JobPlan, instruments: Instruments, slides: Sequence[str] = ()) -> None:
+    """Refuse a plan, or some of its slides, that these instruments can't carry out, before there is a session of it.
+
+    Raises
+    ------
+    LimitError, PlanError
+        Names the tile outside the stage's range, or the channel that can't be had.
+    """
+    chosen = [plan.slide(name) for name in slides] or plan.slides
+    check_runs([slide_run(slide, instruments) for slide in chosen], instruments.benchtop, channel_switch(instruments))
+
+
+def run_scan(
+    runner: ScanRunner, writer: SessionWriter, instruments: Instruments, *, clear_field: bool = True
+) -> RunSnapshot:
+    """Check the plan, take the flat field, and scan.
+
+    Parameters
+    ----------
+    clear_field : bool
+        Whether a clear field can be put under the objective; without one, stitching finds the uneven light itself.
+    """
     runner.check()
-    take_flat_field(instruments.benchtop, writer, instruments.blank_slide)
+    if clear_field:
+        take_flat_field(instruments.benchtop, writer, instruments.blank_slide)
     return runner.run()
 
 

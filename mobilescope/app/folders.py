@@ -22,6 +22,8 @@ def prepare_folder(folder: Path, *, needed_bytes: int = 0) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"the folder {folder} can't be made: {error.strerror}", "choose another place") from error
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise OutputError(f"the folder {folder} lies on a disk that can only be read", "choose another place")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"the folder {folder} may not be written", "choose another place or change its permissions")
     free = shutil.disk_usage(folder).free
@@ -29,6 +31,15 @@ def prepare_folder(folder: Path, *, needed_bytes: int = 0) -> None:
         raise DiskSpaceError(
             f"{folder} has {free / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed",
             "free some space or choose another place",
+        )
+
+
+def prepare_session(path: Path) -> None:
+    """Make a session's folder and check that a session can be written there, or gone on with; OutputError if not."""
+    prepare_file(path)
+    if path.exists() and not os.access(path, os.W_OK):
+        raise OutputError(
+            f"the session {path} may only be read", "change its permissions, or choose another place with --session"
         )
 
 

@@ -37,7 +37,9 @@ class Instruments:
     """Both instruments and the description that is stored with every session.
 
     Leaving the with-block switches the lights off, and frees the ring's port and the link to Micro-Manager.
-    ``check_slide`` raises a UserError for the name of a slide that can't be mounted.
+    ``check_slide`` raises a UserError for the name of a slide that can't be mounted. ``focus_approach_um`` is how far
+    below a z the focus drive turns round to come to it, for its play. ``changed_by_hand`` tells that a person puts the
+    slides under the benchtop.
     """
 
     benchtop: BenchtopMicroscope
@@ -46,6 +48,8 @@ class Instruments:
     description: dict[str, Any]
     blank_slide: str
     check_slide: Callable[[str], object]
+    focus_approach_um: float
+    changed_by_hand: bool
 
     def __enter__(self) -> Self:
         """Return the instruments."""
@@ -110,6 +114,8 @@ def build_instruments(
         description=description,
         blank_slide=BLANK,
         check_slide=rack.slide if config.benchtop.kind == "twin" else str,
+        focus_approach_um=config.benchtop.approach_um,
+        changed_by_hand=config.benchtop.kind != "twin",
     )
 
 

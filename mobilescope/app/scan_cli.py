@@ -31,25 +31,31 @@ def scan(
     preview: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="Keep a small picture of the scan here while it grows.")
     ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="The one slide to scan lies under the objective: nobody is asked.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Scan the slides of a plan on the benchtop microscope into a session.
 
     Ctrl-C ends the scan after the tile at hand, and the same command goes on; so it does after a kill. The signal
-    USR1 pauses, and goes on.
+    USR1 pauses, and goes on. With --yes on a microscope whose slides a person changes, no clear field is pictured.
 
     Example: mobilescope --config demo/instrument.toml scan demo/plan.toml --session my.h5 --preview scan.png
     """
-    from mobilescope.app.acquiring import open_writer, run_scan, scan_runner
-    from mobilescope.app.folders import network_disk, prepare_file, prepare_folder
+    from mobilescope.app.acquiring import check_plan, open_writer, run_scan, scan_runner
+    from mobilescope.app.folders import network_disk, prepare_file, prepare_session
     from mobilescope.app.instrument import build_instruments, load_instrument
+    from mobilescope.app.mounting import ask_in_terminal, lying_there
     from mobilescope.app.scan_plans import read_plan
     from mobilescope.app.scan_preview import previewing
 
     job, slides = read_plan(plan, slide or ())
     instrument: Path | None = context.find_root().params.get("config")
     config = load_instrument(instrument)
-    prepare_folder(session.parent)
+    prepare_session(session)
+    chosen = [job.slide(name) for name in slides] or job.slides
+    ask_mount = lying_there([each.mounted for each in chosen]) if yes else ask_in_terminal
     network = network_disk(session)
     if network:
         say(f"warning: {session} lies on a network disk ({network}), where a session can't be read while it grows")
@@ -57,9 +63,11 @@ def scan(
         prepare_file(preview)
     say(f"instrument: {config.name}")
     with ExitStack() as stack:
-        instruments = stack.enter_context(build_instruments(config, source=str(instrument or "built-in instrument")))
+        source = str(instrument or "built-in instrument")
+        instruments = stack.enter_context(build_instruments(config, source=source, ask_mount=ask_mount))
         stop = stack.enter_context(stoppable())
         progress = stack.enter_context(ProgressDisplay())
+        check_plan(job, instruments, slides)
         writer = stack.enter_context(open_writer(session, job, instruments))
         if preview is not None and not network:
             stack.enter_context(previewing(session, preview))
@@ -67,7 +75,7 @@ def scan(
             writer, job, instruments, slides=slides, wait_for_room=stderr.is_terminal, on_progress=progress, stop=stop
         )
         stack.enter_context(_told_by_signals(runner, stop))
-        run_scan(runner, writer, instruments)
+        run_scan(runner, writer, instruments, clear_field=not (yes and instruments.changed_by_hand))
     marks = marks_of(session)
     for name, counts in marks.items():
         if counts:

@@ -55,12 +55,15 @@ def load_model(model: type[Model], path: Path) -> Model:
 
 Range = tuple[float, float]
 Scalar = str | int | float | bool
+_FOCUS_APPROACH_UM = 2.0
 
 
 class BenchtopConfig(StrictModel):
     """Which benchtop microscope to use and how its camera samples the specimen.
 
-    The keys below ``frame_columns`` belong to ``kind = "micromanager"``. ``backend`` says where Micro-Manager's core
+    ``focus_approach_um`` is how far below a z the focus drive turns round before it goes there, more than its play;
+    2 unless given, negative where it is to come from above, 0 for a drive without play, as a piezo.
+    The keys below it belong to ``kind = "micromanager"``. ``backend`` says where Micro-Manager's core
     runs: in this process, from ``configuration``, or in a running Micro-Manager at ``host`` and ``port``. Devices that
     are not named are the core's own choice. Limits are in the devices' coordinates, as Micro-Manager shows them.
     ``properties`` are set at the start. ``light_on`` and ``light_off`` are written ``Property=value``. There pixel size
@@ -71,6 +74,7 @@ class BenchtopConfig(StrictModel):
     pixel_size_um: float = Field(default=0.37, gt=0)
     frame_rows: int = Field(default=1024, ge=64)
     frame_columns: int = Field(default=1024, ge=64)
+    focus_approach_um: float | None = Field(default=None, ge=-50, le=50)
     backend: Literal["python", "java"] | None = None
     configuration: Path | None = None
     host: str | None = Field(default=None, min_length=1)
@@ -97,7 +101,7 @@ class BenchtopConfig(StrictModel):
 
     @model_validator(mode="after")
     def _keys_fit_the_kind(self) -> Self:
-        common = {"kind", "pixel_size_um", "frame_rows", "frame_columns"}
+        common = {"kind", "pixel_size_um", "frame_rows", "frame_columns", "focus_approach_um"}
         given = [name for name in type(self).model_fields if name not in common and getattr(self, name) is not None]
         if self.kind == "twin":
             if given:
@@ -116,6 +120,11 @@ class BenchtopConfig(StrictModel):
             if limits is not None and limits[0] >= limits[1]:
                 raise ValueError(f"{name}: the first must be below the second")
         return self
+
+    @property
+    def approach_um(self) -> float:
+        """How far below a z the focus drive turns round."""
+        return _FOCUS_APPROACH_UM if self.focus_approach_um is None else self.focus_approach_um
 
     def beside(self, folder: Path) -> Self:
         """Return the same with relative paths taken from ``folder``, where the instrument file lies."""

@@ -31,6 +31,7 @@ class ErringStage:
         self._parameters = parameters
         self._rng = np.random.default_rng([seed, 0x57])
         self._error_um = np.zeros(3)
+        self._z_slip_um = 0.0
 
     def move_xy(self, x_um: float, y_um: float) -> None:
         """Move; the error depends on the direction of approach and is drawn anew for each stop."""
@@ -43,9 +44,11 @@ class ErringStage:
                 self._error_um[axis] = slip + self._rng.normal(0, self._parameters.repeatability_um)
 
     def move_z(self, z_um: float) -> None:
-        """Move the focus drive."""
+        """Move the focus drive; the specimen follows when the play is taken up."""
+        before_um, half_play = self._device.position().z_um, self._parameters.z_backlash_um / 2
         self._device.move_z(z_um)
-        self._error_um[2] = self._rng.normal(0, self._parameters.z_repeatability_um)
+        self._z_slip_um = min(max(self._z_slip_um - (z_um - before_um), -half_play), half_play)
+        self._error_um[2] = self._z_slip_um + self._rng.normal(0, self._parameters.z_repeatability_um)
 
     def position(self) -> PositionUm:
         """Return the reported position."""
@@ -103,6 +106,7 @@ class TwinBenchtop:
         self._truth = truth
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)
+        self._lit: tuple[str, PixelGrid, NDArray[np.float32]] | None = None
 
     @property
     def stage(self) -> XYZStage:
@@ -159,12 +163,18 @@ class TwinBenchtop:
         shade = vignette(full_rows, full_columns, self._optics.vignetting)[top : top + rows, left : left + columns]
         return shade[..., None] * np.asarray(self._optics.lamp, dtype=np.float32)
 
+    def _transmittance(self, grid: PixelGrid) -> NDArray[np.float32]:
+        """Return the slide on a grid; kept until the next, since a focus search looks at one place again and again."""
+        if self._lit is None or self._lit[:2] != (self._slide_name, grid):
+            self._lit = self._slide_name, grid, self._slide.specimen.transmittance(grid)
+        return self._lit[2]
+
     def _blurred(self, region: RegionUm, z_um: float) -> NDArray[np.float32]:
         """Return the specimen's light through the optics, shape (rows, columns, 3), clear glass = 1."""
         pixel, optics = self.pixel_size_um, self._optics
         margin_px = 12
         grid = PixelGrid.over(region.grown(margin_px * pixel), pixel)
-        light = self._slide.specimen.transmittance(grid)
+        light = self._transmittance(grid)
         x = np.linspace(region.x_um, region.right_um, _FOCUS_MAP)
         y = np.linspace(region.y_um, region.bottom_um, _FOCUS_MAP)
         defocus = z_um - self._slide.surface.height_um(x[None, :], y[:, None])

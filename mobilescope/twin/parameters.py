@@ -35,6 +35,7 @@ class StageParameters(StrictModel):
     backlash_um: float = Field(ge=0)
     repeatability_um: float = Field(ge=0)
     z_repeatability_um: float = Field(ge=0)
+    z_backlash_um: float = Field(default=0.0, ge=0)
 
 
 class SurfaceParameters(StrictModel):

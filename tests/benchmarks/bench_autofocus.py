@@ -1,6 +1,6 @@
 """Autofocus on the twin from random starts within ±20 µm, its verdicts on blank, noisy and unreachable fields; peers.
 
-    python tests/benchmarks/bench_autofocus.py [--starts 200] [--fields 200] [--peer-starts 20]
+    python tests/benchmarks/bench_autofocus.py [--starts 400] [--fields 200] [--peer-starts 20]
 
 Peers, on the first of the same starts: Brenner's measure at 41 steps of 1 µm, the best of which is taken, and Brent's
 method on Brenner's measure, bounded, as Micro-Manager's OughtaFocus searches.
@@ -90,7 +90,7 @@ def tell(name: str, errors_um: list[float], images: list[int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=int, default=200, help="random starts, half on each specimen")
+    parser.add_argument("--starts", type=int, default=400, help="random starts, half on each specimen")
     parser.add_argument("--fields", type=int, default=200, help="blank fields; a quarter as many of the others")
     parser.add_argument("--peer-starts", type=int, default=20)
     given = parser.parse_args()

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 
 BENCHMARKS = (
-    "session", "scan", "autofocus", "focus_surface", "stitching", "mosaic", "registration", "microscopes", "ring",
-    "inference", "slides", "live", "gpu", "training", "trust", "evaluation", "quality", "job",
+    "session", "scan", "autofocus", "focus_surface", "focus_policies", "stitching", "mosaic", "registration",
+    "microscopes", "ring", "inference", "slides", "live", "gpu", "training", "trust", "evaluation", "quality", "job",
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ from PIL import Image
 from mobilescope.app.folders import network_disk
 from mobilescope.app.scan_preview import previewing
 from mobilescope.data.session import Session
+from mobilescope.devices.micromanager import demo_configuration
 
 INSTRUMENT = """\
 [benchtop]
@@ -74,6 +76,58 @@ def test_a_useq_plan_is_scanned_under_the_slide_s_name(folder):
 ], ids=["out of range", "typo", "limit", "channel", "useq", "json"])
 def test_a_plan_that_can_not_be_carried_out_is_one_line(folder, name, plan, words, status):
     refused(scan(folder, plan, name=name), *words, status=status)
+
+
+def test_a_refused_plan_leaves_no_session_in_the_way_of_the_mended_one(folder):
+    refused(scan(folder, "rows = 1, columns = 2000"), "tile row 0 column 0", status=1)
+    assert not (folder / "s.h5").exists()
+    assert scan(folder, "rows = 1, columns = 1").json()["slides"]["s"]["tiles"] == 1
+
+
+def test_a_session_on_a_disk_that_can_only_be_read_is_refused_at_once(folder, small_disk):
+    (small_disk / "begun.h5").write_bytes(b"")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for session in (small_disk / "begun.h5", small_disk / "new.h5", small_disk / "folder" / "new.h5"):
+        run = scan(folder, "rows = 1, columns = 1", "--session", str(session))
+        refused(run, str(small_disk), "choose another place")
+        assert "instrument:" not in run.errors
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+def test_a_session_that_may_only_be_read_is_refused_at_once(folder):
+    scan(folder, "rows = 1, columns = 1")
+    (folder / "s.h5").chmod(0o444)
+    refused(scan(folder, "rows = 1, columns = 1"), "s.h5 may only be read")
+
+
+REAL = """\
+[benchtop]
+kind = "micromanager"
+configuration = "%s"
+pixel_size_um = 1.0
+
+[benchtop.properties]
+Camera.PixelType = "32bitRGB"
+"""
+
+
+def test_one_slide_that_lies_there_is_scanned_without_a_terminal(folder):
+    (folder / "instrument.toml").write_text(REAL % demo_configuration())
+    refused(scan(folder, "rows = 1, columns = 2"), "nobody can be asked here", "--yes")
+    assert scan(folder, "rows = 1, columns = 2", "--yes").json()["slides"]["s"]["tiles"] == 2
+    with Session.open(folder / "s.h5") as session:
+        assert session.flat_field("benchtop") is None
+
+
+def test_several_slides_need_somebody_to_change_them(folder):
+    (folder / "two.toml").write_text(
+        "".join(PLAN.replace('"s"', f'"{name}"') % "rows = 1, columns = 1" for name in ("s", "t"))
+    )
+    run = mobilescope(
+        "--config", "instrument.toml", "scan", "two.toml", "--session", "s.h5", "--yes", folder=folder
+    )
+    refused(run, "'s' and 't'", "--slide")
+    assert not (folder / "s.h5").exists()
 
 
 def test_another_scan_of_the_same_session_is_refused_and_a_pause_holds_the_first(folder):

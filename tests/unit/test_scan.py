@@ -114,9 +114,9 @@ def test_a_tile_without_focus_is_taken_where_its_neighbours_say(make_twin, monke
     twin = make_twin({"slide": "blood"}, frame_px=192, surface=FLAT)
     calls = []
 
-    def failing(microscope, *, centre_z_um, half_range_um):
+    def failing(microscope, *, centre_z_um, half_range_um, options):
         calls.append(centre_z_um)
-        record = autofocus(microscope, centre_z_um=centre_z_um, half_range_um=half_range_um)
+        record = autofocus(microscope, centre_z_um=centre_z_um, half_range_um=half_range_um, options=options)
         if len(calls) < 5:
             return record
         microscope.stage.move_z(centre_z_um)

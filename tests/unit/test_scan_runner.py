@@ -292,6 +292,16 @@ def test_a_focus_surface_is_rebuilt_from_what_was_stored():
     assert len(sink.attempts) == 36
 
 
+def test_a_slide_that_tilts_by_more_than_the_narrow_range_is_followed():
+    sink = MemorySink()
+    device = microscope(tilt=0.11)
+    ScanRunner(device, sink, [slide_run(1, 5)]).run()
+    assert {taken[0][2].verdict for taken in sink.attempts.values()} == {"focused"}
+    for taken in sink.attempts.values():
+        at = taken[0][1].position
+        assert abs(at.z_um - device.height_um(at.x_um, at.y_um)) < 2.5
+
+
 def test_a_disk_without_room_is_refused_before_anything_moves(tmp_path, monkeypatch):
     device = microscope()
     disk = DiskGuard(tmp_path, 3 * FRAME_PX**2, 10**15)

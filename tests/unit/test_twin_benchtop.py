@@ -135,6 +135,16 @@ def test_the_focus_drive_has_its_own_error(make_twin):
     assert twin.benchtop.stage.true_position().x_um == 0
 
 
+def test_the_specimen_stays_behind_by_half_the_focus_drive_s_play(make_twin):
+    stage = make_twin(stage=EXACT | {"z_backlash_um": 2.0}).benchtop.stage
+
+    def behind_at(z_um):
+        stage.move_z(z_um)
+        return stage.true_position().z_um - z_um
+
+    assert [behind_at(z) for z in (5, 10, 9.5, 7, 7, 8, 12)] == pytest.approx([-1, -1, -0.5, 1, 1, 0, -1])
+
+
 def test_the_truth_tells_the_distance_from_the_surface(make_twin):
     twin = make_twin({"a": "blood"}, stage=EXACT)
     twin.focus_on("a", 400.0, -300.0, defocus_um=2.5)

@@ -164,10 +164,8 @@ class MicroManagerBenchtop:
         self._channels.rest()
 
     def describe(self) -> str:
-        """Name the devices, the versions and the configuration."""
-        facts = self._link.facts
-        backend, configuration = facts["micromanager.backend"], facts["micromanager.configuration"]
-        return f"{self._stage.describe()}; camera {self._roles.camera}; {backend} backend, {configuration}"
+        """Name the devices and the version, briefly; the settings of each picture tell backend and configuration."""
+        return f"{self._stage.describe()}; camera {self._roles.camera}"
 
     def full_focus(self) -> float:
         """Let Micro-Manager's autofocus device search, and return the z where it stopped, µm.
