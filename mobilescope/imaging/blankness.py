@@ -41,7 +41,8 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     blocks -= down[:, None] * (down @ blocks).sum() / (right.size * (down @ down))
     blocks -= right * (blocks @ right).sum() / (down.size * (right @ right))
     structure = blocks - cv2.blur(blocks, (_BACKGROUND_BLOCKS,) * 2, borderType=cv2.BORDER_REFLECT)
-    middle = np.ascontiguousarray(plane[rows // 2 - rows // 8:rows // 2 + rows // 8], dtype=np.float32)
-    second = cv2.filter2D(middle, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
+    middle = max(rows // 8, min(rows, 16))
+    band = np.ascontiguousarray(plane[(rows - middle) // 2:(rows + middle) // 2], dtype=np.float32)
+    second = cv2.filter2D(band, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
     noise = float(np.vdot(second, second)) / second.size / float(np.sum(_SECOND_DIFFERENCE**2))
     return bool(structure.var() <= _MOST_STRUCTURE * (noise / _BLOCK_PX**2 + rounding))
