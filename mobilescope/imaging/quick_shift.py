@@ -37,7 +37,7 @@ _KERNEL_RADIUS = 4
 _STEPS = 4
 _CONVERGED_PX = 0.03
 # Central differences see slopes too flat by about a fifth in tissue, and make steps too long by as much.
-_STRIDE = .7
+_STRIDE = 0.8
 _FURTHEST_PX = 1.5
 _NO_FOOTING_PX = 2.0
 # Half-resolution pixels over which smoothed noise is alike: a quarter of the full resolution's.
@@ -232,9 +232,11 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]], *, wrapped: b
             surface /= np.outer(fixed.shape[0] - np.abs(rows), fixed.shape[1] - np.abs(columns)).astype(np.float32)
         peaks = np.flatnonzero(surface == cv2.dilate(surface, _NEIGHBOURHOOD))
         heights = surface.ravel()[peaks]
+        highest = np.argsort(heights)[:-count - 1:-1]
+        places = (divmod(int(peaks[k]), len(columns)) for k in highest)
         yield [
-            ((spans[0][0] + int(peaks[k]) // len(columns), spans[1][0] + int(peaks[k]) % len(columns)), float(heights[k]))
-            for k in np.argsort(heights)[:-count - 1:-1]
+            ((spans[0][0] + row, spans[1][0] + column), float(heights[k]))
+            for k, (row, column) in zip(highest, places, strict=True)
         ]
 
 
@@ -286,7 +288,7 @@ def _refine(
     if energy <= 0:
         return (0.0, 0.0), 0.0, _NO_FOOTING_PX
     # Flattened patches have next to no mean; only their contrasts may differ.
-    other = cv2.multiply(other, (float(np.vdot(fixed, fixed)) / energy) ** 0.5)
+    other = other * np.float32((float(np.vdot(fixed, fixed)) / energy) ** 0.5)
     rim = _KERNEL_RADIUS if most_steps > 1 and min(fixed.shape) > 4 * _KERNEL_RADIUS else 1
     inner = np.ascontiguousarray(fixed[rim:-rim, rim:-rim]).ravel()
     row, column = start

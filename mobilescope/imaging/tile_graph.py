@@ -184,7 +184,8 @@ class TileGraph:
         for axis in (0, 1):
             wanted = weight * self.excess_px[:, axis]
             pull[:, axis] = np.bincount(second, wanted, tiles) - np.bincount(first, wanted, tiles)
-        diagonal = anchor + np.bincount(first, weight, tiles) + np.bincount(second, weight, tiles)
+        diagonal = np.full(tiles, anchor)
+        diagonal += np.bincount(first, weight, tiles) + np.bincount(second, weight, tiles)
         anchored = anchor * design
         solved = _solve(diagonal, self.ends, weight, np.column_stack([pull, anchored]))
         free, towards = solved[:, :2], solved[:, 2:]
@@ -240,16 +241,16 @@ def _solve(diagonal: Points, ends: Indices, weight: Points, right: Points) -> Po
         matrix = np.bincount(first * tiles + second, -weight, tiles * tiles).reshape(tiles, tiles)
         matrix += matrix.T
         matrix.flat[::tiles + 1] = diagonal
-        solution: Points = scipy.linalg.solve(
+        dense: Points = scipy.linalg.solve(
             matrix, right, assume_a="pos", overwrite_a=True, overwrite_b=True, check_finite=False
         )
-        return solution
+        return dense
     everyone = np.arange(tiles)
     rows, columns = np.concatenate([first, second, everyone]), np.concatenate([second, first, everyone])
     sparse = scipy.sparse.csc_array(
         (np.concatenate([-weight, -weight, diagonal]), (rows, columns)), shape=(tiles, tiles)
     )
-    solution = scipy.sparse.linalg.splu(sparse, permc_spec="MMD_AT_PLUS_A").solve(right)
+    solution: Points = scipy.sparse.linalg.splu(sparse, permc_spec="MMD_AT_PLUS_A").solve(right)
     return solution
 
 
