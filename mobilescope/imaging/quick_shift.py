@@ -22,6 +22,8 @@ _RIVAL_DISTANCE_PX = 2
 _RIVAL_HEIGHT = 0.5
 _PHASE_PEAKS = 3
 _NORMALISED_PEAKS = 2
+_RIVALS = 6
+_LEAST_SHOULDER = 0.15
 # Three times what unrelated tissue reaches; see `phase.significance`.
 _BEYOND_DOUBT = 100.0
 # The best of a search through nothing but noise stays below this.
@@ -35,6 +37,8 @@ _LEAST_SIDE_PX = 12
 _TINY = np.finfo(np.float32).tiny
 _KERNEL_RADIUS = 4
 _STEPS = 4
+_CUTS = 3
+_WELL_CUT_PX = 0.7
 _CONVERGED_PX = 0.03
 # Central differences see slopes too flat by about a fifth in tissue, and make steps too long by as much.
 _STRIDE = 0.8
@@ -42,6 +46,8 @@ _FURTHEST_PX = 1.5
 _NO_FOOTING_PX = 2.0
 # Half-resolution pixels over which smoothed noise is alike: a quarter of the full resolution's.
 _NOISE_AREA_PX = 3.2
+# Squared slope of the mean of two noisy patches in terms of the variance of their difference.
+_NOISE_SLOPE = 1 / 8
 
 
 def _smooth_half(grey: Grey) -> Grey:
@@ -55,9 +61,22 @@ def _flatten(smooth: Grey, background_px: int = _BACKGROUND_PX) -> Grey:
     return np.asarray(cv2.subtract(smooth, background), dtype=np.float32)
 
 
-Peaks = list[tuple[tuple[int, int], float]]
+Peaks = list["_Peak"]
 # Correlation and significance by shift (row, column).
 Found = dict[tuple[int, int], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """A local maximum of a correlation at (row, column).
+
+    Its lift says how much higher it is between the pixels, its shoulder what is left of it a pixel further.
+    """
+
+    place: tuple[int, int]
+    height: float
+    lift: float = 1.0
+    shoulder: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -112,14 +131,16 @@ def quick_shift(
     fixed, other = _flatten(smooth[0]), _flatten(smooth[1])
     texture = math.inf
     found: Found = {}
-    for peaks in _peaks(fixed, other, spans):
-        _judge(found, peaks, fixed, other, 4)
-        if _surest(found) > _BEYOND_DOUBT:
-            break
-        texture = min(texture, patch_texture(reference, fixed), patch_texture(moving, other))
-        if texture < NOTHING_BUT_NOISE:
-            break
-    best, runner_up = _best(found)
+    forms = _peaks(fixed, other, spans)
+    _judge(found, next(forms), fixed, other, 4)
+    normalised: Peaks = []
+    if _surest(found) <= _BEYOND_DOUBT:
+        texture = min(patch_texture(reference, fixed), patch_texture(moving, other))
+    if texture >= NOTHING_BUT_NOISE:
+        normalised = next(forms)
+    if _surest(found) <= _BEYOND_DOUBT:
+        _judge(found, normalised[:_NORMALISED_PEAKS], fixed, other, 4)
+    best, runner_up = _best(found, normalised, fixed, other)
     if found[best][1] > NOISE_SIGNIFICANCE:
         return QuickShift(_settle(smooth, reference.shape, best, runner_up), texture)
     return QuickShift(
@@ -136,29 +157,41 @@ def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> tuple[t
         return None
     fixed, other = (_flatten(_smooth_half(half), _BACKGROUND_PX // 2) for half in smooth)
     found: Found = {}
-    peaks = next(_peaks(fixed, other, [(low // 2, -(-high // 2)) for low, high in spans], wrapped=True))
-    _judge(found, peaks, fixed, other, 16)
+    forms = _peaks(fixed, other, [(low // 2, -(-high // 2)) for low, high in spans])
+    _judge(found, next(forms), fixed, other, 16)
     if _surest(found) < _BEYOND_DOUBT:
         return None
-    best, runner_up = _best(found)
+    best, runner_up = _best(found, next(forms), fixed, other)
     moved, _, _ = _refine(*_overlap(fixed, other, best), most_steps=1)
     return (2 * (best[0] - moved[0]), 2 * (best[1] - moved[1])), runner_up
 
 
 def _judge(found: Found, peaks: Peaks, fixed: Grey, other: Grey, pixel_area: int) -> None:
     """Add the agreement that each of the peaks leads to."""
-    for candidate, height in peaks:
+    for peak in peaks:
         # A rival peak this low can't be as good, if the first one is beyond doubt.
-        plain = found and height < _RIVAL_HEIGHT * peaks[0][1] and _surest(found) > _BEYOND_DOUBT
-        if candidate not in found and not plain:
-            found[candidate] = _agreement(fixed, other, candidate, pixel_area)
+        plain = found and peak.height < _RIVAL_HEIGHT * peaks[0].height and _surest(found) > _BEYOND_DOUBT
+        if peak.place not in found and not plain:
+            found[peak.place] = _agreement(fixed, other, peak.place, pixel_area)
 
 
-def _best(found: Found) -> tuple[tuple[int, int], float]:
-    """Return the candidate that is least by chance, and the greatest correlation of one that lies apart from it."""
+def _best(found: Found, normalised: Peaks, fixed: Grey, other: Grey) -> tuple[tuple[int, int], float]:
+    """Return the candidate that is least by chance, and the greatest correlation of a shift that lies apart from it.
+
+    What repeats itself shows in the normalised correlation alone; between pixels, since a period is hardly a whole
+    number of them.
+    """
     best = max(found, key=lambda candidate: found[candidate][1])
+    rivals = {place: correlation for place, (correlation, _) in found.items()}
+    if normalised and normalised[0].shoulder < _LEAST_SHOULDER:
+        # Stripes hardly wider than a pixel: what repeats itself so quickly can't be judged here.
+        return best, 1.0
+    for peak in normalised:
+        if peak.height > _RIVAL_HEIGHT * normalised[0].height:
+            correlation = rivals.get(peak.place) or _agreement(fixed, other, peak.place, 1)[0]
+            rivals[peak.place] = min(1.0, correlation * peak.lift)
     return best, max((
-        correlation for (row, column), (correlation, _) in found.items()
+        correlation for (row, column), correlation in rivals.items()
         if max(abs(row - best[0]), abs(column - best[1])) >= _RIVAL_DISTANCE_PX
     ), default=-1.0)
 
@@ -167,10 +200,16 @@ def _settle(
     smooth: tuple[Grey, Grey], shape: tuple[int, ...], near: tuple[float, float], runner_up: float
 ) -> Shift:
     """Return the refined shift near one in half-resolution pixels."""
-    whole = round(near[0]), round(near[1])
-    # Flattened after the cut, the local means at its borders are taken over the same content in both.
-    mine, theirs = _overlap(*smooth, whole)
-    moved, correlation, error_px = _refine(_flatten(mine), _flatten(theirs), (whole[0] - near[0], whole[1] - near[1]))
+    for _ in range(_CUTS):
+        whole = round(near[0]), round(near[1])
+        # Flattened after the cut, the local means at its borders are taken over the same content in both.
+        mine, theirs = _overlap(*smooth, whole)
+        start = whole[0] - near[0], whole[1] - near[1]
+        moved, correlation, error_px = _refine(_flatten(mine), _flatten(theirs), start)
+        near = whole[0] - moved[0], whole[1] - moved[1]
+        # A cut at another pixel would pull towards itself what is smooth.
+        if max(abs(moved[0]), abs(moved[1])) < _WELL_CUT_PX:
+            break
     return _shift(shape, whole, moved, correlation, error_px, runner_up)
 
 
@@ -198,17 +237,14 @@ def patch_texture(grey: Grey, flat_half: Grey | None = None) -> float:
     return float(flat_half.var()) / max(noise_variance * _NOISE_GAIN, float(np.finfo(np.float32).tiny))
 
 
-def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]], *, wrapped: bool = False) -> Iterator[Peaks]:
+def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[Peaks]:
     """Yield shifts (row, column) inside the spans with their heights: of the phase correlation, then the normalised.
 
-    The spectra are OpenCV's packed ones: their first and last columns, which hold no pairs, are left out. Wrapped,
-    what leaves the patch on one side comes back on the other, as noise: half the work, if all shifts are told apart.
+    The spectra are OpenCV's packed ones: their first and last columns, which hold no pairs, are left out.
     """
     rows, columns = (np.arange(low, high + 1) for low, high in spans)
     shape = [
-        cv2.getOptimalDFTSize(
-            ((max(length, high - low + 1) if wrapped else length + max(abs(low), abs(high))) + 1) // 2
-        ) * 2
+        cv2.getOptimalDFTSize((length + max(abs(low), abs(high)) + 1) // 2) * 2
         for length, (low, high) in zip(fixed.shape, spans, strict=True)
     ]
     window = _window(fixed.shape)
@@ -224,7 +260,7 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]], *, wrapped: b
     magnitude += np.float32(0.1 * cv2.mean(magnitude)[0] + _TINY)
     white = cross.copy()
     white[:, 1:-1].view(np.complex64)[...] *= np.reciprocal(magnitude)
-    for form, count in ((white, _PHASE_PEAKS), (cross, _NORMALISED_PEAKS)):
+    for form, count in ((white, _PHASE_PEAKS), (cross, _RIVALS)):
         surface: Grey = np.asarray(cv2.idft(form, flags=cv2.DFT_REAL_OUTPUT), dtype=np.float32)
         surface = surface.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
         if form is cross:
@@ -232,12 +268,26 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]], *, wrapped: b
             surface /= np.outer(fixed.shape[0] - np.abs(rows), fixed.shape[1] - np.abs(columns)).astype(np.float32)
         peaks = np.flatnonzero(surface == cv2.dilate(surface, _NEIGHBOURHOOD))
         heights = surface.ravel()[peaks]
-        highest = np.argsort(heights)[:-count - 1:-1]
-        places = (divmod(int(peaks[k]), len(columns)) for k in highest)
-        yield [
-            ((spans[0][0] + row, spans[1][0] + column), float(heights[k]))
-            for k, (row, column) in zip(highest, places, strict=True)
-        ]
+        highest = []
+        for k in np.argsort(heights)[:-count - 1:-1]:
+            row, column = divmod(int(peaks[k]), len(columns))
+            place = spans[0][0] + row, spans[1][0] + column
+            if form is white:
+                highest.append(_Peak(place, float(heights[k])))
+                continue
+            (lift, shoulder), (other_lift, other_shoulder) = _form(surface[:, column], row), _form(surface[row], column)
+            highest.append(_Peak(place, float(heights[k]), lift * other_lift, min(shoulder, other_shoulder)))
+        yield highest
+
+
+def _form(line: Grey, middle: int) -> tuple[float, float]:
+    """Return how much higher than its middle pixel a peak is, by the parabola through three pixels, and its shoulder."""
+    if not 0 < middle < len(line) - 1 or line[middle] <= 0:
+        return 1.0, 1.0
+    before, height, after = (float(value) for value in line[middle - 1:middle + 2])
+    bend = 2 * height - before - after
+    lift = 1.0 + (after - before) ** 2 / (8 * bend * height) if bend > 0 else 1.0
+    return lift, (before + after) / (2 * height)
 
 
 _NEIGHBOURHOOD = np.ones((2 * _RIVAL_DISTANCE_PX + 1,) * 2, dtype=np.uint8)
@@ -315,8 +365,9 @@ def _refine(
             return (0.0, 0.0), _correlation(fixed, other), _NO_FOOTING_PX
         if max(abs(steps[0]), abs(steps[1])) < _CONVERGED_PX:
             break
-    weakest = (a + c) / 2 - (((a - c) / 2) ** 2 + b * b) ** 0.5
     spread = float(np.dot(difference, difference)) / difference.size
+    # Noise has slopes, too; along a straight line there are no others.
+    weakest = (a + c) / 2 - (((a - c) / 2) ** 2 + b * b) ** 0.5 - _NOISE_SLOPE * spread * difference.size
     error_px = 2 * (spread * _NOISE_AREA_PX / max(weakest, 1e-12)) ** 0.5
     return (row, column), _correlation(inner, seen), min(error_px, _NO_FOOTING_PX)
 
