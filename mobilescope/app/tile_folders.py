@@ -127,7 +127,7 @@ def plan_from_grid(
             f"{folder} holds {len(files)} tiles and a grid of {rows}x{columns} needs {rows * columns}",
             "add what is missing, take out what is no tile, or give the positions in a table (--positions)",
         )
-    pitch = np.array(read_tile(files[0]).shape[:2]) * (1 - overlap)
+    pitch = np.array(_stated_shape(files[0])) * (1 - overlap)
     nominal = np.array([(row, column) for row in range(rows) for column in range(columns)], dtype=np.float64) * pitch
     travel = tuple(row % 2 for row in range(rows) for _ in range(columns))
     return TilePlan(files, nominal, travel, pixel_size_um or stated_pixel_size_um(files[0]))
@@ -192,6 +192,18 @@ def stated_pixel_size_um(path: Path) -> float | None:
             return tiff_pixel_size_um(tiff)
     except (tifffile.TiffFileError, OSError, ValueError, KeyError, struct.error):
         return None
+
+
+def _stated_shape(path: Path) -> tuple[int, int]:
+    """Return a tile's rows and columns: from its header, if that is plain."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                return image.height, image.width
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError):
+        rows, columns = read_tile(path).shape[:2]
+        return int(rows), int(columns)
 
 
 def read_tile(path: Path) -> Pixels:

@@ -12,6 +12,7 @@ _BLOCK_PX = 8
 _BACKGROUND_BLOCKS = 9
 # Coarse structure in terms of what averaged pixel noise leaves; the noise alone stays below 1.3.
 _MOST_STRUCTURE = 2.0
+_PLAIN_STRUCTURE = 8.0
 _SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.float32)
 
 
@@ -31,6 +32,15 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     plane: NDArray[Any] = np.asarray(grey)[:rows, :columns]
     if plane.dtype not in (np.dtype(np.uint8), np.dtype(np.uint16)):
         plane = plane.astype(np.float32, copy=False)
+    middle = max(rows // 8, min(rows, 16))
+    band = np.ascontiguousarray(plane[(rows - middle) // 2:(rows + middle) // 2], dtype=np.float32)
+    second = cv2.filter2D(band, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
+    noise = float(np.vdot(second, second)) / second.size / float(np.sum(_SECOND_DIFFERENCE**2))
+    # Where pixels a block apart differ by so much more than neighbours do, there is no need to look closer.
+    coarse = plane[::_BLOCK_PX, ::_BLOCK_PX].astype(np.float32)
+    bend = coarse[2:] - 2 * coarse[1:-1] + coarse[:-2]
+    if float(np.vdot(bend, bend)) / bend.size / 6 > _PLAIN_STRUCTURE * (noise + 1):
+        return False
     size = columns // _BLOCK_PX, rows // _BLOCK_PX
     blocks = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     # Means of integers are rounded to integers, after the camera rounded them.
@@ -41,7 +51,4 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     blocks -= down[:, None] * (down @ blocks).sum() / (right.size * (down @ down))
     blocks -= right * (blocks @ right).sum() / (down.size * (right @ right))
     structure = blocks - cv2.blur(blocks, (_BACKGROUND_BLOCKS,) * 2, borderType=cv2.BORDER_REFLECT)
-    middle = np.ascontiguousarray(plane[rows // 2 - rows // 8:rows // 2 + rows // 8], dtype=np.float32)
-    second = cv2.filter2D(middle, cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
-    noise = float(np.vdot(second, second)) / second.size / float(np.sum(_SECOND_DIFFERENCE**2))
     return bool(structure.var() <= _MOST_STRUCTURE * (noise / _BLOCK_PX**2 + rounding))

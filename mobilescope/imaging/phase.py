@@ -22,6 +22,9 @@ _TAPER_PX = 8
 _CANDIDATES = 6
 _FINALISTS = 4
 _RIVAL_DISTANCE_PX = 4
+_CLOSE_RIVAL = 0.5
+_NEW_CUTS = 3
+_WELL_CUT_PX = 0.7
 # Significance of an overlap that no sub-pixel step could lift above chance.
 _HOPELESS = 15.0
 _REFINEMENTS = 8
@@ -146,11 +149,24 @@ def phase_shift(
     cuts = [_cut(reference, moving, *candidate) for candidate in candidates[:_FINALISTS]]
     finalists = [(flatten(fixed), flatten(other)) for fixed, other in cuts]
     best = int(np.argmax([_agreement(*overlap) for overlap in finalists]))
-    rivals = [
-        pearson(*overlap) for overlap, candidate in zip(finalists, candidates, strict=False)
+    dy_px, dx_px, correlation, error_px = _refine(*finalists[best], *candidates[best])
+    cut = candidates[best]
+    for _ in range(_NEW_CUTS):
+        if max(abs(dy_px - cut[0]), abs(dx_px - cut[1])) < _WELL_CUT_PX:
+            break
+        # A cut at another pixel pulls towards itself what is smooth.
+        cut = round(dy_px), round(dx_px)
+        fixed, other = (flatten(part) for part in _cut(reference, moving, *cut))
+        dy_px, dx_px, correlation, error_px = _refine(fixed, other, *cut)
+    apart = [
+        (pearson(*overlap), overlap, candidate) for overlap, candidate in zip(finalists, candidates, strict=False)
         if np.abs(np.subtract(candidate, candidates[best])).max() >= _RIVAL_DISTANCE_PX
     ]
-    dy_px, dx_px, correlation, error_px = _refine(*finalists[best], *candidates[best])
+    # Where content repeats itself every few pixels, and not by whole ones, a rival shows its height between them.
+    rivals = [
+        _refine(*overlap, *candidate)[2] if height > _CLOSE_RIVAL * correlation > 0 else height
+        for height, overlap, candidate in apart
+    ]
     return Shift(dy_px, dx_px, correlation, max(rivals, default=-1.0), error_px, finalists[best][0].size)
 
 

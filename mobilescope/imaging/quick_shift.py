@@ -22,6 +22,8 @@ _RIVAL_DISTANCE_PX = 2
 _RIVAL_HEIGHT = 0.5
 _PHASE_PEAKS = 3
 _NORMALISED_PEAKS = 2
+_RIVALS = 6
+_LEAST_SHOULDER = 0.15
 # Three times what unrelated tissue reaches; see `phase.significance`.
 _BEYOND_DOUBT = 100.0
 # The best of a search through nothing but noise stays below this.
@@ -32,13 +34,20 @@ _SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.fl
 # Variance left of unit white noise by the 5-tap binomial.
 _NOISE_GAIN = (70 / 256) ** 2
 _LEAST_SIDE_PX = 12
+_TINY = np.finfo(np.float32).tiny
 _KERNEL_RADIUS = 4
 _STEPS = 4
+_CUTS = 3
+_WELL_CUT_PX = 0.7
 _CONVERGED_PX = 0.03
+# Central differences see slopes too flat by about a fifth in tissue, and make steps too long by as much.
+_STRIDE = 0.8
 _FURTHEST_PX = 1.5
 _NO_FOOTING_PX = 2.0
 # Half-resolution pixels over which smoothed noise is alike: a quarter of the full resolution's.
 _NOISE_AREA_PX = 3.2
+# Squared slope of the mean of two noisy patches in terms of the variance of their difference.
+_NOISE_SLOPE = 1 / 8
 
 
 def _smooth_half(grey: Grey) -> Grey:
@@ -46,13 +55,28 @@ def _smooth_half(grey: Grey) -> Grey:
     return np.asarray(cv2.pyrDown(grey), dtype=np.float32)
 
 
-def _flatten(smooth: Grey) -> Grey:
+def _flatten(smooth: Grey, background_px: int = _BACKGROUND_PX) -> Grey:
     """Return the patch minus its local mean."""
-    background = cv2.blur(smooth, (_BACKGROUND_PX, _BACKGROUND_PX), borderType=cv2.BORDER_REFLECT)
+    background = cv2.blur(smooth, (background_px, background_px), borderType=cv2.BORDER_REFLECT)
     return np.asarray(cv2.subtract(smooth, background), dtype=np.float32)
 
 
-Peaks = list[tuple[tuple[int, int], float]]
+Peaks = list["_Peak"]
+# Correlation and significance by shift (row, column).
+Found = dict[tuple[int, int], tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class _Peak:
+    """A local maximum of a correlation at (row, column).
+
+    Its lift says how much higher it is between the pixels, its shoulder what is left of it a pixel further.
+    """
+
+    place: tuple[int, int]
+    height: float
+    lift: float = 1.0
+    shoulder: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -79,8 +103,9 @@ def quick_shift(
     """Measure the translation between two patches of one size; see `phase.phase_shift` for the terms.
 
     The strongest peaks of the phase correlation are nominated, the one whose overlap agrees least by chance is
-    refined by Gauss-Newton steps, all on every second pixel of the smoothed patches. Where that is not beyond doubt,
-    and there is more than noise, the normalised correlation is asked too: a small thing on an empty field drowns in
+    refined by Gauss-Newton steps on every second pixel of the smoothed patches. The peaks are looked for on every
+    fourth pixel first and, where what that leads to is not beyond doubt, on every second one. If doubt is left, and
+    there is more than noise, the normalised correlation is asked too: a small thing on an empty field drowns in
     whitened noise.
 
     Returns
@@ -89,46 +114,116 @@ def quick_shift(
         None where the patches are too small.
     """
     smooth = _smooth_half(reference), _smooth_half(moving)
-    fixed, other = _flatten(smooth[0]), _flatten(smooth[1])
     search = max_shift_px // 2 + 1
     centre = round(expected_px[0] / 2), round(expected_px[1] / 2)
     spans = []
-    for length, middle in zip(fixed.shape, centre, strict=True):
+    for length, middle in zip(smooth[0].shape, centre, strict=True):
         furthest = length - _LEAST_SIDE_PX
         low, high = max(middle - search, -furthest), min(middle + search, furthest)
         if low >= high:
             return None
         spans.append((low, high))
+    glimpsed = _glimpse(smooth, spans)
+    if glimpsed is not None:
+        shift = _settle(smooth, reference.shape, *glimpsed)
+        if significance(shift.correlation, shift.overlap_px) > _BEYOND_DOUBT and shift.error_px < _NO_FOOTING_PX:
+            return QuickShift(shift, math.inf)
+    fixed, other = _flatten(smooth[0]), _flatten(smooth[1])
     texture = math.inf
-    found: dict[tuple[int, int], tuple[float, float]] = {}
-    for peaks in _peaks(fixed, other, spans):
-        for candidate, height in peaks:
-            # A rival peak this low can't be as good, if the first one is beyond doubt.
-            plain = found and height < _RIVAL_HEIGHT * peaks[0][1] and _surest(found) > _BEYOND_DOUBT
-            if candidate not in found and not plain:
-                found[candidate] = _agreement(fixed, other, candidate)
-        if _surest(found) > _BEYOND_DOUBT:
-            break
-        texture = min(texture, patch_texture(reference, fixed), patch_texture(moving, other))
-        if texture < NOTHING_BUT_NOISE:
-            break
-    best = max(found, key=lambda candidate: found[candidate][1])
-    rivals = [
-        correlation for (row, column), (correlation, _) in found.items()
-        if max(abs(row - best[0]), abs(column - best[1])) >= _RIVAL_DISTANCE_PX
-    ]
-    (row, column), correlation, error_px = (0.0, 0.0), found[best][0], _NO_FOOTING_PX
+    found: Found = {}
+    forms = _peaks(fixed, other, spans)
+    _judge(found, next(forms), fixed, other, 4)
+    normalised: Peaks = []
+    if _surest(found) <= _BEYOND_DOUBT:
+        texture = min(patch_texture(reference, fixed), patch_texture(moving, other))
+    if texture >= NOTHING_BUT_NOISE:
+        normalised = next(forms)
+    if _surest(found) <= _BEYOND_DOUBT:
+        _judge(found, normalised[:_NORMALISED_PEAKS], fixed, other, 4)
+    best, runner_up = _best(found, normalised, fixed, other)
     if found[best][1] > NOISE_SIGNIFICANCE:
+        return QuickShift(_settle(smooth, reference.shape, best, runner_up), texture)
+    return QuickShift(
+        _shift(reference.shape, best, (0.0, 0.0), found[best][0], _NO_FOOTING_PX, runner_up), texture
+    )
+
+
+def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> tuple[tuple[float, float], float] | None:
+    """Return the shift in half-resolution pixels that a quarter of the resolution shows, and its best rival.
+
+    None where the patches are too small for that, or it is not beyond doubt.
+    """
+    if min(smooth[0].shape) < 2 * _LEAST_SIDE_PX:
+        return None
+    fixed, other = (_flatten(_smooth_half(half), _BACKGROUND_PX // 2) for half in smooth)
+    found: Found = {}
+    forms = _peaks(fixed, other, [(low // 2, -(-high // 2)) for low, high in spans])
+    _judge(found, next(forms), fixed, other, 16)
+    if _surest(found) < _BEYOND_DOUBT:
+        return None
+    best, runner_up = _best(found, next(forms), fixed, other)
+    moved, _, _ = _refine(*_overlap(fixed, other, best), most_steps=1)
+    return (2 * (best[0] - moved[0]), 2 * (best[1] - moved[1])), runner_up
+
+
+def _judge(found: Found, peaks: Peaks, fixed: Grey, other: Grey, pixel_area: int) -> None:
+    """Add the agreement that each of the peaks leads to."""
+    for peak in peaks:
+        # A rival peak this low can't be as good, if the first one is beyond doubt.
+        plain = found and peak.height < _RIVAL_HEIGHT * peaks[0].height and _surest(found) > _BEYOND_DOUBT
+        if peak.place not in found and not plain:
+            found[peak.place] = _agreement(fixed, other, peak.place, pixel_area)
+
+
+def _best(found: Found, normalised: Peaks, fixed: Grey, other: Grey) -> tuple[tuple[int, int], float]:
+    """Return the candidate that is least by chance, and the greatest correlation of a shift that lies apart from it.
+
+    What repeats itself shows in the normalised correlation alone; between pixels, since a period is hardly a whole
+    number of them.
+    """
+    best = max(found, key=lambda candidate: found[candidate][1])
+    rivals = {place: correlation for place, (correlation, _) in found.items()}
+    if normalised and normalised[0].shoulder < _LEAST_SHOULDER:
+        # Stripes hardly wider than a pixel: what repeats itself so quickly can't be judged here.
+        return best, 1.0
+    for peak in normalised:
+        if peak.height > _RIVAL_HEIGHT * normalised[0].height:
+            correlation = rivals.get(peak.place) or _agreement(fixed, other, peak.place, 1)[0]
+            rivals[peak.place] = min(1.0, correlation * peak.lift)
+    return best, max((
+        correlation for (row, column), correlation in rivals.items()
+        if max(abs(row - best[0]), abs(column - best[1])) >= _RIVAL_DISTANCE_PX
+    ), default=-1.0)
+
+
+def _settle(
+    smooth: tuple[Grey, Grey], shape: tuple[int, ...], near: tuple[float, float], runner_up: float
+) -> Shift:
+    """Return the refined shift near one in half-resolution pixels."""
+    for _ in range(_CUTS):
+        whole = round(near[0]), round(near[1])
         # Flattened after the cut, the local means at its borders are taken over the same content in both.
-        mine, theirs = _overlap(*smooth, best)
-        (row, column), correlation, error_px = _refine(_flatten(mine), _flatten(theirs))
-    dy_px, dx_px = 2 * (best[0] - row), 2 * (best[1] - column)
-    rows, columns = reference.shape
-    overlap_px = round((rows - abs(dy_px)) * (columns - abs(dx_px)))
-    return QuickShift(Shift(dy_px, dx_px, correlation, max(rivals, default=-1.0), error_px, overlap_px), texture)
+        mine, theirs = _overlap(*smooth, whole)
+        start = whole[0] - near[0], whole[1] - near[1]
+        moved, correlation, error_px = _refine(_flatten(mine), _flatten(theirs), start)
+        near = whole[0] - moved[0], whole[1] - moved[1]
+        # A cut at another pixel would pull towards itself what is smooth.
+        if max(abs(moved[0]), abs(moved[1])) < _WELL_CUT_PX:
+            break
+    return _shift(shape, whole, moved, correlation, error_px, runner_up)
 
 
-def _surest(found: dict[tuple[int, int], tuple[float, float]]) -> float:
+def _shift(
+    shape: tuple[int, ...], near: tuple[int, int], moved: tuple[float, float], correlation: float, error_px: float,
+    runner_up: float,
+) -> Shift:
+    """Return what was found, in pixels of the full resolution, at which the patches have the given shape."""
+    dy_px, dx_px = 2 * (near[0] - moved[0]), 2 * (near[1] - moved[1])
+    overlap_px = round((shape[0] - abs(dy_px)) * (shape[1] - abs(dx_px)))
+    return Shift(dy_px, dx_px, correlation, runner_up, error_px, overlap_px)
+
+
+def _surest(found: Found) -> float:
     """Return the greatest significance among candidates."""
     return max((certainty for _, certainty in found.values()), default=0.0)
 
@@ -147,11 +242,11 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[P
 
     The spectra are OpenCV's packed ones: their first and last columns, which hold no pairs, are left out.
     """
+    rows, columns = (np.arange(low, high + 1) for low, high in spans)
     shape = [
         cv2.getOptimalDFTSize((length + max(abs(low), abs(high)) + 1) // 2) * 2
         for length, (low, high) in zip(fixed.shape, spans, strict=True)
     ]
-    rows, columns = (np.arange(low, high + 1) for low, high in spans)
     window = _window(fixed.shape)
     spectra = []
     for patch in (fixed, other):
@@ -160,23 +255,39 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[P
         spectra.append(cv2.dft(padded))
     cross = np.asarray(cv2.mulSpectrums(spectra[0], spectra[1], 0, conjB=True), dtype=np.float32)
     cross[:, 0] = cross[:, -1] = 0
-    pairs = cross[:, 1:-1].view(np.complex64)
-    magnitude = np.abs(pairs)
+    magnitude = np.abs(cross[:, 1:-1].view(np.complex64))
     # Whitening is tempered where there is next to no signal; there it would raise noise to the rank of texture.
-    magnitude += np.float32(0.1 * magnitude.mean() + np.finfo(np.float32).tiny)
+    magnitude += np.float32(0.1 * cv2.mean(magnitude)[0] + _TINY)
     white = cross.copy()
     white[:, 1:-1].view(np.complex64)[...] *= np.reciprocal(magnitude)
-    for form, count in ((white, _PHASE_PEAKS), (cross, _NORMALISED_PEAKS)):
+    for form, count in ((white, _PHASE_PEAKS), (cross, _RIVALS)):
         surface: Grey = np.asarray(cv2.idft(form, flags=cv2.DFT_REAL_OUTPUT), dtype=np.float32)
         surface = surface.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
         if form is cross:
             # A shift that leaves less overlap has less to add up.
             surface /= np.outer(fixed.shape[0] - np.abs(rows), fixed.shape[1] - np.abs(columns)).astype(np.float32)
         peaks = np.flatnonzero(surface == cv2.dilate(surface, _NEIGHBOURHOOD))
-        highest = peaks[np.argsort(surface.ravel()[peaks])[::-1][:count]].tolist()
-        yield [
-            ((int(rows[k // len(columns)]), int(columns[k % len(columns)])), float(surface.ravel()[k])) for k in highest
-        ]
+        heights = surface.ravel()[peaks]
+        highest = []
+        for k in np.argsort(heights)[:-count - 1:-1]:
+            row, column = divmod(int(peaks[k]), len(columns))
+            place = spans[0][0] + row, spans[1][0] + column
+            if form is white:
+                highest.append(_Peak(place, float(heights[k])))
+                continue
+            (lift, shoulder), (other_lift, other_shoulder) = _form(surface[:, column], row), _form(surface[row], column)
+            highest.append(_Peak(place, float(heights[k]), lift * other_lift, min(shoulder, other_shoulder)))
+        yield highest
+
+
+def _form(line: Grey, middle: int) -> tuple[float, float]:
+    """Return how much higher than its middle pixel a peak is, by the parabola through three pixels, and its shoulder."""
+    if not 0 < middle < len(line) - 1 or line[middle] <= 0:
+        return 1.0, 1.0
+    before, height, after = (float(value) for value in line[middle - 1:middle + 2])
+    bend = 2 * height - before - after
+    lift = 1.0 + (after - before) ** 2 / (8 * bend * height) if bend > 0 else 1.0
+    return lift, (before + after) / (2 * height)
 
 
 _NEIGHBOURHOOD = np.ones((2 * _RIVAL_DISTANCE_PX + 1,) * 2, dtype=np.uint8)
@@ -202,11 +313,11 @@ def _overlap(fixed: Grey, other: Grey, shift: tuple[int, int]) -> tuple[Grey, Gr
     )
 
 
-def _agreement(fixed: Grey, other: Grey, shift: tuple[int, int]) -> tuple[float, float]:
-    """Return the correlation of the overlaps and its significance."""
+def _agreement(fixed: Grey, other: Grey, shift: tuple[int, int], pixel_area: int) -> tuple[float, float]:
+    """Return the correlation of the overlaps and its significance; a pixel stands for so many of full resolution."""
     mine, theirs = (np.ascontiguousarray(part) for part in _overlap(fixed, other, shift))
     correlation = _correlation(mine, theirs)
-    return correlation, significance(correlation, 4 * mine.size)
+    return correlation, significance(correlation, pixel_area * mine.size)
 
 
 def _correlation(mine: Grey, theirs: Grey) -> float:
@@ -215,17 +326,23 @@ def _correlation(mine: Grey, theirs: Grey) -> float:
     return float(np.vdot(mine, theirs)) / energy**0.5 if energy > 0 else 0.0
 
 
-def _refine(fixed: Grey, other: Grey) -> tuple[tuple[float, float], float, float]:
+def _refine(
+    fixed: Grey, other: Grey, start: tuple[float, float] = (0.0, 0.0), most_steps: int = _STEPS
+) -> tuple[tuple[float, float], float, float]:
     """Return how far the overlaps still are apart, their correlation there, and the error in full-resolution px.
 
     Gauss-Newton along the mean of both gradients, so that noise is independent of the slope. Where the slope is flat
     or the steps run away, the overlaps stay where they are.
     """
-    fixed, other = _standardised(fixed), _standardised(other)
-    rim = _KERNEL_RADIUS if min(fixed.shape) > 4 * _KERNEL_RADIUS else 1
-    inner = np.ascontiguousarray(fixed[rim:-rim, rim:-rim])
-    row = column = 0.0
-    for _ in range(_STEPS):
+    energy = float(np.vdot(other, other))
+    if energy <= 0:
+        return (0.0, 0.0), 0.0, _NO_FOOTING_PX
+    # Flattened patches have next to no mean; only their contrasts may differ.
+    other = other * np.float32((float(np.vdot(fixed, fixed)) / energy) ** 0.5)
+    rim = _KERNEL_RADIUS if most_steps > 1 and min(fixed.shape) > 4 * _KERNEL_RADIUS else 1
+    inner = np.ascontiguousarray(fixed[rim:-rim, rim:-rim]).ravel()
+    row, column = start
+    for _ in range(most_steps):
         # Read at the nearest of the table's fractions, which is as good a place as any to step from.
         (row, down_kernel), (column, right_kernel) = _kernel(row), _kernel(column)
         warped = other if row == column == 0 else cv2.sepFilter2D(
@@ -234,11 +351,11 @@ def _refine(fixed: Grey, other: Grey) -> tuple[tuple[float, float], float, float
         both = cv2.add(fixed, warped)
         down = (both[rim + 1:both.shape[0] - rim + 1, rim:-rim] - both[rim - 1:-rim - 1, rim:-rim]).ravel()
         right = (both[rim:-rim, rim + 1:both.shape[1] - rim + 1] - both[rim:-rim, rim - 1:-rim - 1]).ravel()
-        seen = np.ascontiguousarray(warped[rim:-rim, rim:-rim], dtype=np.float32)
-        difference = (inner - seen).ravel()
+        seen = np.asarray(warped[rim:-rim, rim:-rim], dtype=np.float32).ravel()
+        difference = inner - seen
         # Both gradients together are four times a central difference's mean.
         a, b, c = (float(np.dot(*pair)) / 16 for pair in ((down, down), (down, right), (right, right)))
-        p, q = float(np.dot(down, difference)) / 4, float(np.dot(right, difference)) / 4
+        p, q = float(np.dot(down, difference)) / 4 * _STRIDE, float(np.dot(right, difference)) / 4 * _STRIDE
         determinant = a * c - b * b
         if determinant <= 1e-6 * (a + c) ** 2 or not np.isfinite(determinant):
             return (0.0, 0.0), _correlation(fixed, other), _NO_FOOTING_PX
@@ -248,8 +365,9 @@ def _refine(fixed: Grey, other: Grey) -> tuple[tuple[float, float], float, float
             return (0.0, 0.0), _correlation(fixed, other), _NO_FOOTING_PX
         if max(abs(steps[0]), abs(steps[1])) < _CONVERGED_PX:
             break
-    weakest = (a + c) / 2 - (((a - c) / 2) ** 2 + b * b) ** 0.5
     spread = float(np.dot(difference, difference)) / difference.size
+    # Noise has slopes, too; along a straight line there are no others.
+    weakest = (a + c) / 2 - (((a - c) / 2) ** 2 + b * b) ** 0.5 - _NOISE_SLOPE * spread * difference.size
     error_px = 2 * (spread * _NOISE_AREA_PX / max(weakest, 1e-12)) ** 0.5
     return (row, column), _correlation(inner, seen), min(error_px, _NO_FOOTING_PX)
 
@@ -272,10 +390,3 @@ def _kernel(fraction: float) -> tuple[float, Grey]:
     """Return the table's fraction next to this one, and its weights."""
     number = round(fraction * _TABLE_STEPS)
     return number / _TABLE_STEPS, _TABLE[number + _TABLE_REACH]
-
-
-def _standardised(plane: Grey) -> Grey:
-    """Return the plane with mean 0 and standard deviation 1; as it is where it is uniform."""
-    mean, spread = cv2.meanStdDev(plane)
-    scale = 1 / float(spread[0, 0]) if spread[0, 0] > 0 else 1.0
-    return np.asarray((plane - np.float32(mean[0, 0])) * np.float32(scale), dtype=np.float32)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import cv2
@@ -147,11 +147,13 @@ def estimate_correction(load: Callable[[int], Pixels], tiles: Sequence[int]) -> 
 
 def _outstanding(pixels: Pixels) -> NDArray[np.int8]:
     """Return 1 where a pixel is brighter than its surroundings allow, -1 where darker, 0 elsewhere."""
-    signed = np.int16 if pixels.dtype == np.uint8 else np.int32
-    around: NDArray[Any] = np.asarray(cv2.medianBlur(pixels, 3)).reshape(pixels.shape)
-    excess: NDArray[Any] = pixels.astype(signed) - around
-    limit = _BAD_SIGMAS * max(1.0, 1.4826 * float(np.median(np.abs(excess[::7, ::7]))))
-    standing: NDArray[np.int8] = (excess > limit).astype(np.int8) - (excess < -limit).astype(np.int8)
+    around = cv2.medianBlur(pixels, 3)
+    # Differences that would be negative are 0, so that one of the two is the distance.
+    above, below = (
+        np.asarray(part).reshape(pixels.shape) for part in (cv2.subtract(pixels, around), cv2.subtract(around, pixels))
+    )
+    limit = _BAD_SIGMAS * max(1.0, 1.4826 * float(np.median(above[::7, ::7] + below[::7, ::7])))
+    standing: NDArray[np.int8] = (above > limit).view(np.int8) - (below > limit).view(np.int8)
     return standing
 
 
@@ -175,20 +177,25 @@ def _shading(blocks: NDArray[np.float32]) -> NDArray[np.float32]:
     levels = np.log(np.maximum(blocks, 1))
     levels -= np.median(levels, axis=(1, 2), keepdims=True)
     middle = np.median(levels, axis=0)
-    axis = np.linspace(-1, 1, _BLOCKS)
-    down, right = np.meshgrid(axis, axis, indexing="ij")
-    terms = np.stack(
-        [down**i * right**j for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)], axis=-1
-    ).reshape(-1, (_DEGREE + 1) * (_DEGREE + 2) // 2)
+    terms = _terms()
     values = middle.reshape(len(terms), -1)
     weight = np.ones_like(values)
     for _ in range(_REWEIGHTINGS):
         # One small system per channel; the terms are few and tame enough for normal equations.
-        normal = np.einsum("pi,pc,pj->cij", terms, weight, terms, optimize=True)
-        right = np.einsum("pi,pc->ci", terms, weight * values)
-        fitted = terms @ np.linalg.solve(normal, right[..., None])[..., 0].T
+        weighted = weight.T[:, :, None] * terms
+        normal, right = weighted.transpose(0, 2, 1) @ terms, weighted.transpose(0, 2, 1) @ values.T[..., None]
+        fitted = (terms @ np.linalg.solve(normal, right))[..., 0].T
         residual = values - fitted
         scale = 2 * 1.4826 * np.median(np.abs(residual)) + 1e-6
         weight = 1 / (1 + (residual / scale) ** 2)
     shading: NDArray[np.float32] = (fitted - fitted.mean(axis=0)).reshape(middle.shape).astype(np.float32)
     return shading
+
+
+@cache
+def _terms() -> NDArray[np.float64]:
+    """Return the polynomial's terms over the blocks of a tile: shape (blocks², terms)."""
+    axis = np.linspace(-1, 1, _BLOCKS)
+    down, right = np.meshgrid(axis, axis, indexing="ij")
+    powers = [down**i * right**j for i in range(_DEGREE + 1) for j in range(_DEGREE + 1 - i)]
+    return np.stack(powers, axis=-1).reshape(_BLOCKS**2, -1)

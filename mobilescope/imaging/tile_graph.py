@@ -5,7 +5,6 @@ Arrays in, arrays out; what a pair is and how it was measured is the business of
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
@@ -29,6 +28,8 @@ _STAGE_SIGMA_FLOOR_PX = 0.5
 _FRAME_SIGMA = 0.02
 _BACKLASH_SIGMA_PX = 20.0
 _REWEIGHTINGS = 15
+# Steps this small no longer change which pair is wrong.
+_SETTLED_PX = 1e-3
 _DENSE_TILES = 300
 # Median and upper quartile of a two-dimensional normal error's length, in its standard deviations along one axis.
 _MEDIAN_LENGTH = 1.1774
@@ -144,7 +145,9 @@ class TileGraph:
             weight = _cauchy(lengths, 2 * sigma) / sigma**2
             normal = change.T @ (weight[:, None] * change) + np.diag(self.stage.precision)
             parameters = np.linalg.solve(normal, change.T @ (weight[:, None] * self.excess_px))
-            lengths = np.hypot(*(self.excess_px - change @ parameters).T)
+            before, lengths = lengths, np.hypot(*(self.excess_px - change @ parameters).T)
+            if np.abs(lengths - before).max() < _SETTLED_PX:
+                break
         return lengths, sigma / 2**0.5
 
     def _robust(self, deviation_px: Points, stage_sigma_px: float) -> Points:
@@ -156,7 +159,9 @@ class TileGraph:
         displacement_px = np.zeros((len(self.stage.design), 2))
         for _ in range(_REWEIGHTINGS):
             weight = self.weight * _cauchy(doubt_px, scale_px)
-            displacement_px = self._least_squares(weight, stage_sigma_px)
+            before, displacement_px = displacement_px, self._least_squares(weight, stage_sigma_px)
+            if np.abs(displacement_px - before).max() < _SETTLED_PX:
+                break
             doubt_px = self.residuals_px(displacement_px)
             scale_px = max(_RESIDUAL_FLOOR_PX / 2, 3 * _usual_px(doubt_px), scale_px * 0.7)
         return displacement_px
@@ -172,21 +177,18 @@ class TileGraph:
         -------
         ndarray, shape (tiles, 2), float64
         """
-        tiles, design = len(self.stage.design), self.stage.design
-        numbers = np.arange(len(self.ends))
-        incidence = scipy.sparse.csr_array(
-            (np.repeat([-1.0, 1.0], len(numbers)), (np.tile(numbers, 2), self.ends.T.ravel())),
-            shape=(len(numbers), tiles),
-        )
-        pull = incidence.T @ scipy.sparse.diags_array(weight)
-        anchor = stage_sigma_px**-2
-        matrix = pull @ incidence + anchor * scipy.sparse.eye_array(tiles)
-        solve = _dense_solver(matrix) if tiles <= _DENSE_TILES else scipy.sparse.linalg.splu(
-            matrix.tocsc(), permc_spec="MMD_AT_PLUS_A"
-        ).solve
+        design, anchor = self.stage.design, stage_sigma_px**-2
+        tiles = len(design)
+        first, second = self.ends.T
+        pull = np.empty((tiles, 2))
+        for axis in (0, 1):
+            wanted = weight * self.excess_px[:, axis]
+            pull[:, axis] = np.bincount(second, wanted, tiles) - np.bincount(first, wanted, tiles)
+        diagonal = np.full(tiles, anchor)
+        diagonal += np.bincount(first, weight, tiles) + np.bincount(second, weight, tiles)
         anchored = anchor * design
-        free = solve(pull @ self.excess_px)
-        towards = solve(anchored)
+        solved = _solve(diagonal, self.ends, weight, np.column_stack([pull, anchored]))
+        free, towards = solved[:, :2], solved[:, 2:]
         # The few stage parameters are eliminated to a small dense system, which keeps the large one sparse.
         normal = anchored.T @ (design - towards) + np.diag(self.stage.precision)
         displacement: Points = free + towards @ np.linalg.solve(normal, anchored.T @ free)
@@ -232,15 +234,24 @@ class TileGraph:
         return bridge
 
 
-def _dense_solver(matrix: scipy.sparse.csr_array) -> Callable[[Points], Points]:
-    """Return what solves with a positive definite matrix; for few tiles quicker than a sparse factor."""
-    factor = scipy.linalg.cho_factor(matrix.toarray(), lower=True, check_finite=False)
-
-    def solve(right: Points) -> Points:
-        solution: Points = scipy.linalg.cho_solve(factor, right, check_finite=False)
-        return solution
-
-    return solve
+def _solve(diagonal: Points, ends: Indices, weight: Points, right: Points) -> Points:
+    """Solve with the matrix of a graph: the diagonal, and minus the weight where a pair joins two tiles."""
+    (first, second), tiles = ends.T, len(diagonal)
+    if tiles <= _DENSE_TILES:  # quicker than a sparse factor
+        matrix = np.bincount(first * tiles + second, -weight, tiles * tiles).reshape(tiles, tiles)
+        matrix += matrix.T
+        matrix.flat[::tiles + 1] = diagonal
+        dense: Points = scipy.linalg.solve(
+            matrix, right, assume_a="pos", overwrite_a=True, overwrite_b=True, check_finite=False
+        )
+        return dense
+    everyone = np.arange(tiles)
+    rows, columns = np.concatenate([first, second, everyone]), np.concatenate([second, first, everyone])
+    sparse = scipy.sparse.csc_array(
+        (np.concatenate([-weight, -weight, diagonal]), (rows, columns)), shape=(tiles, tiles)
+    )
+    solution: Points = scipy.sparse.linalg.splu(sparse, permc_spec="MMD_AT_PLUS_A").solve(right)
+    return solution
 
 
 def _usual_px(lengths_px: Points) -> float:

@@ -168,7 +168,7 @@ def survey_tiles(
     with ThreadPoolExecutor(workers) as pool:
         board = _Board(pool, cutter, _minor_pairs(nominal, tile_shape, pairs), most_waiting=8 * workers)
         try:
-            for done, (tile, strips) in enumerate(_cut_ahead(pool, cutter, visits, workers), start=1):
+            for done, (tile, strips) in enumerate(_cut_ahead(pool, cutter, visits, 2 * workers), start=1):
                 board.take(tile, strips)
                 on_progress(Progress("measuring overlaps", done, len(visits)))
             return board.finish()

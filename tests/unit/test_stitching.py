@@ -199,6 +199,14 @@ def test_blank_tiles_are_refused_with_a_reason_and_follow_the_stage(field):
     assert scan.errors_px(nominal)[[7, 19]].max() > 4
 
 
+def test_hundreds_of_tiles_are_placed_as_well_as_a_few():
+    nominal = grid(18, 20)
+    true = nominal + stage_errors(len(nominal))
+    layout = solve_layout(nominal, exact_pairs(true, nominal))
+    difference = layout.positions_px - true
+    assert np.abs(difference - difference.mean(axis=0)).max() < 0.01
+
+
 def test_backlash_is_learnt_per_direction(field):
     nominal = grid(4, 5)
     direction = [row % 2 for row in range(4) for _ in range(5)]
