@@ -131,6 +131,16 @@ def test_a_reset_in_mid_move_is_told(slow):
     assert "position may be" in str(raised)
 
 
+def test_a_stage_that_stops_short_is_told_with_where_it_stands(slow):
+    def stop_short():
+        slow.board._jog = slow.board._move = None
+
+    raised, _ = while_moving(slow, stop_short)
+    assert "was sent to" in str(raised)
+    assert "stands at" in str(raised)
+    assert "obstacle" in str(raised)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_garbage_on_the_line_is_passed_over(served_stage, kind):
     served = served_stage(kind)
