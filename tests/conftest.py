@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,9 @@ from mobilescope.twin.truth import TruthLog
 # A run started in the background ignores Ctrl-C, and so would the programs that tests stop with it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What was tuned on this machine must not decide what tests see.
+os.environ["MOBILESCOPE_CACHE"] = tempfile.mkdtemp(prefix="mobilescope-cache-")
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

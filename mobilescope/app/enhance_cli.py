@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from mobilescope.app.cli_types import Device, Json, ModelFile
 from mobilescope.app.console import ProgressDisplay, print_json, say, showing_warnings, stoppable
+from mobilescope.core.errors import OutputError, UserError
 
 if TYPE_CHECKING:
     from mobilescope.app.enhancing import EnhanceResult
+    from mobilescope.core.progress import StopToken
+    from mobilescope.learn.device import Precision
 
 
 def enhance(
@@ -49,6 +52,12 @@ def enhance(
             help="none, or enhance each result again: downsampled onto the input's grid first, or finer, as it is."
         ),
     ] = "none",
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune", help="First measure which engine and tiles are the fastest here, and remember it; takes a minute."
+        ),
+    ] = False,
     again: Annotated[bool, typer.Option("--again", help="Enhance what this model has enhanced before.")] = False,
     json: Json = False,
 ) -> None:
@@ -67,6 +76,8 @@ def enhance(
         tile_px=tile_px, force=force, again=again, refeed=refeed,
     )
     with stoppable() as stop, ProgressDisplay() as progress, showing_warnings():
+        if tune:
+            _tune(model, device, precision, engine, progress, stop)
         result = enhance_path(model, source, target, options, on_progress=progress, stop=stop)
     _tell(result, target)
     if json:
@@ -79,6 +90,22 @@ def enhance(
         })
     if result.failed:
         raise typer.Exit(1)
+
+
+def _tune(
+    model: Path, device: str, precision: str, engine: str, progress: ProgressDisplay, stop: StopToken
+) -> None:
+    from mobilescope.enhance.tuning import tune as measure
+
+    if engine != "auto" or precision == "int8":
+        raise UserError("tuning chooses the engine", "leave --engine and int8 out")
+    try:
+        found = measure(model, device, cast("Precision", precision), on_progress=progress, stop=stop)
+    except OSError as error:
+        remedy = "set MOBILESCOPE_CACHE to a folder of yours"
+        raise OutputError(f"the cache can't be written: {error}", remedy) from error
+    for each in found:
+        say(f"{each.engine}, tiles of {each.tile_px} px: {each.ms_per_mpx:.0f} ms for a million pixels")
 
 
 def _tell(result: EnhanceResult, target: Path) -> None:

@@ -14,7 +14,6 @@ from threading import RLock
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,7 +23,6 @@ from mobilescope.core.errors import (
     InputImageError,
     MobilescopeError,
     SessionError,
-    SessionLockedError,
     UserError,
 )
 from mobilescope.core.focus_record import FocusRecord

@@ -6,7 +6,7 @@ import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from mobilescope.enhance.memory import is_out_of_memory
 from mobilescope.enhance.pictures import check_shape, from_engine, to_engine
 from mobilescope.enhance.ranges import residual_blocks
 from mobilescope.enhance.tiling import plan_tiles
+from mobilescope.enhance.tuned import remembered, tuning_key
 from mobilescope.imaging.bands import Piece
 from mobilescope.learn.activity import firing_units
 from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference
@@ -44,6 +45,8 @@ class Enhancer:
     card : ModelCard
     units : int
         Inner units of the network's blocks that are computed.
+    tuning_key : str
+        What a measurement of its speed holds for; see `mobilescope.enhance.tuned`.
     """
 
     def __init__(
@@ -64,6 +67,10 @@ class Enhancer:
         place = pick_device(device)
         self._config = network.config
         self.units = sum(block.first.out_channels for block in residual_blocks(network))
+        self.tuning_key = tuning_key(network.config, self.units, place, precision)
+        tuning = remembered(self.tuning_key) if engine == "auto" and precision != "int8" else None
+        if tuning is not None:
+            engine, tile_px = cast("EngineName", tuning.engine), tile_px or tuning.tile_px
         self._engine: Engine = pick_engine(engine, network, place, precision, calibration)
         self._tile_px = tile_px or (_GPU_TILE_PX if place.type == "cuda" else _CPU_TILE_PX)
         self.card = card

@@ -281,7 +281,7 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[P
 
 
 def _form(line: Grey, middle: int) -> tuple[float, float]:
-    """Return how much higher than its middle pixel a peak is, by the parabola through three pixels, and its shoulder."""
+    """Return how much higher than its middle pixel a peak is, by a parabola through three pixels, and its shoulder."""
     if not 0 < middle < len(line) - 1 or line[middle] <= 0:
         return 1.0, 1.0
     before, height, after = (float(value) for value in line[middle - 1:middle + 2])

@@ -1,0 +1,94 @@
+"""What `mobilescope enhance --tune` measured on this machine, kept for every later run.
+
+A file in the user's cache holds, for each processor, set of libraries, number of threads and shape of network, the
+engine and the size of tile that were the fastest. It may be deleted at any time; a damaged one counts as none.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mobilescope.learn.device import Precision
+from mobilescope.learn.networks import NetworkConfig
+
+CACHE_VARIABLE = "MOBILESCOPE_CACHE"
+_FILE = "tuning.json"
+_CPU_NAMES = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The fastest way to compute, and what it took: milliseconds for a million input pixels."""
+
+    engine: str
+    tile_px: int
+    ms_per_mpx: float
+
+
+def cache_folder() -> Path:
+    """Return where caches of this software lie: ``$MOBILESCOPE_CACHE``, else ``mobilescope`` in the user's cache."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobilescope"
+
+
+def tuning_key(config: NetworkConfig, units: int, device: torch.device, precision: Precision) -> str:
+    """Return what a measurement holds for."""
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    libraries = ", ".join(f"{name} {_version(name)}" for name in ("torch", "openvino"))
+    return (
+        f"{place}, {torch.get_num_threads()} threads, {libraries}, {precision}, "
+        f"{config.model_dump_json()}, {units} units"
+    )
+
+
+def remembered(key: str) -> Tuning | None:
+    """Return what was measured for a key, None where nothing was."""
+    try:
+        return Tuning(**_read()[key])
+    except (KeyError, TypeError):
+        return None
+
+
+def remember(key: str, tuning: Tuning) -> Path:
+    """Keep a measurement, and return the file; OSError where it can't be written."""
+    path = cache_folder() / _FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(_read() | {key: asdict(tuning)}, indent=1)
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
+        file.write(text)
+    return Path(file.name).replace(path)
+
+
+def _read() -> dict[str, Any]:
+    try:
+        found = json.loads((cache_folder() / _FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _cpu_name() -> str:
+    try:
+        lines = _CPU_NAMES.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
