@@ -56,7 +56,8 @@ class GrblBoard:
         self._out = b""
         self._homing_until_s: float | None = None
         self._reports = 0
-        self._locked = self._critical = False
+        self._locked = self._critical = self._is_program = False
+        self._holding: float | None = None
 
     def reset(self, now_s: float, _cause: object = None) -> None:
         """Power on, or a reset by the port's DTR line."""
@@ -71,8 +72,10 @@ class GrblBoard:
                 self._report()
             elif byte == 0x18:
                 self._soft_reset()
-            elif byte in (0x85, ord("!")):
+            elif byte in (0x85, ord("!")) and not self._is_program:
                 self._cancel()
+            elif byte == ord("!") and self._jog is not None:
+                self._hold()
             elif byte >= 0x80 or byte == ord("~"):
                 continue
             elif byte in b"\r\n":
@@ -88,8 +91,10 @@ class GrblBoard:
     def state(self) -> str:
         if self._homing_until_s is not None:
             return "Home"
+        if self._holding is not None:
+            return "Hold:1" if self._now_s < self._holding else "Hold:0"
         if self._jog is not None:
-            return "Jog"
+            return "Run" if self._is_program else "Jog"
         return "Alarm" if self._locked else "Idle"
 
     def _is_on(self, number: int) -> bool:
@@ -100,7 +105,7 @@ class GrblBoard:
 
     def _restart(self, *, locked: bool) -> None:
         self._jog, self._queue, self._line, self._homing_until_s = None, [], b"", None
-        self._locked, self._critical = locked, False
+        self._locked, self._critical, self._is_program, self._holding = locked, False, False, None
         self._reports = 0
         self._say("")
         self._say(f"Grbl {self.version.removeprefix('v')[:4]} ['$' for help]")
@@ -108,13 +113,20 @@ class GrblBoard:
             self._say("[MSG:'$H'|'$X' to unlock]")
 
     def _soft_reset(self) -> None:
-        homing, moving = self._homing_until_s is not None, self._jog is not None
+        homing = self._homing_until_s is not None
+        # A hold that is complete has brought the motors to rest.
+        moving = self._jog is not None or self.state == "Hold:1"
         if homing or moving:
             self._say("ALARM:6" if homing else "ALARM:3")
         self._restart(locked=self._locked or homing or moving)
 
     def _cancel(self) -> None:
         """End the jog where it is now; Grbl slows down within its acceleration."""
+        self._jog, self._queue = None, []
+
+    def _hold(self) -> None:
+        """Slow down, which takes a while, keeping what is left of the program."""
+        self._holding = self._now_s + 0.2
         self._jog, self._queue = None, []
 
     def _execute(self, line: str) -> None:
@@ -146,11 +158,14 @@ class GrblBoard:
             self._say(self._begin_jog(line[3:]))
         elif line.startswith("$"):
             self._say("error:3")
+        elif line.startswith("G1") and not self._locked:
+            self._say(self._begin_jog("G21G90" + line[2:]))
+            self._is_program = True
         else:
             self._say("error:9" if self._locked else "error:20")
 
     def _begin_jog(self, text: str) -> str:
-        if self._locked:
+        if self._locked or self._is_program:
             return "error:9"
         words = _JOG_WORD.findall(text)
         codes = {f"G{float(value):g}" for letter, value in words if letter == "G"}

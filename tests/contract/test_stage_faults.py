@@ -23,6 +23,7 @@ from mobilescope.core.errors import (
     PortError,
     UserError,
 )
+from mobilescope.devices.transport import SerialWire
 from mobilescope.twin.firmware_port import FirmwarePort
 
 KINDS = ("grbl", "sangaboard")
@@ -229,6 +230,23 @@ def test_a_jog_that_a_killed_program_left_is_ended_first():
         with open_stage("grbl", port.port, stage_config("grbl", (0, 0, 0))) as stage:
             assert board.state == "Idle"
             assert stage.position().x_um < 5000
+
+
+def test_a_program_that_was_left_running_is_held_before_it_is_reset():
+    board = make_board("grbl", settings={110: "300"})
+    with FirmwarePort(FaultyLine(board)) as port:
+        wire = SerialWire(port.port, 115200)
+        wire.write(b"\nG1 X20 F300\n")
+        time.sleep(0.3)
+        wire.close()
+        assert board.state == "Run"
+        with open_stage("grbl", port.port, stage_config("grbl", (0, 0, 0))) as stage:
+            # Reset in motion, the board would be locked, its position lost.
+            assert board.state == "Idle"
+            stood_um = stage.position().x_um
+            assert 0 < stood_um < 19_000
+            stage.move_xy(stood_um + 50.0, 0.0)
+            assert board.at_mm[0] == pytest.approx((stood_um + 50) / 1000, abs=2e-3)
 
 
 def test_a_limit_switch_raises_an_alarm_that_homing_lifts(served_stage):

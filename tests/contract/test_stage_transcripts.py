@@ -63,10 +63,10 @@ def test_the_driver_understands_the_documented_sangaboard(name, version):
 
 @pytest.mark.parametrize(("line", "report"), [
     ("<Idle|MPos:0.000,-10.000,5.000|F:500>", Report("idle", (0, -10, 5), True, None)),
-    ("<Hold:0|WPos:-2.500,0.000,11.000|FS:500,8000>", Report("hold", (-2.5, 0, 11), False, None)),
+    ("<Hold:0|WPos:-2.500,0.000,11.000|FS:500,8000>", Report("hold", (-2.5, 0, 11), False, None, 0)),
     ("<Jog|WPos:-2.500,0.000,11.000|Bf:15,128|FS:500,8000|WCO:0.000,1.551,5.664>",
      Report("jog", (-2.5, 0, 11), False, (0, 1.551, 5.664))),
-    ("<Door:2|MPos:1.000,2.000,3.000,4.000|Ln:99999>", Report("door", (1, 2, 3), True, None)),
+    ("<Door:2|MPos:1.000,2.000,3.000,4.000|Ln:99999>", Report("door", (1, 2, 3), True, None, 2)),
 ])
 def test_documented_status_reports_are_read(line, report):
     assert parse_report(line) == report

@@ -52,7 +52,7 @@ class GrblController:
     FirmwareVersionError
         Who answers is not Grbl 1.1.
     DeviceError
-        The board runs a program, sleeps, or its door is open.
+        The board sleeps, or its door is open.
     """
 
     def __init__(
@@ -228,16 +228,31 @@ class GrblController:
             self._greet(PATIENCE_S)
 
     def _come_to_rest(self) -> None:
-        """Cancel a jog that an earlier program left, and refuse a board that does something else."""
+        """End what an earlier program left going, and refuse a board that does something else."""
         report = self._report()
         if report.state == "jog":
             self._lines.send_now(words.JOG_CANCEL)
             report = self._wait_until_idle(10)
+        if report.state in ("run", "hold"):
+            report = self._hold_and_reset()
         if report.state not in ("idle", "alarm"):
             raise DeviceError(
                 f"the board on {self._lines.wire.name} is in the state {report.state}",
                 "end what it does, or switch it off and on",
             )
+
+    def _hold_and_reset(self) -> words.Report:
+        """End a program: slow down first, since a reset in motion loses the position, then forget the rest of it."""
+        wire = self._lines.wire
+        until_s = wire.now_s() + 10
+        self._lines.send_now(words.FEED_HOLD)
+        while (report := self._report()).state == "run" or (report.state == "hold" and report.part):
+            if wire.now_s() >= until_s:
+                raise DeviceError(f"the board on {wire.name} runs a program and can't be held", "switch it off")
+            wire.sleep(_POLL_S)
+        self._lines.send_now(words.SOFT_RESET)
+        self._greet(PATIENCE_S)
+        return self._report()
 
     def _jog(self, targets_um: dict[int, float]) -> None:
         """Start a jog in machine coordinates, millimetres, absolute."""

@@ -24,7 +24,9 @@ INCH_MM = 25.4
 BANNER = re.compile(r"Grbl (\d+\.\d+\w*) ")
 _BUILD = re.compile(r"\[VER:([^:\]]*)")
 _OPTIONS = re.compile(r"\[OPT:([^,\]]*)")
-_REPORT = re.compile(r"<(?P<state>[A-Za-z]+)(?::\d+)?\|(?P<frame>[MW])Pos:(?P<position>[-\d.,]+)(?P<rest>[^>]*)>")
+_REPORT = re.compile(
+    r"<(?P<state>[A-Za-z]+)(?::(?P<part>\d+))?\|(?P<frame>[MW])Pos:(?P<position>[-\d.,]+)(?P<rest>[^>]*)>"
+)
 _OFFSET = re.compile(r"\|WCO:([-\d.,]+)")
 _SETTING = re.compile(r"\$(\d+)=(-?[\d.]+)")
 
@@ -53,12 +55,16 @@ _ERRORS = {
 
 @dataclass(frozen=True)
 class Report:
-    """One status report: the state in lower case, and the positions as they stand in it, mm or inches."""
+    """One status report: the state in lower case, and the positions as they stand in it, mm or inches.
+
+    ``part`` is the number behind some states; a hold is complete at 0.
+    """
 
     state: str
     position: Triple
     is_machine: bool
     offset: Triple | None
+    part: int | None = None
 
 
 def parse_report(line: str) -> Report | None:
@@ -71,7 +77,8 @@ def parse_report(line: str) -> Report | None:
     shift = _triple(offset[1]) if offset else None
     if position is None or (offset and shift is None):
         return None
-    return Report(found["state"].lower(), position, found["frame"] == "M", shift)
+    part = None if found["part"] is None else int(found["part"])
+    return Report(found["state"].lower(), position, found["frame"] == "M", shift, part)
 
 
 def parse_settings(lines: list[str]) -> dict[int, float]:
