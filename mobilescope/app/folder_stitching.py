@@ -133,8 +133,10 @@ def stitch_folder(
         gains = None
         if options.even_out:
             links = [(pair.first, pair.second) for pair in layout.pairs if pair.accepted]
+            tied = {tile for link in links for tile in link}
+            loose = [(pair.first, pair.second) for pair in layout.pairs if not {pair.first, pair.second} <= tied]
             thumbnails = [tiles.thumbnails[k] for k in range(len(plan.files))]
-            gains = solve_gains(thumbnails, block_px(shape), layout.positions_px, links)
+            gains = solve_gains(thumbnails, block_px(shape), layout.positions_px, links, loose)
         _write(out, plan, layout, reader, tiles, gains, on_progress, correction)
         mosaic_s = time.perf_counter() - placed
     return FolderResult(
