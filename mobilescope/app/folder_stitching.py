@@ -39,11 +39,14 @@ class FolderOptions:
         Whether bad pixels and shading that all tiles share are taken out.
     even_out : bool
         Whether tiles of differing brightness or colour are brought to one.
+    seams : bool
+        Whether tiles meet along seams where they differ least, instead of fading into each other over the overlap.
     """
 
     max_shift_px: int | None = None
     correct: bool = True
     even_out: bool = True
+    seams: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,9 +136,11 @@ def stitch_folder(
         gains = None
         if options.even_out:
             links = [(pair.first, pair.second) for pair in layout.pairs if pair.accepted]
+            tied = {tile for link in links for tile in link}
+            loose = [(pair.first, pair.second) for pair in layout.pairs if not {pair.first, pair.second} <= tied]
             thumbnails = [tiles.thumbnails[k] for k in range(len(plan.files))]
-            gains = solve_gains(thumbnails, block_px(shape), layout.positions_px, links)
-        _write(out, plan, layout, reader, tiles, gains, on_progress, correction)
+            gains = solve_gains(thumbnails, block_px(shape), layout.positions_px, links, loose)
+        _write(out, plan, layout, reader, tiles, gains, on_progress, correction, options.seams)
         mosaic_s = time.perf_counter() - placed
     return FolderResult(
         plan.files, layout, tile_verdicts(layout, survey.blank), mosaic_shape(layout.positions_px, shape),
@@ -156,7 +161,7 @@ def _check_overlap(plan: TilePlan, shape: tuple[int, int]) -> None:
 
 def _write(
     out: Path, plan: TilePlan, layout: TileLayout, reader: TileReader, tiles: _Tiles,
-    gains: NDArray[np.float32] | None, on_progress: ProgressListener, correction: TileCorrection | None,
+    gains: NDArray[np.float32] | None, on_progress: ProgressListener, correction: TileCorrection | None, seams: bool,
 ) -> None:
     """Write the mosaic of placed tiles."""
     rows, columns = mosaic_shape(layout.positions_px, reader.shape[:2])
@@ -165,7 +170,7 @@ def _write(
     def bands() -> Iterator[Piece]:
         for band in mosaic_bands(
             layout.positions_px, reader.shape[:2], tiles.load, _BAND_ROWS, on_progress,
-            channels=channels, dtype=reader.dtype, gains=gains,
+            channels=channels, dtype=reader.dtype, gains=gains, seams=seams,
         ):
             yield Piece(band.first_row, 0, band.pixels)
 
@@ -179,5 +184,6 @@ def _write(
         "bad_pixels": 0 if correction is None else int(correction.bad.sum()),
         "shading_corrected": correction is not None and correction.gain is not None,
         "evened_out": gains is not None,
+        "blend": "seam" if seams else "feather",
     }
     write_mosaic(out, bands(), MosaicPicture((rows, columns, channels), reader.dtype, pixel, origin, provenance))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from mobilescope.app.tile_folders import TilePlan
 
 _GRID = re.compile(r"([1-9]\d{0,3})[xX×]([1-9]\d{0,3})")
+
+
+class Blend(StrEnum):
+    """How neighbouring tiles are joined."""
+
+    FEATHER = "feather"
+    SEAM = "seam"
 
 
 def stitch(
@@ -39,6 +47,9 @@ def stitch(
         bool, typer.Option(help="Of a folder: take out bad pixels and shading that all tiles share.")
     ] = True,
     even_out: Annotated[bool, typer.Option(help="Of a folder: bring differing tiles to one brightness.")] = True,
+    blend: Annotated[
+        Blend, typer.Option(help="Of a folder: fade over the overlap, or meet along a seam where tiles differ least.")
+    ] = Blend.FEATHER,
     positions_only: Annotated[bool, typer.Option("--positions-only", help="Place the tiles; write no mosaic.")] = False,
     out: Annotated[Path | None, typer.Option(help="Mosaic as FILE.ome.tif or FILE.ome.zarr, a pyramid.")] = None,
     json: Json = False,
@@ -58,7 +69,8 @@ def stitch(
         plan = _plan(source, positions, grid, overlap, pixel_size_um)
         if out is None and not positions_only:
             raise UserError(f"the mosaic of {source} needs a name", "give --out FILE.ome.tif, or --positions-only")
-        options = FolderOptions(max_shift_px=max_shift_px, correct=correct, even_out=even_out)
+        seams = blend is Blend.SEAM
+        options = FolderOptions(max_shift_px=max_shift_px, correct=correct, even_out=even_out, seams=seams)
         _stitch_folder(plan, None if positions_only else out, options, json)
         return
     _stitch_session(source, slide, positions_only, out, json)

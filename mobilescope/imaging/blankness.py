@@ -45,10 +45,15 @@ def is_blank(grey: NDArray[np.generic]) -> bool:
     blocks = cv2.resize(plane, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     # Means of integers are rounded to integers, after the camera rounded them.
     rounding = 1 / 6 if plane.dtype.kind == "u" else (8 * np.finfo(np.float32).eps * float(np.abs(blocks).max())) ** 2
-    # A slope would leave its mark at the borders, where the local mean is one-sided.
-    down, right = (np.arange(length, dtype=np.float32) - (length - 1) / 2 for length in blocks.shape)
+    # Slopes and bends would leave their mark at the borders, where the local mean is one-sided.
+    down, right = (np.linspace(-1, 1, length, dtype=np.float32) for length in blocks.shape)
+    down_bend, right_bend = (axis**2 - (axis**2).mean() for axis in (down, right))
+    ones = [np.ones_like(axis) for axis in (down, right)]
     blocks -= blocks.mean()
-    blocks -= down[:, None] * (down @ blocks).sum() / (right.size * (down @ down))
-    blocks -= right * (blocks @ right).sum() / (down.size * (right @ right))
+    for along, across in (
+        (down, ones[1]), (ones[0], right), (down_bend, ones[1]), (ones[0], right_bend), (down, right),
+    ):
+        # These are at right angles to each other, so that one can be taken out after the other.
+        blocks -= np.outer(along, across) * ((along @ blocks @ across) / ((along @ along) * (across @ across)))
     structure = blocks - cv2.blur(blocks, (_BACKGROUND_BLOCKS,) * 2, borderType=cv2.BORDER_REFLECT)
     return bool(structure.var() <= _MOST_STRUCTURE * (noise / _BLOCK_PX**2 + rounding))

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from mobilescope.core.errors import InputImageError, StitchingError
 from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
+from mobilescope.imaging.seams import Shares
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -97,6 +98,7 @@ def mosaic_bands(
     channels: int = 3,
     dtype: DTypeLike = np.uint8,
     gains: NDArray[np.float32] | None = None,
+    seams: bool = False,
 ) -> Iterator[Band]:
     """Yield the mosaic from top to bottom, overlaps blended.
 
@@ -120,6 +122,8 @@ def mosaic_bands(
         What the tiles have: uint8 or uint16.
     gains : ndarray, shape (tiles, channels), float32, optional
         Factor on each tile's values.
+    seams : bool
+        Show one tile on each side of a seam where the two differ least, and mix them along it only.
 
     Yields
     ------
@@ -145,6 +149,7 @@ def mosaic_bands(
     order = [int(index) for index in np.argsort(first_px[:, 0], kind="stable")]
     upcoming = 0
     held: dict[int, Pixels] = {}
+    shares = Shares(first_px, tile_shape, gains) if seams else None
     with ThreadPoolExecutor(1) as pool:
         coming: deque[Future[Pixels]] = deque()
         for first_row in range(0, rows, band_rows):
@@ -153,6 +158,8 @@ def mosaic_bands(
                 while len(coming) < _AHEAD and upcoming + len(coming) < len(order):
                     coming.append(pool.submit(load, order[upcoming + len(coming)]))
                 held[order[upcoming]] = coming.popleft().result()
+                if shares is not None:
+                    shares.add(order[upcoming], held)
                 upcoming += 1
             total = np.zeros((end_row - first_row, columns, channels), dtype=np.float32)
             weights = np.zeros((end_row - first_row, columns), dtype=np.float32)
@@ -160,6 +167,8 @@ def mosaic_bands(
                 top, left = (int(value) for value in first_px[index])
                 start, stop = max(first_row, top), min(end_row, top + tile_shape[0])
                 weight = ramps[0][start - top:stop - top, None] * ramps[1]
+                if shares is not None:
+                    weight *= shares.of(index, start - top, stop - top)
                 where = slice(start - first_row, stop - first_row), slice(left, left + tile_shape[1])
                 weights[where] += weight
                 part = tile[start - top:stop - top].astype(np.float32)
@@ -172,7 +181,10 @@ def mosaic_bands(
             total /= weights[..., None]
             np.rint(total, out=total)
             yield Band(first_row, np.minimum(total, greatest, out=total).astype(dtype), covered)
-            held = {index: tile for index, tile in held.items() if first_px[index, 0] + tile_shape[0] > end_row}
+            for index in [k for k in held if first_px[k, 0] + tile_shape[0] <= end_row]:
+                del held[index]
+                if shares is not None:
+                    shares.drop(index)
             on_progress(Progress("blending", end_row, rows))
 
 

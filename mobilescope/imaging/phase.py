@@ -35,6 +35,8 @@ _KERNEL_RADIUS = 5
 _NOISE_GAIN = float(np.sum(cv2.getGaussianKernel(9, _SMOOTHING_PX) ** 2) ** 2)
 # Smoothed noise is alike over as many pixels as the kernel averages.
 _NOISE_AREA_PX = 1 / _NOISE_GAIN
+# Squared slope of the mean of two smoothed noises, in terms of the variance of their difference.
+_NOISE_SLOPE = (1 - np.exp(-1 / _SMOOTHING_PX**2)) / 8
 
 
 @dataclass(frozen=True)
@@ -299,7 +301,10 @@ def _refine(fixed: Grey, other: Grey, dy: int, dx: int) -> tuple[float, float, f
             break
     if weakest <= 0 or np.abs(fraction).max() > _FURTHEST_REFINEMENT_PX:
         return float(dy), float(dx), pearson(fixed, other), _FURTHEST_REFINEMENT_PX
-    error_px = float(difference.std()) * (_NOISE_AREA_PX / weakest) ** 0.5
+    # Noise has slopes, too: along a straight line, or around a faint thing, there are no others.
+    spread = float(difference.std())
+    footing = max(weakest - _NOISE_SLOPE * spread**2 * difference.size, 1e-3 * weakest)
+    error_px = spread * (_NOISE_AREA_PX / footing) ** 0.5
     correlation = pearson(fixed[inner], _read_at(other, *fraction)[inner])
     return float(dy - fraction[0]), float(dx - fraction[1]), correlation, min(error_px, _FURTHEST_REFINEMENT_PX)
 

@@ -1,4 +1,4 @@
-"""The translation between two patches at half resolution: quick where the content is plain, silent where it is not.
+"""The translation between two patches at half resolution and below: quick where the content is plain, silent where it is not.
 
 What is found here is judged here too; a pair that gives any reason for doubt is left to `phase.phase_shift`.
 """
@@ -24,6 +24,7 @@ _PHASE_PEAKS = 3
 _NORMALISED_PEAKS = 2
 _RIVALS = 6
 _LEAST_SHOULDER = 0.15
+_LEAST_CORRELATION = 0.1
 # Three times what unrelated tissue reaches; see `phase.significance`.
 _BEYOND_DOUBT = 100.0
 # The best of a search through nothing but noise stays below this.
@@ -111,7 +112,7 @@ def quick_shift(
     Returns
     -------
     QuickShift or None
-        None where the patches are too small.
+        None where the patches are too small, or share too little where they are expected.
     """
     smooth = _smooth_half(reference), _smooth_half(moving)
     search = max_shift_px // 2 + 1
@@ -120,7 +121,7 @@ def quick_shift(
     for length, middle in zip(smooth[0].shape, centre, strict=True):
         furthest = length - _LEAST_SIDE_PX
         low, high = max(middle - search, -furthest), min(middle + search, furthest)
-        if low >= high:
+        if low >= high or not low <= middle <= high:
             return None
         spans.append((low, high))
     glimpsed = _glimpse(smooth, spans)
@@ -140,11 +141,11 @@ def quick_shift(
         normalised = next(forms)
     if _surest(found) <= _BEYOND_DOUBT:
         _judge(found, normalised[:_NORMALISED_PEAKS], fixed, other, 4)
-    best, runner_up = _best(found, normalised, fixed, other)
+    best, rivalry = _best(found, normalised, fixed, other)
     if found[best][1] > NOISE_SIGNIFICANCE:
-        return QuickShift(_settle(smooth, reference.shape, best, runner_up), texture)
+        return QuickShift(_settle(smooth, reference.shape, best, rivalry), texture)
     return QuickShift(
-        _shift(reference.shape, best, (0.0, 0.0), found[best][0], _NO_FOOTING_PX, runner_up), texture
+        _shift(reference.shape, best, (0.0, 0.0), found[best][0], _NO_FOOTING_PX, rivalry), texture
     )
 
 
@@ -161,9 +162,9 @@ def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> tuple[t
     _judge(found, next(forms), fixed, other, 16)
     if _surest(found) < _BEYOND_DOUBT:
         return None
-    best, runner_up = _best(found, next(forms), fixed, other)
+    best, rivalry = _best(found, next(forms), fixed, other)
     moved, _, _ = _refine(*_overlap(fixed, other, best), most_steps=1)
-    return (2 * (best[0] - moved[0]), 2 * (best[1] - moved[1])), runner_up
+    return (2 * (best[0] - moved[0]), 2 * (best[1] - moved[1])), rivalry
 
 
 def _judge(found: Found, peaks: Peaks, fixed: Grey, other: Grey, pixel_area: int) -> None:
@@ -176,28 +177,29 @@ def _judge(found: Found, peaks: Peaks, fixed: Grey, other: Grey, pixel_area: int
 
 
 def _best(found: Found, normalised: Peaks, fixed: Grey, other: Grey) -> tuple[tuple[int, int], float]:
-    """Return the candidate that is least by chance, and the greatest correlation of a shift that lies apart from it.
+    """Return the candidate that is least by chance, and how well a shift that lies apart from it does, of 1.
 
     What repeats itself shows in the normalised correlation alone; between pixels, since a period is hardly a whole
     number of them.
     """
     best = max(found, key=lambda candidate: found[candidate][1])
-    rivals = {place: correlation for place, (correlation, _) in found.items()}
     if normalised and normalised[0].shoulder < _LEAST_SHOULDER:
         # Stripes hardly wider than a pixel: what repeats itself so quickly can't be judged here.
         return best, 1.0
+    heights = {place: correlation for place, (correlation, _) in found.items()}
     for peak in normalised:
         if peak.height > _RIVAL_HEIGHT * normalised[0].height:
-            correlation = rivals.get(peak.place) or _agreement(fixed, other, peak.place, 1)[0]
-            rivals[peak.place] = min(1.0, correlation * peak.lift)
-    return best, max((
-        correlation for (row, column), correlation in rivals.items()
+            correlation = heights.get(peak.place) or _agreement(fixed, other, peak.place, 1)[0]
+            heights[peak.place] = min(1.0, correlation * peak.lift)
+    rival = max((
+        correlation for (row, column), correlation in heights.items()
         if max(abs(row - best[0]), abs(column - best[1])) >= _RIVAL_DISTANCE_PX
     ), default=-1.0)
+    return best, min(1.0, rival / max(heights[best], _LEAST_CORRELATION))
 
 
 def _settle(
-    smooth: tuple[Grey, Grey], shape: tuple[int, ...], near: tuple[float, float], runner_up: float
+    smooth: tuple[Grey, Grey], shape: tuple[int, ...], near: tuple[float, float], rivalry: float
 ) -> Shift:
     """Return the refined shift near one in half-resolution pixels."""
     for _ in range(_CUTS):
@@ -210,17 +212,17 @@ def _settle(
         # A cut at another pixel would pull towards itself what is smooth.
         if max(abs(moved[0]), abs(moved[1])) < _WELL_CUT_PX:
             break
-    return _shift(shape, whole, moved, correlation, error_px, runner_up)
+    return _shift(shape, whole, moved, correlation, error_px, rivalry)
 
 
 def _shift(
     shape: tuple[int, ...], near: tuple[int, int], moved: tuple[float, float], correlation: float, error_px: float,
-    runner_up: float,
+    rivalry: float,
 ) -> Shift:
     """Return what was found, in pixels of the full resolution, at which the patches have the given shape."""
     dy_px, dx_px = 2 * (near[0] - moved[0]), 2 * (near[1] - moved[1])
     overlap_px = round((shape[0] - abs(dy_px)) * (shape[1] - abs(dx_px)))
-    return Shift(dy_px, dx_px, correlation, runner_up, error_px, overlap_px)
+    return Shift(dy_px, dx_px, correlation, rivalry * correlation, error_px, overlap_px)
 
 
 def _surest(found: Found) -> float:
@@ -281,7 +283,7 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[P
 
 
 def _form(line: Grey, middle: int) -> tuple[float, float]:
-    """Return how much higher than its middle pixel a peak is, by a parabola through three pixels, and its shoulder."""
+    """Return how much higher a peak is between pixels, by the parabola through three of them, and its shoulder."""
     if not 0 < middle < len(line) - 1 or line[middle] <= 0:
         return 1.0, 1.0
     before, height, after = (float(value) for value in line[middle - 1:middle + 2])

@@ -19,6 +19,8 @@ _STRONGEST = np.log(1.5)
 _PRIOR_SIGMA = 0.3
 _SIGMA = 0.01
 _LEAST_BLOCKS = 6
+# Blocks of one place, in two pictures, differ by less than this about their common ratio; others by much more.
+_ALIKE = 0.03
 _DARKEST = 2.0
 
 Thumbnail = NDArray[np.float32]
@@ -39,7 +41,8 @@ def thumbnail(pixels: NDArray[np.generic]) -> Thumbnail:
 
 
 def solve_gains(
-    thumbnails: Sequence[Thumbnail], block: int, positions_px: NDArray[np.float64], pairs: Sequence[tuple[int, int]]
+    thumbnails: Sequence[Thumbnail], block: int, positions_px: NDArray[np.float64], pairs: Sequence[tuple[int, int]],
+    unseen_pairs: Sequence[tuple[int, int]] = (),
 ) -> NDArray[np.float32] | None:
     """Return the factor of each tile and channel, or None where the tiles agree already.
 
@@ -55,6 +58,8 @@ def solve_gains(
         (row, column) of each tile's pixel (0, 0).
     pairs : sequence of tuple of int
         Tiles that overlap.
+    unseen_pairs : sequence of tuple of int
+        Tiles that should overlap according to the stage: as on glass, they count where both show the same.
 
     Returns
     -------
@@ -62,13 +67,13 @@ def solve_gains(
     """
     channels = thumbnails[0].shape[2] if thumbnails else 1
     ends, ratios, errors = [], [], []
-    for first, second in pairs:
+    for (first, second), most_spread in [(pair, np.inf) for pair in pairs] + [(pair, _ALIKE) for pair in unseen_pairs]:
         step = (positions_px[second] - positions_px[first]) / block
         found = _ratio(thumbnails[first], thumbnails[second], step)
-        if found is not None:
+        if found is not None and found[1] <= most_spread:
             ends.append((first, second))
             ratios.append(found[0])
-            errors.append(found[1])
+            errors.append(found[1] / found[2] ** 0.5)
     usual = float(np.square(ratios).mean()) ** 0.5 if ratios else 0.0
     if usual <= max(_LEAST_DIFFERENCE, _SIGNIFICANT * float(np.square(errors).mean()) ** 0.5 if errors else 0.0):
         return None
@@ -84,8 +89,10 @@ def solve_gains(
     return gains
 
 
-def _ratio(first: Thumbnail, second: Thumbnail, step: NDArray[np.float64]) -> tuple[NDArray[np.float64], float] | None:
-    """Return the logarithm of first over second at the places that both show, per channel, and its error."""
+def _ratio(
+    first: Thumbnail, second: Thumbnail, step: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], float, int] | None:
+    """Return the logarithm of first over second at the places that both show, per channel, its spread, the blocks."""
     rows, columns = first.shape[:2]
     top, left = max(0, int(np.ceil(step[0]))), max(0, int(np.ceil(step[1])))
     bottom = min(rows, int(np.floor(step[0])) + second.shape[0])
@@ -102,4 +109,4 @@ def _ratio(first: Thumbnail, second: Thumbnail, step: NDArray[np.float64]) -> tu
     ratio: NDArray[np.float64] = np.log(means[0] / means[1])
     # Blocks at the borders and between show a little more or less than their partners.
     blocks = np.log(np.maximum(mine, _DARKEST) / np.maximum(theirs, _DARKEST))
-    return ratio, float(blocks.std(axis=(0, 1)).max()) / blocks[..., 0].size ** 0.5
+    return ratio, float(blocks.std(axis=(0, 1)).max()), blocks[..., 0].size

@@ -31,13 +31,13 @@ MINIMUM_SIGNIFICANCE = 40.0
 # Edges and corners of tissue that fix a shift along one direction only stand out by their error.
 MAXIMUM_ERROR_PX = 0.5
 # A rival peak this close to the best one means that the content repeats within the search.
-AMBIGUITY_RATIO = 0.9
+AMBIGUITY_RATIO = 0.8
 MINIMUM_TEXTURE_TO_NOISE = 1.5
-MINIMUM_OVERLAP_PX = 16
+MINIMUM_OVERLAP_PX = 8
 # What the quick measurement must show to be believed without the thorough one.
 _PLAIN_CORRELATION = 0.5
 _PLAIN_SIGNIFICANCE = 2 * MINIMUM_SIGNIFICANCE
-_PLAIN_AMBIGUITY_RATIO = 0.75
+_PLAIN_AMBIGUITY_RATIO = 0.65
 _PLAIN_ERROR_PX = 0.2
 # Pairs that share this little of what their tiles share with others are looked at only where others fail.
 _MINOR_SHARE = 0.5

@@ -91,6 +91,22 @@ def test_the_mosaic_shows_the_field_at_the_tiles_own_depth(tmp_path, suffix, cha
     assert np.sqrt(np.mean(difference**2)) < (3 if suffix == ".png" else 4) * (256 if deep else 1)
 
 
+def test_tiles_can_meet_along_seams(tmp_path):
+    """A speck that only one of two tiles shows is there or not, never seen through."""
+    def drop(index, pixels):
+        # In the overlap, wherever in it the neighbour lies.
+        pixels[70:78, 143:151] = 10 if index == 0 else pixels[70:78, 143:151]
+        return pixels
+
+    scan = write_scan(tmp_path / "tiles", 1, 2, spoil=drop)
+    told = report(scan.folder, *table(scan), "--blend", "seam", "--out", tmp_path / "m.ome.tif")
+    first = np.rint([told["tiles"][0]["row_px"], told["tiles"][0]["column_px"]]).astype(int)
+    shown = tifffile.imread(tmp_path / "m.ome.tif")[first[0] + 70:first[0] + 78, first[1] + 143:first[1] + 151]
+    row, column = (scan.true_px[0] + (70, 143)).astype(int)
+    bare = scan.field[row:row + 8, column:column + 8, 0]
+    assert np.abs(shown - 10.0).max() < 12 or np.abs(shown - bare).max() < 12
+
+
 def test_a_second_mosaic_takes_the_first_ones_place_and_leaves_nothing_behind(tmp_path):
     scan = write_scan(tmp_path / "tiles", 2, 2)
     for ending in ("ome.tif", "ome.zarr"):

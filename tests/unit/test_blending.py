@@ -118,3 +118,25 @@ def test_wrong_tiles_and_empty_mosaics_are_errors():
         next(mosaic_bands(np.empty((0, 2)), TILE, lambda _: np.zeros(TILE, np.uint8)))
     with pytest.raises(ValueError, match="at least one row"):
         next(mosaic_bands([(0, 0)], TILE, lambda _: np.zeros(TILE, np.uint8), 0))
+
+
+@pytest.mark.parametrize("band_rows", [20, 60, 1000])
+def test_seams_between_agreeing_tiles_are_not_to_be_seen(band_rows):
+    image = picture()
+    positions = np.array([(r, c) for r in (0, 51, 103, 149, 180) for c in (0, 58, 125, 190)])
+    pixels, covered = assembled(mosaic_bands(positions, TILE, cutter(image, positions), band_rows, seams=True))
+    assert covered.all()
+    assert np.array_equal(pixels, image)
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_a_seam_goes_round_what_only_one_tile_shows(across):
+    """Mixed, it would be seen through; cut, by half."""
+    first, second = (np.full((*TILE, 3), 200, np.uint8) for _ in range(2))
+    thing = (slice(24, 34), slice(54, 64)) if across else (slice(46, 56), slice(28, 40))
+    first[thing] = 20
+    positions = np.array([(0, 0), (0, 48)]) if across else np.array([(0, 0), (40, 0)])
+    pixels, _ = assembled(mosaic_bands(positions, TILE, [first, second].__getitem__, seams=True))
+    assert set(np.unique(pixels[thing])) in ({20}, {200})
+    faded, _ = assembled(mosaic_bands(positions, TILE, [first, second].__getitem__))
+    assert 60 < faded[thing].mean() < 180

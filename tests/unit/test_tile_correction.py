@@ -94,3 +94,17 @@ def test_tiles_of_differing_brightness_are_brought_to_one(tmp_path):
     even = write_scan(tmp_path / "even")
     reader = TileReader(plan_from_table(even.folder, even.table, 0.5).files)
     assert solve_gains([thumbnail(reader(k)) for k in range(12)], 8, even.true_px, links) is None
+
+
+def test_a_tile_of_bare_glass_gets_its_neighbours_brightness_unless_they_show_something_else(tmp_path):
+    """Nothing ties it to them but the stage, which is good enough where both are even."""
+    glass = {1: 200.0, 2: 235.0}
+    scan = write_scan(
+        tmp_path / "tiles", 1, 4,
+        spoil=lambda index, pixels: np.full_like(pixels, glass[index]) if index in glass else pixels,
+    )
+    reader = TileReader(plan_from_table(scan.folder, scan.table, 0.5).files)
+    thumbnails = [thumbnail(reader(k)) for k in range(4)]
+    gains = solve_gains(thumbnails, 8, scan.true_px, [], [(0, 1), (1, 2), (2, 3)])[:, 0]
+    assert gains[1] * 200 == pytest.approx(gains[2] * 235, rel=0.01)
+    assert gains[[0, 3]] == pytest.approx([1, 1], abs=0.01)
