@@ -82,6 +82,16 @@ class Session:
         """The slides with their roles, in the order given at the start."""
         return self.header.slides
 
+    @property
+    def schema_version(self) -> int:
+        """The version of the format in which the file was written."""
+        return int(self._file.attrs["schema_version"])
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the tiles are compressed."""
+        return self._fresh(f"{layout.BENCHTOP}/frames").id.get_create_plist().get_nfilters() > 0
+
     def tiles(self, slide: str) -> list[TileRecord]:
         """Return the latest attempt of a slide's tiles in the order of scanning; an unknown slide is a SessionError."""
         latest = {}
@@ -143,6 +153,21 @@ class Session:
                 total.update(rows["jpeg_sha256"].tobytes())
         return total.hexdigest()
 
+    def stored(self, name: str) -> Iterator[tuple[Row, NDArray[Any], bytes]]:
+        """Yield row, frame and JPEG of each image of a series, as they are; damage is an InputFileError."""
+        rows, sound = self._table(name)
+        for frame, (row, whole) in enumerate(zip(rows, sound, strict=True)):
+            problem = next(self._image_problems(name, frame, row), "") if whole else f"{name}: row {frame}"
+            if problem:
+                raise InputFileError(f"{self.path} is damaged: {problem}", _REMEDY)
+            jpeg = self.jpeg(capture_record(frame, row)) if name == layout.PHONE else b""
+            yield row, self._frame(name, frame), jpeg
+
+    def stored_events(self) -> list[Row]:
+        """Return the rows of events that match their checksum."""
+        rows, sound = self._committed(layout.EVENTS)
+        return list(rows[sound])
+
     def verify(self) -> list[str]:
         """Read everything and compare it with its checksums.
 
@@ -175,7 +200,7 @@ class Session:
                 "mosaic": layout.mosaic_path(self.path, slide.name).exists(),
             })
         return {
-            "file": str(self.path), "format": SESSION_FORMAT, "schema_version": int(self._file.attrs["schema_version"]),
+            "file": str(self.path), "format": SESSION_FORMAT, "schema_version": self.schema_version,
             "state": self._state(), "bytes": self.path.stat().st_size,
             "created": self.header.created, "software_version": self.header.software_version,
             "instrument": self.header.instrument,

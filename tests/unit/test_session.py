@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections import namedtuple
 
 import h5py
@@ -23,9 +22,7 @@ from mobilescope.core.errors import (
     UserError,
 )
 from mobilescope.core.protocols import TileKey
-from mobilescope.data.layout import create_session_file
 from mobilescope.data.lock import lock_path
-from mobilescope.data.schema import TILE_ROW
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
 
@@ -301,27 +298,6 @@ def test_slide_names_must_suit_file_names_and_differ():
             header(*names)
     with pytest.raises(ValueError, match="slides"):
         header().model_validate({**header().model_dump(), "slides": []})
-
-
-def test_a_session_of_the_first_version_is_read_and_never_written_to(path, monkeypatch):
-    added = {"channel", "plane", "attempt", "mark"}
-    first = np.dtype([(name, TILE_ROW[name]) for name in TILE_ROW.names if name not in added])
-    monkeypatch.setattr("mobilescope.data.layout.TILE_ROW", first)
-    create_session_file(path, header(), compress=True)
-    monkeypatch.undo()
-    row = np.zeros((), first)
-    row["slide"], row["row"], row["settings"] = b"lung-1", 3, b"{}"
-    row["crc32"] = zlib.crc32(row.tobytes()[:-4])
-    with h5py.File(path, "r+") as file:
-        file["benchtop/rows"].resize((1,))
-        file["benchtop/rows"][0] = row
-    before = path.read_bytes()
-    with pytest.raises(UserError, match="earlier version"):
-        SessionWriter.create_or_resume(path, header())
-    assert path.read_bytes() == before
-    with Session.open(path) as session:
-        (only,) = session.tiles("lung-1")
-    assert (only.row, only.channel, only.plane, only.attempt, only.mark) == (3, "", 0, 0, "")
 
 
 def test_a_damaged_directory_is_an_error_and_no_endless_wait(filled):
