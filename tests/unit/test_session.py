@@ -21,7 +21,7 @@ from mobilescope.core.errors import (
     SessionLockedError,
     UserError,
 )
-from mobilescope.core.protocols import TileKey
+from mobilescope.core.protocols import FUSED_PLANE, TileKey
 from mobilescope.data.lock import lock_path
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -110,6 +110,48 @@ def test_summary_is_json_and_counts_what_is_there(filled):
     assert summary["flat_fields"] == {"benchtop": 1, "phone": 2}
     assert summary["events"][0]["text"] == "tile 2 was dim"
     assert not lock_path(filled).exists()
+
+
+@pytest.fixture
+def varied(path):
+    """A session with two channels, two planes and a fused one, and a tile that was taken three times."""
+    with writer(path) as session:
+        seed = 0
+        for column in range(2):
+            for channel in ("white", "red"):
+                for plane in (0, 1, FUSED_PLANE):
+                    key = TileKey("lung-1", 0, column, channel, plane)
+                    session.add_benchtop_tile(key, column, tile(seed), FOCUS, mark="blank" if column else "")
+                    seed += 1
+        for attempt in (1, 2):
+            key = TileKey("lung-1", 0, 1, "red", 0)
+            session.add_benchtop_tile(key, 1, tile(seed), FOCUS, attempt=attempt, mark="" if attempt == 2 else "blank")
+    return path
+
+
+def test_tiles_are_asked_for_by_channel_plane_and_attempt(varied):
+    with Session.open(varied) as session:
+        assert len(session.tiles("lung-1")) == 12
+        red = session.tiles("lung-1", channel="red")
+        assert {(tile.channel, tile.plane) for tile in red} == {("red", 0), ("red", 1), ("red", FUSED_PLANE)}
+        (first, last) = session.tiles("lung-1", channel="red", plane=0)
+        assert [(one.column, one.attempt, one.mark) for one in (first, last)] == [(0, 0, ""), (1, 2, "")]
+        every = session.tiles("lung-1", channel="red", plane=0, all_attempts=True)
+        assert [(one.column, one.attempt, one.mark) for one in every] == [
+            (0, 0, ""), (1, 0, "blank"), (1, 1, "blank"), (1, 2, ""),
+        ]
+        assert len({one.frame for one in every}) == 4
+        assert session.tiles("lung-1", channel="green") == []
+        assert len(session.tiles("lung-1", plane=FUSED_PLANE)) == 4
+
+
+def test_the_summary_counts_marks_attempts_channels_and_planes(varied):
+    with Session.open(varied) as session:
+        slide = session.summary()["slides"][0]
+    assert slide["marks"] == {"blank": 5, "unmarked": 7}
+    assert slide["attempts"] == {"0": 11, "2": 1}
+    assert slide["channels"] == {"red": 6, "white": 6}
+    assert slide["planes"] == {"0": 4, "1": 4, "fused": 4}
 
 
 def test_resume_appends_and_knows_what_is_there(filled):
