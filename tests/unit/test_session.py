@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import namedtuple
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -352,3 +353,14 @@ def test_a_damaged_directory_is_an_error_and_no_endless_wait(filled):
         session.verify()
     with pytest.raises(InputFileError, match=r"run\.h5"):
         writer(filled)
+
+
+def test_the_guides_example_reads_a_session_with_h5py_alone(varied, monkeypatch, capsys):
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "sessions.md").read_text()
+    example = guide.split("```python\n")[1].split("```")[0]
+    varied.rename(varied.with_name("my.h5"))
+    monkeypatch.chdir(varied.parent)
+    exec(example, {})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 14
+    assert said[0] == "lung-1 0 0 100.5 -20.25 (64, 80, 3)"
