@@ -127,6 +127,11 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         yield from _indented(facts, "")
 
 
+def _short(item: Any) -> Any:
+    """Return counts by name for reading within a line."""
+    return "(" + ", ".join(f"{name} {count}" for name, count in item.items()) + ")" if isinstance(item, dict) else item
+
+
 def _indented(facts: dict[str, Any], indent: str) -> Iterator[str]:
     for key, value in facts.items():
         if isinstance(value, dict):
@@ -135,7 +140,7 @@ def _indented(facts: dict[str, Any], indent: str) -> Iterator[str]:
         elif isinstance(value, list) and value and isinstance(value[0], dict):
             yield f"{indent}{key}:"
             for entry in value:
-                yield f"{indent}  - " + ", ".join(f"{name} {item}" for name, item in entry.items())
+                yield f"{indent}  - " + ", ".join(f"{name} {_short(item)}" for name, item in entry.items())
         elif isinstance(value, list) and any(isinstance(entry, str) and " " in entry for entry in value):
             yield f"{indent}{key}:"
             yield from (f"{indent}  - {entry}" for entry in value)

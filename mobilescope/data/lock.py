@@ -31,7 +31,7 @@ class WriterLock:
         SessionLockedError
             Another writer holds it, in this process or another.
         OutputError
-            The folder is missing or can't be written.
+            The folder is missing or can't be written, or its file system has no locks.
         """
         path = lock_path(session)
         while True:
@@ -48,9 +48,14 @@ class WriterLock:
                 os.close(descriptor)
                 by = f" by process {holder}" if holder else ""
                 raise SessionLockedError(f"{session} is being written{by}", "wait for it or stop it") from error
-            except OSError:
+            except OSError as error:
                 os.close(descriptor)
-                raise
+                path.unlink(missing_ok=True)
+                raise OutputError(
+                    f"the disk of {session.parent} has no file locks ({error.strerror}): nothing would keep two "
+                    f"programs from writing {session.name} at once",
+                    "write to a disk of this computer, and copy the session afterwards",
+                ) from error
             # The last holder may have removed this very file between our open and our lock.
             if _is_same_file(descriptor, path):
                 os.ftruncate(descriptor, 0)
@@ -74,6 +79,8 @@ def is_being_written(session: Path) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
+    except OSError:  # without locks on this disk, no writer of ours can be at work there
+        return False
     finally:
         os.close(descriptor)
     return False

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -82,12 +83,37 @@ class Session:
         """The slides with their roles, in the order given at the start."""
         return self.header.slides
 
-    def tiles(self, slide: str) -> list[TileRecord]:
-        """Return the latest attempt of a slide's tiles in the order of scanning; an unknown slide is a SessionError."""
+    @property
+    def schema_version(self) -> int:
+        """The version of the format in which the file was written."""
+        return int(self._file.attrs["schema_version"])
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the tiles are compressed."""
+        return self._fresh(f"{layout.BENCHTOP}/frames").id.get_create_plist().get_nfilters() > 0
+
+    def tiles(
+        self, slide: str, *, channel: str | None = None, plane: int | None = None, all_attempts: bool = False
+    ) -> list[TileRecord]:
+        """Return a slide's tiles in the order of scanning.
+
+        Parameters
+        ----------
+        slide : str
+            An unknown one is a SessionError.
+        channel, plane : optional
+            Only the tiles of this channel (empty where the plan names none) or plane (`FUSED_PLANE` for fused ones).
+        all_attempts : bool
+            Every attempt at each tile in the order of taking, not the latest alone.
+        """
         latest = {}
         for frame, row in self._rows(layout.BENCHTOP, slide):
             tile = tile_record(frame, row)
-            latest[tile.row, tile.column, tile.channel, tile.plane] = tile
+            if channel not in (None, tile.channel) or plane not in (None, tile.plane):
+                continue
+            attempt = tile.attempt if all_attempts else 0
+            latest[tile.row, tile.column, tile.channel, tile.plane, attempt] = tile
         return list(latest.values())
 
     def mosaic_tiles(self, slide: str) -> list[TileRecord]:
@@ -143,6 +169,21 @@ class Session:
                 total.update(rows["jpeg_sha256"].tobytes())
         return total.hexdigest()
 
+    def stored(self, name: str) -> Iterator[tuple[Row, NDArray[Any], bytes]]:
+        """Yield row, frame and JPEG of each image of a series, as they are; damage is an InputFileError."""
+        rows, sound = self._table(name)
+        for frame, (row, whole) in enumerate(zip(rows, sound, strict=True)):
+            problem = next(self._image_problems(name, frame, row), "") if whole else f"{name}: row {frame}"
+            if problem:
+                raise InputFileError(f"{self.path} is damaged: {problem}", _REMEDY)
+            jpeg = self.jpeg(capture_record(frame, row)) if name == layout.PHONE else b""
+            yield row, self._frame(name, frame), jpeg
+
+    def stored_events(self) -> list[Row]:
+        """Return the rows of events that match their checksum."""
+        rows, sound = self._committed(layout.EVENTS)
+        return list(rows[sound])
+
     def verify(self) -> list[str]:
         """Read everything and compare it with its checksums.
 
@@ -168,14 +209,17 @@ class Session:
         slides = []
         for slide in self.slides:
             tiles = self.tiles(slide.name)
-            verdicts = [tile.focus.verdict for tile in tiles]
             slides.append({
                 **slide.model_dump(), "tiles": len(tiles), "captures": len(self.captures(slide.name)),
-                "focus_verdicts": {verdict: verdicts.count(verdict) for verdict in sorted(set(verdicts))},
+                "focus_verdicts": _counted(tile.focus.verdict for tile in tiles),
+                "marks": _counted(tile.mark or "unmarked" for tile in tiles),
+                "attempts": _counted(str(tile.attempt) for tile in tiles),
+                "channels": _counted(tile.channel or "default" for tile in tiles),
+                "planes": _counted("fused" if tile.plane == FUSED_PLANE else str(tile.plane) for tile in tiles),
                 "mosaic": layout.mosaic_path(self.path, slide.name).exists(),
             })
         return {
-            "file": str(self.path), "format": SESSION_FORMAT, "schema_version": int(self._file.attrs["schema_version"]),
+            "file": str(self.path), "format": SESSION_FORMAT, "schema_version": self.schema_version,
             "state": self._state(), "bytes": self.path.stat().st_size,
             "created": self.header.created, "software_version": self.header.software_version,
             "instrument": self.header.instrument,
@@ -233,6 +277,10 @@ class Session:
         except (KeyError, OSError, RuntimeError) as error:
             raise InputFileError(f"{self.path} is damaged: {name} can't be opened: {error}", _REMEDY) from error
         return dataset
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    return dict(sorted(Counter(names).items()))
 
 
 def _identity(tiles: Row) -> bytes:

@@ -30,7 +30,8 @@ def open_swmr_reading(path: Path, *, written: bool) -> h5py.File:
 def open_swmr_writing(path: Path) -> h5py.File:
     """Open for writing and for readers at once; h5py's own way passes through a state that readers can't open."""
     try:
-        identifier = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE, _access(_ATTEMPTS_CLOSED))
+        access = _access(_ATTEMPTS_CLOSED)
+        identifier = h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDWR | h5py.h5f.ACC_SWMR_WRITE, access)
     except OSError as error:
         if "already open" in str(error):
             raise SessionLockedError(

@@ -38,9 +38,10 @@ from mobilescope.data.files import (
 )
 from mobilescope.data.frames import MAX_BANDS
 from mobilescope.data.lock import WriterLock
+from mobilescope.data.migration import migrate
 from mobilescope.data.records import capture_row, event_row, flat_field_row, key_and_state, set_text, tile_row
 from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
-from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, TILE_ROW, SessionHeader
+from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
 from mobilescope.data.series import Series, Table
 from mobilescope.data.swmr import open_swmr_writing
 from mobilescope.data.syncing import BackgroundSync
@@ -101,6 +102,8 @@ class SessionWriter:
         cls, path: Path, header: SessionHeader, *, margin_bytes: int = DISK_MARGIN_BYTES, compress: bool = True
     ) -> Self:
         """Begin a session, or go on with the one at ``path`` after whatever ended it.
+
+        One of an earlier version is brought up to date first (`migration`).
 
         Parameters
         ----------
@@ -292,11 +295,6 @@ def _prepare_resume(path: Path, header: SessionHeader) -> bool:
     """Check that the file can be gone on with, and open it up after a kill; return whether there was one."""
     interrupted = is_open_flagged(path)
     with open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION, swmr=True) as file:
-        if file[f"{layout.BENCHTOP}/rows"].dtype != TILE_ROW:
-            raise UserError(
-                f"{path} was written by an earlier version, and can be read but not gone on with",
-                "scan into a new session; this one stays as it is",
-            )
         difference = layout.read_header(file, path).difference(header)
         if difference:
             raise UserError(
@@ -305,7 +303,7 @@ def _prepare_resume(path: Path, header: SessionHeader) -> bool:
             )
         if interrupted:
             check_storage(file, path)
-    if interrupted:
+    if not migrate(path) and interrupted:
         with naming_write_failures(path):
             clear_open_flags(path)
     return interrupted

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import zlib
 from collections import namedtuple
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -22,10 +22,8 @@ from mobilescope.core.errors import (
     SessionLockedError,
     UserError,
 )
-from mobilescope.core.protocols import TileKey
-from mobilescope.data.layout import create_session_file
+from mobilescope.core.protocols import FUSED_PLANE, TileKey
 from mobilescope.data.lock import lock_path
-from mobilescope.data.schema import TILE_ROW
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
 
@@ -113,6 +111,48 @@ def test_summary_is_json_and_counts_what_is_there(filled):
     assert summary["flat_fields"] == {"benchtop": 1, "phone": 2}
     assert summary["events"][0]["text"] == "tile 2 was dim"
     assert not lock_path(filled).exists()
+
+
+@pytest.fixture
+def varied(path):
+    """A session with two channels, two planes and a fused one, and a tile that was taken three times."""
+    with writer(path) as session:
+        seed = 0
+        for column in range(2):
+            for channel in ("white", "red"):
+                for plane in (0, 1, FUSED_PLANE):
+                    key = TileKey("lung-1", 0, column, channel, plane)
+                    session.add_benchtop_tile(key, column, tile(seed), FOCUS, mark="blank" if column else "")
+                    seed += 1
+        for attempt in (1, 2):
+            key = TileKey("lung-1", 0, 1, "red", 0)
+            session.add_benchtop_tile(key, 1, tile(seed), FOCUS, attempt=attempt, mark="" if attempt == 2 else "blank")
+    return path
+
+
+def test_tiles_are_asked_for_by_channel_plane_and_attempt(varied):
+    with Session.open(varied) as session:
+        assert len(session.tiles("lung-1")) == 12
+        red = session.tiles("lung-1", channel="red")
+        assert {(tile.channel, tile.plane) for tile in red} == {("red", 0), ("red", 1), ("red", FUSED_PLANE)}
+        (first, last) = session.tiles("lung-1", channel="red", plane=0)
+        assert [(one.column, one.attempt, one.mark) for one in (first, last)] == [(0, 0, ""), (1, 2, "")]
+        every = session.tiles("lung-1", channel="red", plane=0, all_attempts=True)
+        assert [(one.column, one.attempt, one.mark) for one in every] == [
+            (0, 0, ""), (1, 0, "blank"), (1, 1, "blank"), (1, 2, ""),
+        ]
+        assert len({one.frame for one in every}) == 4
+        assert session.tiles("lung-1", channel="green") == []
+        assert len(session.tiles("lung-1", plane=FUSED_PLANE)) == 4
+
+
+def test_the_summary_counts_marks_attempts_channels_and_planes(varied):
+    with Session.open(varied) as session:
+        slide = session.summary()["slides"][0]
+    assert slide["marks"] == {"blank": 5, "unmarked": 7}
+    assert slide["attempts"] == {"0": 11, "2": 1}
+    assert slide["channels"] == {"red": 6, "white": 6}
+    assert slide["planes"] == {"0": 4, "1": 4, "fused": 4}
 
 
 def test_resume_appends_and_knows_what_is_there(filled):
@@ -303,27 +343,6 @@ def test_slide_names_must_suit_file_names_and_differ():
         header().model_validate({**header().model_dump(), "slides": []})
 
 
-def test_a_session_of_the_first_version_is_read_and_never_written_to(path, monkeypatch):
-    added = {"channel", "plane", "attempt", "mark"}
-    first = np.dtype([(name, TILE_ROW[name]) for name in TILE_ROW.names if name not in added])
-    monkeypatch.setattr("mobilescope.data.layout.TILE_ROW", first)
-    create_session_file(path, header(), compress=True)
-    monkeypatch.undo()
-    row = np.zeros((), first)
-    row["slide"], row["row"], row["settings"] = b"lung-1", 3, b"{}"
-    row["crc32"] = zlib.crc32(row.tobytes()[:-4])
-    with h5py.File(path, "r+") as file:
-        file["benchtop/rows"].resize((1,))
-        file["benchtop/rows"][0] = row
-    before = path.read_bytes()
-    with pytest.raises(UserError, match="earlier version"):
-        SessionWriter.create_or_resume(path, header())
-    assert path.read_bytes() == before
-    with Session.open(path) as session:
-        (only,) = session.tiles("lung-1")
-    assert (only.row, only.channel, only.plane, only.attempt, only.mark) == (3, "", 0, 0, "")
-
-
 def test_a_damaged_directory_is_an_error_and_no_endless_wait(filled):
     with h5py.File(filled, "r") as file:
         place = h5py.h5o.get_info(file["phone"].id).addr
@@ -334,3 +353,14 @@ def test_a_damaged_directory_is_an_error_and_no_endless_wait(filled):
         session.verify()
     with pytest.raises(InputFileError, match=r"run\.h5"):
         writer(filled)
+
+
+def test_the_guides_example_reads_a_session_with_h5py_alone(varied, monkeypatch, capsys):
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "sessions.md").read_text()
+    example = guide.split("```python\n")[1].split("```")[0]
+    varied.rename(varied.with_name("my.h5"))
+    monkeypatch.chdir(varied.parent)
+    exec(example, {})
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 14
+    assert said[0] == "lung-1 0 0 100.5 -20.25 (64, 80, 3)"
