@@ -55,12 +55,16 @@ def open_writer(session: Path, plan: JobPlan, instruments: Instruments) -> Sessi
     for slide in plan.slides:
         instruments.check_slide(slide.mounted)
     header = SessionHeader(
-        slides=tuple(SlideEntry(name=slide.name, role=slide.role) for slide in plan.slides),
+        slides=tuple(_entry(slide) for slide in plan.slides),
         instrument={"instrument": instruments.description, "plan": plan.model_dump(mode="json")},
         benchtop_shape=instruments.benchtop.frame_shape,
         phone_shape=instruments.phone.frame_shape,
     )
     return SessionWriter.create_or_resume(session, header)
+
+
+def _entry(slide: SlidePlan) -> SlideEntry:
+    return SlideEntry(name=slide.name, role=slide.role, stain="" if slide.stain == "unknown" else slide.stain)
 
 
 def plan_of(session: Session) -> JobPlan:

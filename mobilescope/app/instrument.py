@@ -107,6 +107,10 @@ def build_instruments(
     light = RingLight(config.ring)
     description = config.model_dump(mode="json")
     description["benchtop"] = config.benchtop.model_dump(mode="json", exclude_none=True)
+    if config.stage.kind == "none":
+        del description["stage"]
+    else:
+        description["stage"] = config.stage.model_dump(mode="json", exclude_none=True)
     return Instruments(
         benchtop=benchtop,
         phone=TwinPhone(rack, parameters, seed=table.seed, truth=log, illuminator=light),

@@ -105,17 +105,25 @@ class SessionHeader(StrictModel):
     def difference(self, other: SessionHeader) -> str:
         """Say how ``other`` differs in what a session must not change, or return an empty string.
 
-        The time of creation and the software version may differ: a session can be resumed after an update.
+        The time of creation and the software version may differ: a session can be resumed after an update. So may what
+        ``other`` says beyond this one, since the software that began the session did not know it.
         """
-        for name in ("slides", "benchtop_shape", "phone_shape", "instrument"):
+        slides = [[f"{slide.name} ({slide.role})" for slide in header.slides] for header in (self, other)]
+        if slides[0] != slides[1]:
+            return f"slides: {', '.join(slides[0])} in the file, {', '.join(slides[1])} now"
+        for name in ("benchtop_shape", "phone_shape"):
             mine, others = getattr(self, name), getattr(other, name)
-            if mine == others:
-                continue
-            if name == "slides":
-                mine = ", ".join(f"{slide.name} ({slide.role})" for slide in mine)
-                others = ", ".join(f"{slide.name} ({slide.role})" for slide in others)
-            elif name == "instrument":
-                key = next(key for key in {**mine, **others} if mine.get(key) != others.get(key))
-                name, mine, others = f"instrument.{key}", mine.get(key), others.get(key)
-            return f"{name}: {mine} in the file, {others} now"
-        return ""
+            if mine != others:
+                return f"{name}: {mine} in the file, {others} now"
+        return _first_difference(self.instrument, other.instrument, "instrument")
+
+
+def _first_difference(mine: JsonValue, others: JsonValue, where: str) -> str:
+    """Name the first value of ``mine`` that is another one in ``others``; an empty string where there is none."""
+    if isinstance(mine, dict) and isinstance(others, dict):
+        parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items()]
+    elif isinstance(mine, list) and isinstance(others, list) and len(mine) == len(others):
+        parts = [(f"{where}.{index}", value, others[index]) for index, value in enumerate(mine)]
+    else:
+        return "" if mine == others else f"{where}: {mine} in the file, {others} now"
+    return next((found for name, value, other in parts if (found := _first_difference(value, other, name))), "")

@@ -1,4 +1,4 @@
-"""The translation between two patches at half resolution and below: quick where the content is plain, silent where it is not.
+"""The translation between two patches at half resolution and below: quick on plain content, silent on other.
 
 What is found here is judged here too; a pair that gives any reason for doubt is left to `phase.phase_shift`.
 """

@@ -219,6 +219,27 @@ def test_another_header_is_refused_with_the_difference(filled, other, named):
         assert session.verify() == []
 
 
+def test_what_differs_is_named_however_deep():
+    begun = header().model_copy(update={"instrument": {"plan": {"slides": [{"scan": {"rows": 3}}]}}})
+    now = header().model_copy(update={"instrument": {"plan": {"slides": [{"scan": {"rows": 4}}]}}})
+    assert begun.difference(now) == "instrument.plan.slides.0.scan.rows: 3 in the file, 4 now"
+    assert begun.difference(begun.model_copy()) == ""
+
+
+def test_a_session_can_be_gone_on_with_after_an_update_that_knows_more(filled):
+    known = header().instrument
+    more = {**known, "stage": {"kind": "none"}, "phone": {**known["phone"], "half_pitch_um": 0.87}}
+    with SessionWriter.create_or_resume(
+        filled, header().model_copy(update={"instrument": more}), margin_bytes=0
+    ) as session:
+        assert session.has_tile(TileKey("lung-1", 0, 0))
+    # What it was begun with and is no longer told counts as another instrument.
+    with pytest.raises(UserError, match=r"instrument\.phone: .*preset.* in the file, None now"):
+        SessionWriter.create_or_resume(
+            filled, header().model_copy(update={"instrument": {"name": "twin"}}), margin_bytes=0
+        )
+
+
 def test_stored_images_are_not_rewritten(filled):
     with writer(filled) as session, pytest.raises(SessionError, match="never rewritten"):
         session.add_benchtop_tile(TileKey("lung-1", 0, 0), 9, tile(9), FOCUS)
