@@ -8,8 +8,11 @@ from typing import Annotated
 
 import typer
 
-from mobilescope.app.cli_types import Json, SessionFile
+from mobilescope.app.cli_types import Json
 from mobilescope.app.console import ProgressDisplay, print_json, say, stoppable
+from mobilescope.core.errors import UserError
+
+_REFUSED = 3
 
 
 class WarpChoice(StrEnum):
@@ -20,7 +23,10 @@ class WarpChoice(StrEnum):
 
 
 def register(
-    session: SessionFile,
+    source: Annotated[Path, typer.Argument(metavar="SESSION|MOVING", help="A session (.h5), or an image.")],
+    fixed: Annotated[
+        Path | None, typer.Argument(metavar="[FIXED]", help="An image that shows the first one's field, and more.")
+    ] = None,
     warp: Annotated[
         WarpChoice,
         typer.Option(
@@ -36,14 +42,34 @@ def register(
     out: Annotated[
         Path | None, typer.Option(help="Pair file to write; without it beside the session, named after the options.")
     ] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", metavar="OUT.npz", help="Two images: where the accepted map goes.")
+    ] = None,
+    moving_pixel_um: Annotated[
+        float | None, typer.Option("--moving-pixel-um", min=0.001, max=1000, help="Pixel size of the first image.")
+    ] = None,
+    fixed_pixel_um: Annotated[
+        float | None, typer.Option("--fixed-pixel-um", min=0.001, max=1000, help="Pixel size of the second image.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Register a session's phone captures with its mosaics into pairs, each with its quality and a verdict.
+    """Register a session's phone captures with its mosaics into pairs, or one image with another.
+
+    Each pair has its quality and a verdict. Of two images, the map gives for each pixel of the first its row and
+    column in the second; the exit status is 3 where it is refused.
 
     Example: mobilescope register demo/session.h5 --warp benchtop --json
+
+    Example: mobilescope register phone.png benchtop.png --moving-pixel-um 0.925 --fixed-pixel-um 0.37 --map map.npz
     """
+    if fixed is not None:
+        _register_images(source, fixed, map_file, moving_pixel_um, fixed_pixel_um, json=json)
+        return
+    if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
+        raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
     from mobilescope.app.pairing import register_session
 
+    session = source
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
             session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, on_progress=progress, stop=stop
@@ -54,3 +80,25 @@ def register(
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
         })
+
+
+def _register_images(
+    moving: Path, fixed: Path, map_file: Path | None, moving_pixel_um: float | None, fixed_pixel_um: float | None, *,
+    json: bool,
+) -> None:
+    from mobilescope.app.registering import register_images
+
+    result = register_images(
+        moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file
+    )
+    if result.accepted:
+        say(
+            f"accepted: residual {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "
+            f"{result.inliers} features agree{'' if map_file is None else f'; map: {map_file}'}"
+        )
+    else:
+        say(f"refused: {result.reason}{'' if map_file is None else '; no map was written'}")
+    if json:
+        print_json(result.to_json())
+    if not result.accepted:
+        raise typer.Exit(_REFUSED)

@@ -1,0 +1,139 @@
+"""Two plain images brought into register: the map between them, a verdict, and what made it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilescope.app.folders import prepare_file
+from mobilescope.app.images import Picture, open_picture
+from mobilescope.core.errors import OutputError, RegistrationError, UserError
+from mobilescope.imaging.quality import GateThresholds, judge
+from mobilescope.imaging.registration import Registration, RegistrationOptions, register
+
+# The pixel sizes of two files are less sure than those of two calibrated instruments.
+_SCALE_TOLERANCE = 0.25
+
+
+@dataclass(frozen=True)
+class ImageRegistration:
+    """What came of it.
+
+    Attributes
+    ----------
+    reason : str
+        Why it was refused; empty where it was accepted.
+    inliers : int
+        Features that agree on where the moving image lies; 0 where it was not found.
+    residual_px : float or None
+        Median shift that is left, in pixels of the moving image.
+    pearson : float or None
+        Correlation of the two after the map.
+    quality : dict
+        All figures of `PairQuality`; empty where it was not found.
+    map_file : Path or None
+        What was written.
+    """
+
+    accepted: bool
+    reason: str
+    inliers: int
+    residual_px: float | None
+    pearson: float | None
+    seconds: float
+    quality: dict[str, float]
+    map_file: Path | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        values = asdict(self)
+        map_file = values.pop("map_file")
+        return values | {"map": None if map_file is None else str(map_file)}
+
+
+def register_images(
+    moving: Path,
+    fixed: Path,
+    *,
+    moving_pixel_um: float | None = None,
+    fixed_pixel_um: float | None = None,
+    map_file: Path | None = None,
+    seed: int = 0,
+) -> ImageRegistration:
+    """Find where each pixel of one image lies in another, and judge how well that is known.
+
+    Parameters
+    ----------
+    moving, fixed : Path
+        Image files; the fixed one shows the moving one's field, and more.
+    moving_pixel_um, fixed_pixel_um : float, optional
+        Pixel sizes at the specimen, instead of what the files state.
+    map_file : Path, optional
+        Where the map goes (.npz) if it is accepted: ``map_yx``, float32 (rows, columns, 2), gives for each moving pixel
+        its (row, column) in the fixed image, pixel centres at integers; ``supported``, bool, tells where it rests on
+        specimen; ``record`` is JSON with pixel sizes, digests and figures.
+
+    Raises
+    ------
+    UserError
+        A pixel size is not known, or a file can't be read or written.
+    """
+    if map_file is not None:
+        if map_file.suffix.lower() != ".npz":
+            raise OutputError(f"{map_file} is no name for a map", "give a name that ends in .npz")
+        prepare_file(map_file)
+    pictures = {"moving": open_picture(moving), "fixed": open_picture(fixed)}
+    moving_um = _pixel_um("moving", moving, pictures["moving"], moving_pixel_um)
+    fixed_um = _pixel_um("fixed", fixed, pictures["fixed"], fixed_pixel_um)
+    begun_s = time.perf_counter()
+    try:
+        found = register(
+            pictures["moving"].read(), pictures["fixed"].read(), moving_pixel_um=moving_um, fixed_pixel_um=fixed_um,
+            seed=seed, options=RegistrationOptions(scale_tolerance=_SCALE_TOLERANCE),
+        )
+    except RegistrationError as error:
+        return ImageRegistration(False, str(error), 0, None, None, time.perf_counter() - begun_s, {})
+    verdict = judge(found.quality, GateThresholds())
+    seconds = time.perf_counter() - begun_s
+    told = ImageRegistration(
+        verdict.accepted, verdict.reason, found.inliers, found.quality.residual_median_px, found.quality.pearson,
+        seconds, asdict(found.quality),
+    )
+    if map_file is None or not verdict.accepted:
+        return told
+    record = {
+        "moving": {"file": moving.name, "sha256": _digest(moving), "pixel_um": moving_um},
+        "fixed": {"file": fixed.name, "sha256": _digest(fixed), "pixel_um": fixed_um},
+        "seed": seed, "quality": told.quality,
+    }
+    _write_map(map_file, found, record)
+    return replace(told, map_file=map_file)
+
+
+def _pixel_um(name: str, path: Path, picture: Picture, given_um: float | None) -> float:
+    pixel_um = given_um or picture.pixel_size_um
+    if pixel_um is None:
+        raise UserError(f"{path} does not say how large its pixels are", f"give --{name}-pixel-um")
+    return pixel_um
+
+
+def _write_map(path: Path, found: Registration, record: dict[str, Any]) -> None:
+    """Write under a temporary name first: a map that was there stays until the new one is whole."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
+            np.savez(file, map_yx=found.map_yx, supported=found.supported, record=np.array(json.dumps(record)))
+        Path(file.name).replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} can't be written: {error.strerror}", "check the disk") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
