@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from served_stage import FaultyLine, Served, make_board, open_stage, stage_config
+from threadpoolctl import threadpool_limits
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.errors import LimitError
@@ -27,6 +28,9 @@ from mobilescope.twin.truth import TruthLog
 # A run started in the background ignores Ctrl-C, and so would the programs that tests stop with it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# As the command line does; a plugin of pytest has brought numpy along before.
+threadpool_limits(1, user_api="blas")
 
 # What was tuned on this machine must not decide what tests see.
 os.environ["MOBILESCOPE_CACHE"] = tempfile.mkdtemp(prefix="mobilescope-cache-")
