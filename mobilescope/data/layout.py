@@ -89,7 +89,7 @@ def read_header(file: h5py.File, path: Path) -> SessionHeader:
     """Return a session's header; one that can't be read is an InputFileError."""
     try:
         return SessionHeader.model_validate_json(bytes(file["header"][()]))
-    except (KeyError, OSError, ValidationError) as error:
+    except (KeyError, OSError, RuntimeError, ValidationError) as error:
         raise InputFileError(f"{path} has no readable header: {error}", "restore it from a copy") from error
 
 
