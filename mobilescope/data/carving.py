@@ -47,14 +47,18 @@ class Carver:
         self._file.close()
 
     def header(self) -> SessionHeader | None:
-        """Return the session's header."""
+        """Return the session's header: the one that is found twice, or else the first."""
+        found: list[SessionHeader] = []
         for start in self._found(_HEADER_START):
             text = self._bytes[start:start + _MAX_HEADER_BYTES].decode("utf-8", "replace")
             try:
-                return SessionHeader.model_validate(json.JSONDecoder().raw_decode(text)[0])
+                header = SessionHeader.model_validate(json.JSONDecoder().raw_decode(text)[0])
             except (json.JSONDecodeError, ValidationError):
                 continue
-        return None
+            if header in found:
+                return header
+            found.append(header)
+        return found[0] if found else None
 
     def rows(self, header: SessionHeader, row_type: np.dtype[Any]) -> list[Row]:
         """Return the records of a type that match their checksum, in the order of their table."""

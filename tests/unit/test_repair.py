@@ -189,6 +189,21 @@ def test_large_frames_in_several_chunks_are_found_too(tmp_path):
         assert [record.column for record in session.tiles("lung-1")] == [0, 1]
 
 
+@pytest.mark.parametrize("name", ["header", "header_copy"])
+def test_a_damaged_header_is_found_out_and_its_copy_stands(whole, name):
+    flip(whole, whole.read_bytes().index(b'"role":"training"', 0 if name == "header" else start_of_copy(whole)) + 9)
+    with Session.open(whole) as session:
+        assert session.header.slides == header().slides
+        assert session.verify() == [f"{name}: does not match its checksum"]
+    assert repair(whole).lost == []
+    assert recovered(repaired_path(whole)) == list(range(TILES))
+
+
+def start_of_copy(path):
+    data = path.read_bytes()
+    return data.index(b'"slides"', data.index(b'"slides"') + 1)
+
+
 def test_a_repaired_session_is_gone_on_with(whole):
     flip(whole, chunk_of(whole, "benchtop/frames", 5).byte_offset + 300)
     out = repaired_path(whole)
