@@ -33,6 +33,7 @@ def write_old(path: Path, version: int, *, tiles: int = 5, shape: tuple[int, int
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mobilescope.data.layout.TILE_ROW", row_type)
         patch.setattr("mobilescope.data.layout.SCHEMA_VERSION", version)
+        patch.setattr("mobilescope.data.layout.HEADERS", ("header",))
         patch.setattr("mobilescope.data.layout.chunk_shape", lambda shape, _dtype: (1, *shape))
         patch.setattr("mobilescope.data.writer.migrate", lambda _path: False)
         with SessionWriter.create_or_resume(path, header(benchtop=shape), margin_bytes=0) as session:
@@ -41,6 +42,7 @@ def write_old(path: Path, version: int, *, tiles: int = 5, shape: tuple[int, int
                 session.add_phone_capture("lung-2", index, 0, index, capture(index))
             session.add_event("info", "begun")
     with h5py.File(path, "r+", libver="v110") as file:
+        del file.attrs["header_crc32"]
         for index in range(tiles):
             image = tile(index, shape)
             new, row = tile_row(TileKey("lung-1", 0, index), index, image, FOCUS), np.zeros((), row_type)

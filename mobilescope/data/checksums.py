@@ -34,16 +34,26 @@ def sha256_of(frame: NDArray[Any]) -> str:
 
 def matches(frame: NDArray[Any], checksum: str) -> bool:
     """Tell whether a frame has the checksum stored with it; a method that is not known counts as damage."""
+    return checksum_by(method_of(checksum), frame) == checksum
+
+
+def method_of(checksum: str) -> str:
+    """Return how a checksum was made: `SHA256`, `CRC32C`, or an empty string where that is not known."""
+    return next((method for method in (SHA256, CRC32C) if checksum.startswith(method)), "")
+
+
+def checksum_by(method: str, frame: NDArray[Any]) -> str | None:
+    """Return a frame's checksum by one of the methods; None for an unknown one."""
     whole = np.ascontiguousarray(frame)
-    if checksum.startswith(SHA256):
-        return sha256_of(whole) == checksum
-    if checksum.startswith(CRC32C):
+    if method == SHA256:
+        return sha256_of(whole)
+    if method == CRC32C:
         try:
             import google_crc32c
         except ImportError as error:
             raise UserError("checking tiles needs the package google-crc32c", "pip install google-crc32c") from error
-        return _crc32c(google_crc32c, whole) == checksum
-    return False
+        return _crc32c(google_crc32c, whole)
+    return None
 
 
 def _crc32c(library: Any, frame: NDArray[Any]) -> str:

@@ -70,6 +70,16 @@ class DamagedSession:
         data = None if dataset is None else _part(dataset, slice(offset, offset + length))
         return None if data is None else data.tobytes()
 
+    def stored_as(self, name: str) -> tuple[tuple[int, ...], str] | None:
+        """Return shape and type of the chunks of a series' frames."""
+        dataset = self._dataset(f"{name}/frames")
+        return None if dataset is None or dataset.chunks is None else (dataset.chunks, dataset.dtype.str)
+
+    def row_type(self, name: str) -> np.dtype[Any] | None:
+        """Return the type of a series' records."""
+        dataset = self._dataset(f"{name}/rows")
+        return None if dataset is None else dataset.dtype
+
     def is_compressed(self) -> bool:
         """Tell whether tiles are compressed; what can't be read counts as compressed."""
         dataset = self._dataset(f"{layout.BENCHTOP}/frames")

@@ -67,7 +67,7 @@ def file_format(path: Path) -> str:
     try:
         with open_swmr_reading(path, written=False) as file:
             found = file.attrs.get("format", "")
-    except (OSError, RuntimeError):
+    except (OSError, RuntimeError, KeyError):
         return ""
     return found.decode() if isinstance(found, bytes) else str(found)
 
@@ -76,7 +76,7 @@ def check_format(file: h5py.File, path: Path, file_format: str, version: int) ->
     """Refuse a file of another format or of a newer version."""
     try:
         found, found_version = file.attrs.get("format"), file.attrs.get("schema_version")
-    except OSError as error:
+    except (OSError, RuntimeError, KeyError) as error:
         raise InputFileError(f"{path} is damaged: {error}", "restore it from a copy") from error
     if found is None or found_version is None:
         raise InputFileError(f"{path} is HDF5, but mobilescope did not write it", "give a file that mobilescope wrote")

@@ -6,6 +6,7 @@ Everything is created before the first image, since a file that is read while wr
 from __future__ import annotations
 
 import glob
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from mobilescope.data.schema import (
 )
 from mobilescope.data.variants import PairVariant
 
+HEADERS = ("header", "header_copy")
 BENCHTOP, PHONE, EVENTS = "benchtop", "phone", "events"
 FLAT_FIELDS = {"benchtop": "flat_field/benchtop", "phone": "flat_field/phone"}
 JPEG_CHUNK_BYTES = 256 * 1024
@@ -70,9 +72,12 @@ def lay_out(new: PartialFile, header: SessionHeader, *, compress: bool) -> None:
     """Make everything that an empty session holds."""
     codec = CODEC if compress else {}
     text = header.model_dump_json().encode("utf-8")
-    new.claim(len(text))
+    new.claim(2 * len(text))
     file = new.file
-    file["header"] = np.bytes_(text)
+    # Twice and with a checksum: without a header, a session can't be read at all.
+    for name in HEADERS:
+        file[name] = np.bytes_(text)
+    file.attrs["header_crc32"] = zlib.crc32(text)
     _create_series(file, BENCHTOP, (*header.benchtop_shape, 3), "u1", TILE_ROW, codec)
     _create_series(file, PHONE, header.phone_shape, "<u2", CAPTURE_ROW, codec)
     file.create_dataset(f"{PHONE}/jpeg", (0,), "u1", maxshape=(None,), chunks=(JPEG_CHUNK_BYTES,))
@@ -87,10 +92,27 @@ def lay_out(new: PartialFile, header: SessionHeader, *, compress: bool) -> None:
 
 def read_header(file: h5py.File, path: Path) -> SessionHeader:
     """Return a session's header; one that can't be read is an InputFileError."""
+    failure: Exception | None = None
+    for name in HEADERS:
+        try:
+            if not header_problem(file, name):
+                return SessionHeader.model_validate_json(bytes(file[name][()]))
+        except (KeyError, OSError, RuntimeError, ValidationError) as error:
+            failure = failure or error
+    reason = failure or "it does not match its checksum"
+    raise InputFileError(f"{path} has no readable header: {reason}", "restore it from a copy") from failure
+
+
+def header_problem(file: h5py.File, name: str) -> str:
+    """Say what is wrong with one of the two headers; empty if nothing is, or if an earlier version kept no checksum."""
+    checksum = file.attrs.get("header_crc32")
+    if checksum is None:
+        return ""
     try:
-        return SessionHeader.model_validate_json(bytes(file["header"][()]))
-    except (KeyError, OSError, ValidationError) as error:
-        raise InputFileError(f"{path} has no readable header: {error}", "restore it from a copy") from error
+        whole = zlib.crc32(bytes(file[name][()])) == checksum
+    except (KeyError, OSError, RuntimeError) as error:
+        return f"{name}: can't be read: {error}"
+    return "" if whole else f"{name}: does not match its checksum"
 
 
 def _create_series(

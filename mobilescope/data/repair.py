@@ -10,22 +10,30 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mobilescope import __version__
 from mobilescope.core.errors import InputFileError, OutputError, SessionLockedError
 from mobilescope.data import layout
+from mobilescope.data.carving import Carver
 from mobilescope.data.checksums import matches
 from mobilescope.data.copying import SERIES, SessionCopy, new_session
 from mobilescope.data.damaged import DamagedSession
 from mobilescope.data.files import file_format
+from mobilescope.data.frames import chunk_shape
 from mobilescope.data.lock import is_being_written, lock_path
 from mobilescope.data.records import Row, event_row, frame_checksum, sealed
-from mobilescope.data.schema import SESSION_FORMAT
+from mobilescope.data.schema import CAPTURE_ROW, SESSION_FORMAT, TILE_ROW, SessionHeader
 from mobilescope.data.session import Session
 
 NAMES = {
     layout.BENCHTOP: "tiles", layout.PHONE: "captures", layout.FLAT_FIELDS["benchtop"]: "benchtop flat fields",
     layout.FLAT_FIELDS["phone"]: "phone flat fields", layout.EVENTS: "events",
 }
+
+_OF_THE_PHONE = (layout.PHONE, layout.FLAT_FIELDS["phone"])
+_SAMPLES = {layout.BENCHTOP: "|u1", layout.PHONE: "<u2"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,10 @@ def repair(path: Path, out: Path | None = None) -> RepairReport:
         return whole
     if target.exists():
         raise OutputError(f"{target} exists already", "move it away, or give another name with --out")
-    with DamagedSession(path) as damaged:
-        return _Rescue(path, damaged).into(target)
+    if path.stat().st_size == 0:
+        raise InputFileError(f"{path} is empty", "restore it from a copy")
+    with DamagedSession(path) as damaged, Carver(path) as carver:
+        return _Rescue(path, damaged, carver).into(target)
 
 
 def _whole_report(path: Path) -> RepairReport | None:
@@ -118,65 +128,133 @@ def _lock_note(path: Path) -> list[str]:
 class _Rescue:
     """One repair: goes through the damaged file and keeps count."""
 
-    def __init__(self, path: Path, damaged: DamagedSession) -> None:
+    def __init__(self, path: Path, damaged: DamagedSession, carver: Carver) -> None:
         self._path = path
         self._damaged = damaged
+        self._carver = carver
         self._kept = dict.fromkeys(("tiles", "captures", "flat_fields", "events"), 0)
         self._lost: list[str] = []
+        self._notes = _lock_note(path)
 
     def into(self, target: Path) -> RepairReport:
-        header = self._damaged.header()
+        header = self._damaged.header() or self._carver.header()
         if header is None:
             raise InputFileError(
                 f"nothing in {self._path} can be recovered: its header can't be read", "restore it from a copy"
             )
         with new_session(target, header, compress=self._damaged.is_compressed()) as copy:
             for name in SERIES:
-                self._copy_series(copy, name)
+                self._copy_series(copy, name, header)
             self._copy_events(copy)
             if not any(count for kind, count in self._kept.items() if kind != "events"):
                 raise InputFileError(f"no image in {self._path} can be recovered", "restore it from a copy")
             text = f"repaired from {self._path.name}: {self._summary()}, by mobilescope {__version__}"
             copy.add_event(sealed(event_row(time.time(), "warning", text)))
-        return RepairReport(str(self._path), str(target), self._kept, self._lost, _lock_note(self._path))
+        return RepairReport(str(self._path), str(target), self._kept, self._lost, self._notes)
 
     def _summary(self) -> str:
         return ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in self._kept.items()) + " kept"
 
-    def _copy_series(self, copy: SessionCopy, name: str) -> None:
-        for index, row in self._sound_rows(name):
+    def _copy_series(self, copy: SessionCopy, name: str, header: SessionHeader) -> None:
+        records = self._records(name, header)
+        carved = _CarvedFrames(self._carver, self._damaged, name, header, {frame_checksum(row) for _, row in records})
+        for index, row in records:
             frame = self._damaged.frame(name, index)
             if frame is None or not matches(frame, frame_checksum(row)):
                 reason = "can't be read" if frame is None else "does not match its checksum"
+                frame = carved.frame(frame_checksum(row))
+            if frame is None:
                 self._lost.append(f"{_label(name, index, row)}: its frame {reason}")
                 continue
-            jpeg = self._jpeg(row) if name == layout.PHONE else b""
-            if jpeg is None:
-                self._lost.append(f"{_label(name, index, row)}: its JPEG is damaged")
-                continue
+            jpeg = b""
+            if name == layout.PHONE:
+                row, jpeg = self._with_jpeg(index, row)
             copy.add_image(name, frame, row, jpeg)
             self._kept[NAMES[name] if NAMES[name] in self._kept else "flat_fields"] += 1
+        if carved.count:
+            self._notes.append(f"{NAMES[name]}: {carved.count} frames were found by their checksums alone")
 
-    def _copy_events(self, copy: SessionCopy) -> None:
-        for _, row in self._sound_rows(layout.EVENTS):
-            copy.add_event(row)
-            self._kept["events"] += 1
-
-    def _sound_rows(self, name: str) -> Iterator[tuple[int, Row]]:
-        """Yield the rows that match their checksum with their place in the table, and note the others."""
+    def _records(self, name: str, header: SessionHeader) -> list[tuple[int, Row]]:
+        """Return the records that match their checksum with their place in the table, and note what is missing."""
         rows = self._damaged.rows(name)
+        sound = [(index, row) for index, row in enumerate(rows or []) if row is not None]
+        if rows is None or len(sound) < len(rows):
+            found = self._carver.rows(header, row_type) if (row_type := self._row_type(name)) is not None else []
+            if len(found) > len(sound):
+                known = {row.tobytes(): index for index, row in sound}
+                self._notes.append(f"{NAMES[name]}: {len(found) - len(sound)} records were found by their marks")
+                missing = len(rows) - len(found) if rows is not None else 0
+                if missing > 0:
+                    self._lost.append(f"{NAMES[name]}: {missing} records and what belongs to them")
+                return [(known.get(row.tobytes(), place), row) for place, row in enumerate(found)]
+        self._note_missing(name, rows)
+        return sound
+
+    def _row_type(self, name: str) -> np.dtype[Any] | None:
+        """Return what the records to look for are like; flat fields' have no mark to be known by."""
+        current = {layout.BENCHTOP: TILE_ROW, layout.PHONE: CAPTURE_ROW}.get(name)
+        return None if current is None else self._damaged.row_type(name) or current
+
+    def _note_missing(self, name: str, rows: list[Row | None] | None) -> None:
         if rows is None:
             self._lost.append(f"{NAMES[name]}: the table of records can't be read, and all that it held is lost")
             return
         broken = [index for index, row in enumerate(rows) if row is None]
         self._lost.extend(f"{NAMES[name]}: {_numbers(run)} and what belongs to them" for run in _runs(broken))
-        yield from ((index, row) for index, row in enumerate(rows) if row is not None)
 
-    def _jpeg(self, row: Any) -> bytes | None:
+    def _copy_events(self, copy: SessionCopy) -> None:
+        rows = self._damaged.rows(layout.EVENTS)
+        self._note_missing(layout.EVENTS, rows)
+        for row in rows or []:
+            if row is not None:
+                copy.add_event(row)
+                self._kept["events"] += 1
+
+    def _with_jpeg(self, index: int, row: Any) -> tuple[Any, bytes]:
+        """Return a capture's record and JPEG; where the JPEG is lost, a record that says there is none."""
         data = self._damaged.jpeg(int(row["jpeg_offset"]), int(row["jpeg_length"]))
-        if data is None or hashlib.sha256(data).hexdigest() != row["jpeg_sha256"].decode():
+        if data is not None and hashlib.sha256(data).hexdigest() == row["jpeg_sha256"].decode():
+            return row, data
+        self._lost.append(f"{_label(layout.PHONE, index, row)}: its JPEG; the raw frame was kept")
+        record = np.array(row)
+        record["jpeg_length"], record["jpeg_sha256"] = 0, hashlib.sha256(b"").hexdigest().encode()
+        return record, b""
+
+
+class _CarvedFrames:
+    """Frames of a series that HDF5 doesn't find; looked for only when the first is wanted."""
+
+    def __init__(
+        self, carver: Carver, damaged: DamagedSession, name: str, header: SessionHeader, wanted: set[str]
+    ) -> None:
+        self._carver = carver
+        self._wanted = wanted
+        self._chunks = _chunks_of(damaged, name, header)
+        self._places: dict[str, tuple[list[int], tuple[int, ...], str]] | None = None
+        self._rows = (header.phone_shape if name in _OF_THE_PHONE else header.benchtop_shape)[0]
+        self.count = 0
+
+    def frame(self, checksum: str) -> NDArray[Any] | None:
+        """Return the frame with a checksum; None if it is not to be found."""
+        if self._places is None:
+            self._places = {}
+            for chunk, dtype in self._chunks:
+                places = self._carver.frame_places(self._wanted, chunk, dtype, self._rows // chunk[1])
+                self._places.update({checksum: (found, chunk, dtype) for checksum, found in places.items()})
+        if checksum not in self._places:
             return None
-        return data
+        self.count += 1
+        return self._carver.frame(*self._places[checksum])
+
+
+def _chunks_of(damaged: DamagedSession, name: str, header: SessionHeader) -> list[tuple[tuple[int, ...], str]]:
+    """Return the shapes and types that chunks of a series' frames may have."""
+    stored = damaged.stored_as(name)
+    if stored is not None:
+        return [stored]
+    shape = header.phone_shape if name in _OF_THE_PHONE else (*header.benchtop_shape, 3)
+    dtype = _SAMPLES.get(name, "<f4")
+    return [(chunk, dtype) for chunk in dict.fromkeys([chunk_shape(shape, dtype), (1, *shape)])]
 
 
 def _label(name: str, index: int, row: Any) -> str:

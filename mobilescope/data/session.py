@@ -192,7 +192,7 @@ class Session:
         list of str
             One line for each damaged image or row; empty if the session is whole.
         """
-        problems: list[str] = []
+        problems = [problem for name in layout.HEADERS if (problem := layout.header_problem(self._file, name))]
         for name in (layout.BENCHTOP, layout.PHONE, *layout.FLAT_FIELDS.values()):
             rows, sound = self._table(name)
             for frame, (row, whole) in enumerate(zip(rows, sound, strict=True)):

@@ -66,7 +66,7 @@ def recovered(path):
             assert (record.time_s, record.position) == (1.7e9 + seed, tile(seed, SHAPE).position)
         for record in session.captures("lung-2"):
             np.testing.assert_array_equal(session.bayer(record), capture(record.index).bayer)
-            assert session.jpeg(record) == capture(record.index).jpeg
+            assert session.jpeg(record) in (b"", capture(record.index).jpeg)
         return sorted(record.column for record in session.tiles("lung-1"))
 
 
@@ -109,12 +109,16 @@ def test_flipped_bytes_in_a_record_cost_its_image(whole):
     assert recovered(repaired_path(whole)) == [column for column in range(TILES) if column != 2]
 
 
-def test_a_damaged_jpeg_costs_its_capture(whole):
+def test_a_damaged_jpeg_leaves_the_raw_frame(whole):
     flip(whole, chunk_of(whole, "phone/jpeg", 0).byte_offset + 100)
     report = repair(whole)
-    assert report.lost == ["capture number 0 of slide lung-2: its JPEG is damaged"]
-    assert report.kept["captures"] == TILES - 1
-    recovered(repaired_path(whole))
+    assert report.lost == ["capture number 0 of slide lung-2: its JPEG; the raw frame was kept"]
+    assert report.kept["captures"] == TILES
+    with Session.open(repaired_path(whole)) as session:
+        assert session.verify() == []
+        jpegs = [session.jpeg(record) for record in session.captures("lung-2")]
+        assert jpegs == [b"", *(capture(index).jpeg for index in range(1, TILES))]
+        np.testing.assert_array_equal(session.bayer(session.captures("lung-2")[0]), capture(0).bayer)
 
 
 @pytest.mark.parametrize("share", [0.98, 0.8, 0.5])
@@ -141,6 +145,63 @@ def test_a_superblock_in_ruins_loses_nothing(whole):
     flip(whole, 0, 48)
     repair(whole)
     assert recovered(repaired_path(whole)) == list(range(TILES))
+
+
+@pytest.mark.parametrize("part", ["/", "header", "benchtop", "benchtop/frames", "benchtop/rows", "phone"])
+def test_ruined_directories_lose_no_compressed_image(tmp_path, part):
+    path = write(tmp_path / "run.h5")
+    with h5py.File(path, "r") as file:
+        place = h5py.h5o.get_info(file[part].id).addr
+    flip(path, place + 5, 24)
+    report = repair(path)
+    assert recovered(repaired_path(path)) == list(range(TILES))
+    assert (report.kept["tiles"], report.kept["captures"]) == (TILES + 1, TILES)
+    with Session.open(repaired_path(path)) as session:
+        assert {record.column: record.attempt for record in session.tiles("lung-1")}[3] == 1
+
+
+def test_a_ruined_index_of_frames_loses_no_compressed_image(tmp_path):
+    path = write(tmp_path / "run.h5")
+    data = path.read_bytes()
+    for sign in (b"EAHD", b"EAIB", b"EADB"):  # HDF5's extensible arrays, which say where chunks are
+        for place in [place for place in range(len(data)) if data[place:place + 4] == sign]:
+            flip(path, place + 8)
+    repair(path)
+    assert recovered(repaired_path(path)) == list(range(TILES))
+
+
+def test_large_frames_in_several_chunks_are_found_too(tmp_path):
+    path, shape = tmp_path / "run.h5", (1024, 1024)
+    with SessionWriter.create_or_resume(path, header(benchtop=shape), margin_bytes=0) as session:
+        for index in range(3):
+            session.add_benchtop_tile(TileKey("lung-1", 0, index), index, tile(index, shape), FOCUS)
+    with h5py.File(path, "r") as file:
+        assert file["benchtop/frames"].chunks[1] < 1024
+        places = [h5py.h5o.get_info(file[name].id).addr for name in ("benchtop/frames", "benchtop/rows")]
+        frame = file["benchtop/frames"].id.get_chunk_info(4).byte_offset
+    for place in [*(place + 5 for place in places), frame + 5000]:
+        flip(path, place)
+    report = repair(path)
+    assert len(report.lost) == 1
+    with Session.open(repaired_path(path)) as session:
+        for record in session.tiles("lung-1"):
+            np.testing.assert_array_equal(session.tile_pixels(record), tile(record.column, shape).pixels)
+        assert [record.column for record in session.tiles("lung-1")] == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["header", "header_copy"])
+def test_a_damaged_header_is_found_out_and_its_copy_stands(whole, name):
+    flip(whole, whole.read_bytes().index(b'"role":"training"', 0 if name == "header" else start_of_copy(whole)) + 9)
+    with Session.open(whole) as session:
+        assert session.header.slides == header().slides
+        assert session.verify() == [f"{name}: does not match its checksum"]
+    assert repair(whole).lost == []
+    assert recovered(repaired_path(whole)) == list(range(TILES))
+
+
+def start_of_copy(path):
+    data = path.read_bytes()
+    return data.index(b'"slides"', data.index(b'"slides"') + 1)
 
 
 def test_a_repaired_session_is_gone_on_with(whole):
