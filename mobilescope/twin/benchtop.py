@@ -78,7 +78,7 @@ class ErringStage:
 
 
 class TwinBenchtop:
-    """Implements `BenchtopMicroscope` over a rack of slides.
+    """Implements `BenchtopMicroscope` and `ExposureControl` over a rack of slides.
 
     Parameters
     ----------
@@ -106,6 +106,7 @@ class TwinBenchtop:
         self._truth = truth
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)
+        self._exposure_ms = self._optics.exposure_ms
         self._lit: tuple[str, PixelGrid, NDArray[np.float32]] | None = None
 
     @property
@@ -122,6 +123,15 @@ class TwinBenchtop:
     def frame_shape(self) -> tuple[int, int]:
         """Rows and columns of a full frame."""
         return self._config.frame_rows, self._config.frame_columns
+
+    @property
+    def exposure_ms(self) -> float:
+        """Exposure of the pictures to come."""
+        return self._exposure_ms
+
+    def expose(self, exposure_ms: float | None) -> None:
+        """Set the exposure; None for the usual one."""
+        self._exposure_ms = self._optics.exposure_ms if exposure_ms is None else exposure_ms
 
     def mount(self, slide: str) -> None:
         """Put the named slide under the objective."""
@@ -150,18 +160,19 @@ class TwinBenchtop:
             pixel_size_um=pixel,
             position=self._stage.position(),
             time_s=time.time(),
-            exposure_ms=self._optics.exposure_ms,
+            exposure_ms=self._exposure_ms,
             light=LightState(on=True, red=255, green=255, blue=255, brightness=1.0, source="benchtop lamp"),
             device=f"twin benchtop; {self._stage.describe()}",
             settings={"objective": f"20x/{self._optics.numerical_aperture}"},
         )
 
     def _illumination(self, rows: int, columns: int) -> NDArray[np.float32]:
-        """Return lamp colour times the vignette of a central cut of the frame, shape (rows, columns, 3)."""
+        """Return lamp colour as exposed, times the vignette of a central cut of the frame, shape (rows, columns, 3)."""
         full_rows, full_columns = self.frame_shape
         top, left = (full_rows - rows) // 2, (full_columns - columns) // 2
         shade = vignette(full_rows, full_columns, self._optics.vignetting)[top : top + rows, left : left + columns]
-        return shade[..., None] * np.asarray(self._optics.lamp, dtype=np.float32)
+        lamp = np.asarray(self._optics.lamp, dtype=np.float32) * (self._exposure_ms / self._optics.exposure_ms)
+        return np.asarray(shade[..., None] * lamp, dtype=np.float32)
 
     def _transmittance(self, grid: PixelGrid) -> NDArray[np.float32]:
         """Return the slide on a grid; kept until the next, since a focus search looks at one place again and again."""
