@@ -20,7 +20,7 @@ from mobilescope.data.mosaics import Mosaic, MosaicWriter
 from mobilescope.data.records import TileRecord
 from mobilescope.data.session import Session
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
-from mobilescope.imaging.colour import decode_8bit, encode_8bit
+from mobilescope.imaging.colour import decode_8bit, encode_8bit, lit_channel
 from mobilescope.imaging.stitching import TileLayout, solve_layout, tile_verdicts
 from mobilescope.imaging.tile_correction import estimate_correction, spread_out
 from mobilescope.imaging.tile_pairs import survey_tiles
@@ -149,9 +149,11 @@ def _layout(
     centres = np.array([(tile.position.y_um, tile.position.x_um) for tile in tiles]) / pixel
     nominal = centres - (np.array(shape) - 1) / 2
 
+    lit = lit_channel(load(len(tiles) // 2))
+
     def grey(index: int) -> NDArray[np.uint8]:
         stop.raise_if_requested(f"stitching slide {first.slide!r}")
-        return load(index)[..., 1]
+        return load(index)[..., lit]
 
     survey = survey_tiles(
         grey, nominal, shape, max_shift_px=round(_MAX_STAGE_ERROR_UM / pixel), on_progress=on_progress
