@@ -40,7 +40,8 @@ class FocusOptions:
     Attributes
     ----------
     mode : {"search", "sweep"}
-        A few coarse images, then fine ones near the peak; or images over the whole range, a depth of field apart.
+        A few coarse images, then fine ones near the peak; or images over the whole range, a depth of field apart. The
+        drive stops for each in either mode.
     measure : callable, optional
         Sharpness of a grey picture, larger is sharper. Unless given, the gradient energy without the camera's noise,
         at the finest scale at which the specimen shows any.
