@@ -122,8 +122,9 @@ def make_twin():
         specs = {name: SlideSpec(specimen=kind, seed=specimen_seed) for name, kind in (slides or {}).items()}
         rack, truth, stage = SlideRack(specs, parameters.surface), TruthLog(), device or SoftwareStage()
         frame = BenchtopConfig(frame_rows=frame_px, frame_columns=frame_px)
-        benchtop = TwinBenchtop(stage, rack, parameters, frame, seed=seed, truth=truth)
-        phone = TwinPhone(rack, parameters, seed=seed, truth=truth, illuminator=SoftwareRing())
+        ring = SoftwareRing()
+        benchtop = TwinBenchtop(stage, rack, parameters, frame, seed=seed, truth=truth, ring=ring)
+        phone = TwinPhone(rack, parameters, seed=seed, truth=truth, illuminator=ring)
         return Twin(stage, benchtop, phone, truth, rack)
 
     return make

@@ -25,6 +25,10 @@ _AS_PREDICTED, _AS_BEST = 0.8, 0.97
 # Places closer than this part of a depth of field are one: on a flank their scores differ by what the drive misses.
 _SAME_PLACE = 0.2
 _GOLDEN = 0.382
+# Of the whole change over z, how far the score falls to either side of a peak.
+_LEAST_DROP = 0.12
+# Beyond a valley so deep, a second place so sharp makes the first one doubtful.
+_VALLEY, _AS_SHARP = 0.5, 0.9
 # The scale whose flanks reach furthest and are still well above noise.
 _FLANK_SCALE = 1
 
@@ -36,7 +40,8 @@ class FocusOptions:
     Attributes
     ----------
     mode : {"search", "sweep"}
-        A few coarse images, then fine ones near the peak; or images over the whole range, a depth of field apart.
+        A few coarse images, then fine ones near the peak; or images over the whole range, a depth of field apart. The
+        drive stops for each in either mode.
     measure : callable, optional
         Sharpness of a grey picture, larger is sharper. Unless given, the gradient energy without the camera's noise,
         at the finest scale at which the specimen shows any.
@@ -73,8 +78,8 @@ def autofocus(
     FocusRecord
         Verdict ``"focused"``: the stage stands at a z whose picture was taken and is as sharp as the fit predicts.
         ``"blank"``: no z differs from another by more than noise. ``"range_edge"``: it is sharpest at the end of the
-        range, or beyond. ``"no_peak"``: no z kept what the fit promised. ``"timeout"``. For all but the first the
-        stage is left at ``centre_z_um``, moved into the range of the stage.
+        range, or as sharp there, or beyond. ``"no_peak"``: no z kept what the fit promised, or two did.
+        ``"timeout"``. For all but the first the stage is left at ``centre_z_um``, moved into the range of the stage.
     """
     if not half_range_um > 0:
         raise ValueError(f"half_range_um must be above 0, got {half_range_um}")
@@ -151,7 +156,8 @@ class _Search:
             if best in (self._low, self._high):
                 return "range_edge", self._centre
             if self._verified():
-                return "focused", self._z[-1]
+                doubt = self._doubt()
+                return (doubt, self._centre) if doubt else ("focused", self._z[-1])
         return "no_peak", self._centre
 
     def _guess(self, half_um: float) -> float:
@@ -193,6 +199,25 @@ class _Search:
             return True
         self._refuted.append(z_um)
         return False
+
+    def _doubt(self) -> str:
+        """Return the verdict that stands against the peak just verified, empty for none.
+
+        What lies beside the field, spread into it by defocus, grows to both sides of the focus: it is as sharp at the
+        end of the range, or has two peaks and nothing between them.
+        """
+        order = np.argsort(self._z, kind="stable")
+        floor = float(self._scores().min())
+        height = (self._scores()[order] - floor) / (self._scores()[-1] - floor)
+        offset = (np.array(self._z) - self._z[-1])[order]
+        same = _SAME_PLACE * self._options.depth_of_field_um
+        for outwards in (height[offset < -same][::-1], height[offset > same]):
+            if not (outwards <= 1 - _LEAST_DROP).any():
+                return "range_edge"
+            valley = np.minimum.accumulate(outwards)
+            if ((outwards >= _AS_SHARP) & (valley <= _VALLEY)).any():
+                return "no_peak"
+        return ""
 
     def _scores(self) -> np.ndarray:
         if self._options.measure is not None:

@@ -12,6 +12,9 @@ from mobilescope.plans.scan_plans import FocusPlan
 # Fewer points say too little about a surface.
 _LEAST_POINTS = 6
 _NEAREST = 8
+# What a focus found may be off by, and how steep slides lie; without the second, the plane through points that are near
+# each other would lead far away from them.
+_NOISE_UM, _SLOPE = 0.5, 0.01
 
 
 @dataclass(frozen=True)
@@ -90,14 +93,16 @@ class FocusKeeper:
         return self._surface
 
     def _plane(self, x_um: float, y_um: float) -> float | None:
-        """Return the plane through the nearest points, the nearest one's z while there are too few for a plane."""
+        """Return the likeliest plane through the nearest points; while there are too few, the z of the nearest."""
         if not self._points:
             return None
         points = np.array(self._points)
         distance = np.hypot(points[:, 0] - x_um, points[:, 1] - y_um)
         near = points[np.argsort(distance)[:_NEAREST]]
-        design = np.column_stack([np.ones(len(near)), near[:, 0] - x_um, near[:, 1] - y_um])
-        if len(near) < 4 or np.linalg.matrix_rank(design, tol=1e-3 * float(np.abs(design).max())) < 3:
+        if len(near) < 4:
             return float(near[0, 2])
-        solution, *_ = np.linalg.lstsq(design, near[:, 2], rcond=None)
-        return float(solution[0])
+        middle = near.mean(axis=0)
+        offset = near - middle
+        normal = offset[:, :2].T @ offset[:, :2] + np.eye(2) * (_NOISE_UM / _SLOPE) ** 2
+        slope = np.linalg.solve(normal, offset[:, :2].T @ offset[:, 2])
+        return float(middle[2] + slope @ (np.array([x_um, y_um]) - middle[:2]))

@@ -107,7 +107,7 @@ class ScanRunner:
         on_progress: ProgressListener = ignore_progress,
         stop: StopToken | None = None,
     ) -> None:
-        self._microscope, self._target, self._runs = microscope, sink, tuple(runs)
+        self._microscope, self._target, self.runs = microscope, sink, tuple(runs)
         self._switch, self._fuse, self._disk, self._wait_for_room = switch, fuse, disk, wait_for_room
         self._on_progress, self._stop = on_progress, stop or StopToken()
         # A plain flag: signal handlers set it, and the lock of an Event would not bear that.
@@ -136,7 +136,7 @@ class ScanRunner:
 
     def check(self) -> None:
         """Refuse, before anything moves, a plan that can't be carried out or has no room; `run` does it as well."""
-        check_runs(self._runs, self._microscope, self._switch)
+        check_runs(self.runs, self._microscope, self._switch)
         self._check_room_for_all()
 
     def run(self) -> RunSnapshot:
@@ -158,7 +158,7 @@ class ScanRunner:
             self.check()
             with BackgroundSink(self._target) as sink:
                 mounted = ""
-                for run in self._runs:
+                for run in self.runs:
                     mounted = self._scan(run, sink, mounted)
         except CancelledError:
             self._set(state=RunState.CANCELLED)
@@ -167,7 +167,7 @@ class ScanRunner:
             self._set(state=RunState.FAILED, note=str(error))
             raise
         finally:
-            if self._switch is not None and any(run.channels for run in self._runs):
+            if self._switch is not None and any(run.channels for run in self.runs):
                 self._switch.rest()
         self._set(state=RunState.FINISHED, remaining_s=0.0)
         return self.snapshot
@@ -199,7 +199,8 @@ class ScanRunner:
             cell, started = (stop.row, stop.column), time.monotonic()
             attempt = reports[cell].attempt + 1 if again else next_attempt(run, cell, states)
             wanted = again or walk.is_focus_point(cell)
-            reports[cell] = taker.take(stop, attempt=attempt, search_wanted=wanted)
+            shorter = reports[cell].saturated_in if again else frozenset()
+            reports[cell] = taker.take(stop, attempt=attempt, search_wanted=wanted, shorter=shorter)
             walk.report(cell, reports[cell])
             self._times_s.append(time.monotonic() - started)
             now = self._progress(run, walk, reports)
@@ -231,7 +232,7 @@ class ScanRunner:
     def _check_room_for_all(self) -> None:
         """Refuse before the start what the disk can't hold; how far tissue reaches is not known then."""
         frames = 0
-        for run in self._runs:
+        for run in self.runs:
             stored = len(stored_reports(run, self._target.tile_marks(run.slide)))
             tiles = 1 if run.area.following is not None else len(run.area) - stored
             frames += max(0, tiles) * run.frames_per_tile

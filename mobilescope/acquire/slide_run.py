@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,11 +58,15 @@ class SlideRun:
 
 @dataclass(frozen=True)
 class TileReport:
-    """What became of one cell: its marks, the attempt, and the z of its focus where one was found."""
+    """What became of one cell: its marks, the attempt, and the z of its focus where one was found.
+
+    ``saturated_in`` holds the channels that were overexposed; a single picture's channel is the empty string.
+    """
 
     marks: frozenset[str]
     attempt: int
     focused_z_um: float | None
+    saturated_in: frozenset[str] = frozenset()
 
     @property
     def wants_another_try(self) -> bool:
@@ -82,7 +86,8 @@ def stored_reports(run: SlideRun, states: dict[TileKey, TileState]) -> dict[Cell
         cell = stop.row, stop.column
         keys = run.keys(cell)
         if all(key in states for key in keys):
-            reports[cell] = report_of([states[key] for key in keys])
+            saturated = frozenset(key.channel for key in keys if SATURATED in states[key].mark.split(","))
+            reports[cell] = replace(report_of([states[key] for key in keys]), saturated_in=saturated)
     return reports
 
 

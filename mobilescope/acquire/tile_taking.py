@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -15,13 +17,22 @@ from mobilescope.acquire.frame_checks import FrameCheck, Moment
 from mobilescope.acquire.slide_run import BLANK, SATURATED, UNFOCUSED, Fusion, SlideRun, TileReport
 from mobilescope.core.errors import DeviceError
 from mobilescope.core.focus_record import FocusRecord
-from mobilescope.core.protocols import FUSED_PLANE, BenchtopImage, BenchtopMicroscope, ChannelSwitch, TileKey
+from mobilescope.core.protocols import (
+    FUSED_PLANE,
+    BenchtopImage,
+    BenchtopMicroscope,
+    ChannelSwitch,
+    ExposureControl,
+    TileKey,
+)
 from mobilescope.imaging.tile_marks import shows_specimen, white_share
 from mobilescope.plans.grids import GridPosition
 from mobilescope.plans.scan_plans import ChannelPlan
 
 FOCUSED, RANGE_EDGE = "focused", "range_edge"
 _LEAST_TOLERANCE_UM = 5.0
+# Of the exposure that saturated a tile, what it is taken again with.
+_SHORTER = 0.5
 
 
 class TileTaker:
@@ -53,8 +64,15 @@ class TileTaker:
         miss_um = max(_LEAST_TOLERANCE_UM, max(run.area.grid.overlap, 0.0) * min(width_um, height_um) / 2)
         self._check = FrameCheck(microscope.frame_shape, miss_um)
 
-    def take(self, stop: GridPosition, *, attempt: int, search_wanted: bool) -> TileReport:
+    def take(
+        self, stop: GridPosition, *, attempt: int, search_wanted: bool, shorter: Set[str] = frozenset()
+    ) -> TileReport:
         """Take everything that the plan wants of one tile.
+
+        Parameters
+        ----------
+        shorter : set of str
+            Channels that were overexposed before: exposed for half the time where the camera allows it.
 
         Raises
         ------
@@ -67,14 +85,34 @@ class TileTaker:
                 self._select(self._run.channels[0])
             record = self._find_focus(stop, wanted=search_wanted)
             marks: set[str] = set()
+            saturated: set[str] = set()
             for number, channel in enumerate(self._run.channels or (None,)):
                 if channel is not None and number:
                     self._select(channel)
-                marks |= self._take_stack(stop, channel, record, attempt)
+                name = channel.name if channel is not None else ""
+                with self._exposed(shorter=name in shorter):
+                    found = self._take_stack(stop, channel, record, attempt)
+                marks |= found
+                if SATURATED in found:
+                    saturated.add(name)
         except DeviceError as error:
             raise type(error)(f"{_name(self._run, stop)}: {error.cause}", error.remedy) from error
         focused = record.z_um if record.verdict == FOCUSED else None
-        return TileReport(frozenset(marks), attempt, focused)
+        return TileReport(frozenset(marks), attempt, focused, frozenset(saturated))
+
+    @contextmanager
+    def _exposed(self, *, shorter: bool) -> Iterator[None]:
+        """Expose for a part of the time, if it is to be shorter and the camera allows it."""
+        camera = self._microscope
+        if not shorter or not isinstance(camera, ExposureControl):
+            yield
+            return
+        before_ms = camera.exposure_ms
+        camera.expose(before_ms * _SHORTER)
+        try:
+            yield
+        finally:
+            camera.expose(before_ms)
 
     def _find_focus(self, stop: GridPosition, *, wanted: bool) -> FocusRecord:
         """Search where it is due; leave the stage at the z that the tile is taken at."""

@@ -148,7 +148,12 @@ def run_scan(
     """
     runner.check()
     if clear_field:
-        take_flat_field(instruments.benchtop, writer, instruments.blank_slide)
+        # Mosaics are made of the first channel.
+        firsts = {run.channels[0] if run.channels else None for run in runner.runs}
+        take_flat_field(
+            instruments.benchtop, writer, instruments.blank_slide,
+            channel=firsts.pop() if len(firsts) == 1 else None, switch=channel_switch(instruments),
+        )
     return runner.run()
 
 

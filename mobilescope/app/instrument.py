@@ -98,13 +98,13 @@ def build_instruments(
     parameters = table.parameters(preset=config.phone.preset, source=source)
     rack = SlideRack(table.slides, parameters.surface)
     log = truth if truth is not None else TruthLog()
+    light = RingLight(config.ring)
     benchtop: BenchtopMicroscope
     if config.benchtop.kind == "micromanager":
         benchtop = _micromanager(config.benchtop, source=source, ask_mount=ask_mount, calibrating=calibrating)
     else:
         stage = MicroManagerStage(demo_configuration())
-        benchtop = TwinBenchtop(stage, rack, parameters, config.benchtop, seed=table.seed, truth=log)
-    light = RingLight(config.ring)
+        benchtop = TwinBenchtop(stage, rack, parameters, config.benchtop, seed=table.seed, truth=log, ring=light)
     description = config.model_dump(mode="json")
     description["benchtop"] = config.benchtop.model_dump(mode="json", exclude_none=True)
     if config.stage.kind == "none":

@@ -20,12 +20,14 @@ from mobilescope.data.mosaics import Mosaic, MosaicWriter
 from mobilescope.data.records import TileRecord
 from mobilescope.data.session import Session
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
-from mobilescope.imaging.colour import decode_8bit, encode_8bit
+from mobilescope.imaging.colour import decode_8bit, encode_8bit, lit_channel
 from mobilescope.imaging.stitching import TileLayout, solve_layout, tile_verdicts
 from mobilescope.imaging.tile_correction import estimate_correction, spread_out
 from mobilescope.imaging.tile_pairs import survey_tiles
 
 _MAX_STAGE_ERROR_UM = 8.0
+# Exposures that differ by less are one: cameras round them.
+_SAME_EXPOSURE = 0.01
 
 
 @dataclass(frozen=True)
@@ -110,15 +112,21 @@ def stitch_slide(
 def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int], NDArray[np.uint8]]:
     """Return a loader of tile pixels divided by the flat field, (rows, columns, 3) uint8; safe in threads.
 
-    Bad pixels are looked for in the tiles themselves, and so is uneven light where no flat field was measured.
+    Bad pixels are looked for in the tiles themselves, and so is uneven light where no flat field was measured. A tile
+    that was exposed for less time than the others is brought to theirs.
     """
     flat, reading = session.flat_field("benchtop"), threading.Lock()
     gain = None if flat is None else (flat.max(axis=(0, 1)) / np.maximum(flat, 1e-6)).astype(np.float32)
+    usual_ms = float(np.median([tile.exposure_ms for tile in tiles]))
 
     def load(index: int) -> NDArray[np.uint8]:
         # A session follows a file that may grow, and can only be asked one thing at a time.
         with reading:
             pixels = session.tile_pixels(tiles[index])
+        exposure_ms = tiles[index].exposure_ms
+        if abs(exposure_ms - usual_ms) > _SAME_EXPOSURE * usual_ms and exposure_ms > 0:
+            brought = np.float32(usual_ms / exposure_ms)
+            return encode_8bit(decode_8bit(pixels) * (brought if gain is None else brought * gain))
         return pixels if gain is None else encode_8bit(decode_8bit(pixels) * gain)
 
     found = estimate_correction(load, spread_out(len(tiles)))
@@ -141,9 +149,11 @@ def _layout(
     centres = np.array([(tile.position.y_um, tile.position.x_um) for tile in tiles]) / pixel
     nominal = centres - (np.array(shape) - 1) / 2
 
+    lit = lit_channel(load(len(tiles) // 2))
+
     def grey(index: int) -> NDArray[np.uint8]:
         stop.raise_if_requested(f"stitching slide {first.slide!r}")
-        return load(index)[..., 1]
+        return load(index)[..., lit]
 
     survey = survey_tiles(
         grey, nominal, shape, max_shift_px=round(_MAX_STAGE_ERROR_UM / pixel), on_progress=on_progress

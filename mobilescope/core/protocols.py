@@ -246,6 +246,18 @@ class BenchtopMicroscope(Protocol):
 
 
 @runtime_checkable
+class ExposureControl(Protocol):
+    """A microscope whose camera's exposure can be set."""
+
+    @property
+    def exposure_ms(self) -> float:
+        """Exposure of the pictures to come."""
+
+    def expose(self, exposure_ms: float | None) -> None:
+        """Set the exposure of the pictures to come; None for the usual one."""
+
+
+@runtime_checkable
 class PhoneCamera(Protocol):
     """A phone scope: moves to a nominal position over the slide and takes raw and JPEG together."""
 

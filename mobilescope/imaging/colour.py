@@ -16,6 +16,14 @@ FloatArray = NDArray[np.floating]
 LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 _TABLE_STEPS = 1 << 14
+# Green darker than this part of the brightest channel is not what lights the picture.
+_LEAST_GREEN = 0.2
+
+
+def lit_channel(rgb: NDArray[np.uint8]) -> int:
+    """Return which channel of a picture, (rows, columns, 3), shows the specimen: green, unless it is all but dark."""
+    means = rgb[::4, ::4].reshape(-1, 3).mean(axis=0)
+    return 1 if means[1] >= _LEAST_GREEN * means.max() else int(means.argmax())
 
 
 def srgb_encode(linear: FloatArray) -> NDArray[np.float32]:

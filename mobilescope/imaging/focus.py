@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.imaging.colour import lit_channel
+
 Grey = NDArray[np.float32]
 FocusMeasure = Callable[[Grey], float]
 
@@ -48,5 +50,8 @@ def jpeg_size(grey: Grey) -> float:
 
 
 def grey_for_focus(rgb: NDArray[np.uint8]) -> Grey:
-    """Return the green channel, 0–1: the sharpest of a Bayer camera and the centre of the visible band."""
-    return np.asarray(rgb[..., 1], dtype=np.float32) / np.float32(255)
+    """Return the green channel, 0–1: the sharpest of a Bayer camera and the centre of the visible band.
+
+    Under a coloured light without green it is the brightest channel.
+    """
+    return np.asarray(rgb[..., lit_channel(rgb)], dtype=np.float32) / np.float32(255)

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.imaging.colour import lit_channel
 from mobilescope.imaging.quality import specimen_mask
 
 # Structure below this share of the field is dust.
@@ -20,12 +21,12 @@ def shows_specimen(pixels: NDArray[np.uint8]) -> bool:
     Parameters
     ----------
     pixels : ndarray, shape (rows, columns, 3), uint8
-        Judged at a quarter of its size, in green, where noise is averaged and defocus by some ten micrometres does not
-        hide tissue.
+        Judged at a quarter of its size, in green or what the light has instead, where noise is averaged and defocus by
+        some ten micrometres does not hide tissue.
     """
     rows, columns = pixels.shape[:2]
     size = max(1, columns // _REDUCTION), max(1, rows // _REDUCTION)
-    small = cv2.resize(np.ascontiguousarray(pixels[..., 1]), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(np.ascontiguousarray(pixels[..., lit_channel(pixels)]), size, interpolation=cv2.INTER_AREA)
     return float(specimen_mask(small.astype(np.float32) / np.float32(255)).mean()) > _LEAST_SPECIMEN
 
 
@@ -45,10 +46,10 @@ def sharpest(planes: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     planes : list of ndarray, each of shape (rows, columns, 3), uint8
         The stack, from the lowest plane to the highest.
     """
-    best = np.zeros(planes[0].shape[:2], dtype=np.float32)
+    best, lit = np.zeros(planes[0].shape[:2], dtype=np.float32), lit_channel(planes[len(planes) // 2])
     fused = planes[len(planes) // 2].copy()
     for plane in planes:
-        detail = np.abs(cv2.Laplacian(np.ascontiguousarray(plane[..., 1]), cv2.CV_32F, ksize=3))
+        detail = np.abs(cv2.Laplacian(np.ascontiguousarray(plane[..., lit]), cv2.CV_32F, ksize=3))
         energy = np.asarray(cv2.GaussianBlur(detail, (0, 0), 4), dtype=np.float32)
         sharper = energy > best
         fused[sharper] = plane[sharper]

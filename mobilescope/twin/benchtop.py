@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.geometry import PixelGrid, RegionUm
-from mobilescope.core.protocols import BenchtopImage, BoundedStage, LightState, PositionUm, XYZStage
+from mobilescope.core.protocols import BenchtopImage, BoundedStage, Illuminator, LightState, PositionUm, XYZStage
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.twin.optics import blur_varying, defocus_sigma_um, diffraction_sigma_um, photon_noise, vignette
 from mobilescope.twin.parameters import StageParameters, TwinParameters
@@ -78,7 +78,7 @@ class ErringStage:
 
 
 class TwinBenchtop:
-    """Implements `BenchtopMicroscope` over a rack of slides.
+    """Implements `BenchtopMicroscope` and `ExposureControl` over a rack of slides.
 
     Parameters
     ----------
@@ -86,6 +86,8 @@ class TwinBenchtop:
         The stage and focus drive, in the demo Micro-Manager's own.
     truth : TruthLog
         Receives what really happened; nothing in this package reads it.
+    ring : Illuminator, optional
+        Lights the slide in the lamp's place while it is on.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class TwinBenchtop:
         *,
         seed: int,
         truth: TruthLog,
+        ring: Illuminator | None = None,
     ) -> None:
+        self._ring = ring
         self._stage = ErringStage(device, parameters.stage, seed)
         self._rack = rack
         self._optics = parameters.benchtop
@@ -106,6 +110,7 @@ class TwinBenchtop:
         self._truth = truth
         self._slide_name = BLANK
         self._slide: Slide = rack.slide(BLANK)
+        self._exposure_ms = self._optics.exposure_ms
         self._lit: tuple[str, PixelGrid, NDArray[np.float32]] | None = None
 
     @property
@@ -123,6 +128,15 @@ class TwinBenchtop:
         """Rows and columns of a full frame."""
         return self._config.frame_rows, self._config.frame_columns
 
+    @property
+    def exposure_ms(self) -> float:
+        """Exposure of the pictures to come."""
+        return self._exposure_ms
+
+    def expose(self, exposure_ms: float | None) -> None:
+        """Set the exposure; None for the usual one."""
+        self._exposure_ms = self._optics.exposure_ms if exposure_ms is None else exposure_ms
+
     def mount(self, slide: str) -> None:
         """Put the named slide under the objective."""
         self._slide, self._slide_name = self._rack.slide(slide), slide
@@ -132,10 +146,10 @@ class TwinBenchtop:
         rows, columns = self.frame_shape
         if roi_px is not None:
             rows, columns = min(roi_px, rows), min(roi_px, columns)
-        where = self._stage.true_position()
+        where, lit = self._stage.true_position(), self._light()
         pixel = self.pixel_size_um
         region = RegionUm.centred(where.x_um, where.y_um, columns * pixel, rows * pixel)
-        light = self._blurred(region, where.z_um) * self._illumination(rows, columns)
+        light = self._blurred(region, where.z_um) * self._illumination(rows, columns, lit)
         noisy = photon_noise(
             light, self._rng,
             full_well_electrons=self._optics.full_well_electrons,
@@ -150,18 +164,28 @@ class TwinBenchtop:
             pixel_size_um=pixel,
             position=self._stage.position(),
             time_s=time.time(),
-            exposure_ms=self._optics.exposure_ms,
-            light=LightState(on=True, red=255, green=255, blue=255, brightness=1.0, source="benchtop lamp"),
+            exposure_ms=self._exposure_ms,
+            light=lit,
             device=f"twin benchtop; {self._stage.describe()}",
             settings={"objective": f"20x/{self._optics.numerical_aperture}"},
         )
 
-    def _illumination(self, rows: int, columns: int) -> NDArray[np.float32]:
-        """Return lamp colour times the vignette of a central cut of the frame, shape (rows, columns, 3)."""
+    def _light(self) -> LightState:
+        """Return what lights the slide: the ring where it is on, otherwise the lamp."""
+        ring = None if self._ring is None else self._ring.state()
+        if ring is not None and ring.on:
+            return ring
+        return LightState(on=True, red=255, green=255, blue=255, brightness=1.0, source="benchtop lamp")
+
+    def _illumination(self, rows: int, columns: int, light: LightState) -> NDArray[np.float32]:
+        """Return the light as exposed, times the vignette of a central cut of the frame, shape (rows, columns, 3)."""
         full_rows, full_columns = self.frame_shape
         top, left = (full_rows - rows) // 2, (full_columns - columns) // 2
         shade = vignette(full_rows, full_columns, self._optics.vignetting)[top : top + rows, left : left + columns]
-        return shade[..., None] * np.asarray(self._optics.lamp, dtype=np.float32)
+        colour = np.array([light.red, light.green, light.blue]) / 255 * light.brightness
+        lamp = np.asarray(self._optics.lamp * colour, dtype=np.float32)
+        lamp *= np.float32(self._exposure_ms / self._optics.exposure_ms)
+        return np.asarray(shade[..., None] * lamp, dtype=np.float32)
 
     def _transmittance(self, grid: PixelGrid) -> NDArray[np.float32]:
         """Return the slide on a grid; kept until the next, since a focus search looks at one place again and again."""

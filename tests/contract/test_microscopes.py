@@ -10,7 +10,7 @@ from micromanager_demo import demo_benchtop
 from mobilescope.app.lighting import RingLight
 from mobilescope.core.config import RingConfig
 from mobilescope.core.errors import ConfigError, LimitError, UserError
-from mobilescope.core.protocols import BenchtopMicroscope, Illuminator, PhoneCamera
+from mobilescope.core.protocols import BenchtopMicroscope, ExposureControl, Illuminator, PhoneCamera
 from mobilescope.devices.micromanager import MicroManagerStage, demo_configuration
 from mobilescope.imaging.raw import develop_srgb
 
@@ -84,6 +84,14 @@ class TestBenchtopMicroscope:
         assert image.light.on
         assert image.device
         assert image.time_s > 1.6e9
+
+    def test_an_exposure_can_be_set_and_set_back(self, microscope):
+        assert isinstance(microscope, ExposureControl)
+        usual_ms = microscope.exposure_ms
+        microscope.expose(usual_ms / 2)
+        assert microscope.snap().exposure_ms == microscope.exposure_ms == pytest.approx(usual_ms / 2)
+        microscope.expose(None)
+        assert microscope.snap().exposure_ms == microscope.exposure_ms == pytest.approx(usual_ms)
 
     def test_times_do_not_run_backwards(self, microscope):
         times = [microscope.snap(roi_px=16).time_s for _ in range(3)]

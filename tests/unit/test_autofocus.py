@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from ready_microscope import ReadyStage, textured
+from ready_microscope import ReadyMicroscope, ReadyStage, textured
 
 from mobilescope.acquire.autofocus import FocusOptions, autofocus
 from mobilescope.core.protocols import BenchtopImage, LightState
@@ -165,6 +165,15 @@ def test_a_lucky_picture_on_the_flank_of_a_narrow_peak_does_not_hold_the_search(
     record = autofocus(scope, centre_z_um=start_um, half_range_um=20.0)
     assert record.verdict == "focused"
     assert abs(record.z_um - scope.focus_um) < TOLERANCE_UM
+
+
+@pytest.mark.parametrize("edge_px", [2, 4, 8, 24])
+def test_tissue_beside_the_field_that_defocus_spreads_into_it_is_no_focus(edge_px):
+    beside = np.zeros((512, 512), bool)
+    beside[:, 256 + 64 + edge_px:] = True
+    scope = ReadyMicroscope(textured(512, tissue=beside), 128)
+    record = autofocus(scope, centre_z_um=2.0, half_range_um=20.0)
+    assert record.verdict != "focused"
 
 
 def test_of_two_layers_the_sharper_one_is_found(make_twin):

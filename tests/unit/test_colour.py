@@ -12,6 +12,7 @@ from mobilescope.imaging.colour import (
     decode_8bit,
     encode_8bit,
     encode_16bit,
+    lit_channel,
     luminance,
     srgb_decode,
     srgb_encode,
@@ -153,3 +154,10 @@ def test_a_colour_matrix_is_recovered():
 def test_a_colour_matrix_keeps_its_output_in_range():
     stretch = ColourMatrix(np.column_stack([3 * np.eye(3), [-1, -1, -1]]))
     np.testing.assert_allclose(stretch.apply(patch(0.1, 0.5, 0.9))[0, 0], [0, 0.5, 1])
+
+
+@pytest.mark.parametrize(
+    ("colour", "channel"), [((200, 180, 160), 1), ((230, 90, 200), 1), ((200, 3, 2), 0), ((0, 20, 250), 2)]
+)
+def test_a_picture_is_judged_in_green_unless_its_light_has_none(colour, channel):
+    assert lit_channel(np.full((16, 16, 3), colour, np.uint8)) == channel

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from memory_sink import MemorySink
+from session_samples import FOCUS, header, tile
 
 from mobilescope.acquire.autofocus import autofocus
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.scan import scan_slide, take_flat_field
+from mobilescope.app.mosaicking import corrected_tiles
 from mobilescope.core.errors import CancelledError, DeviceError
 from mobilescope.core.progress import StopToken
+from mobilescope.core.protocols import TileKey
+from mobilescope.data.session import Session
+from mobilescope.data.writer import SessionWriter
+from mobilescope.imaging.colour import decode_8bit, encode_8bit
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.scan_plans import FocusPlan
 
@@ -133,6 +141,41 @@ def test_a_tile_without_focus_is_taken_where_its_neighbours_say(make_twin, monke
         (1, 0, "unfocused"), (0, 0, "unfocused"), (1, 1, "unfocused"), (0, 1, "unfocused"),
     ]
     assert len(sink.events) == 4
+
+
+def overexposed(make_twin, lamp):
+    """Scan a smear under too bright a lamp; return exposure and mark of each picture, by column and attempt."""
+    twin = make_twin({"slide": "blood"}, frame_px=128, surface=FLAT, benchtop={"lamp": [lamp] * 3})
+    sink = MemorySink()
+    scan_slide(twin.benchtop, sink, "slide", FieldGrid(1, 2, 47, 47))
+    assert twin.benchtop.exposure_ms == 4
+    return {
+        (key.column, attempt): (image.exposure_ms, mark)
+        for key, taken in sink.attempts.items() for _, image, _, attempt, mark in taken
+    }
+
+
+def test_a_saturated_tile_is_exposed_for_less_time_at_the_end(make_twin):
+    assert overexposed(make_twin, 1.3) == {
+        (0, 0): (4, "saturated"), (1, 0): (4, "saturated"), (0, 1): (2, ""), (1, 1): (2, ""),
+    }
+
+
+def test_a_tile_that_stays_saturated_stays_marked(make_twin):
+    taken = overexposed(make_twin, 4.0)
+    assert taken[0, 1] == taken[1, 1] == (2, "saturated")
+
+
+def test_a_mosaic_s_tile_that_was_exposed_for_less_time_is_as_bright_as_the_others(tmp_path):
+    grey = np.linspace(60, 160, 64 * 80 * 3).reshape(64, 80, 3)
+    with SessionWriter.create_or_resume(tmp_path / "s.h5", header("lung-1"), margin_bytes=0) as session:
+        for column, part in enumerate((1, 1, 0.5)):
+            pixels = encode_8bit(decode_8bit(grey.astype(np.uint8)) * np.float32(part))
+            image = replace(tile(column), pixels=pixels, exposure_ms=8.0 * part)
+            session.add_benchtop_tile(TileKey("lung-1", 0, column), column, image, FOCUS)
+    with Session.open(tmp_path / "s.h5") as opened:
+        load = corrected_tiles(opened, opened.mosaic_tiles("lung-1"))
+        assert np.abs(load(2).astype(int) - load(0)).max() <= 2
 
 
 def test_the_flat_field_is_taken_once_and_is_linear(make_twin):

@@ -145,6 +145,13 @@ def test_the_specimen_stays_behind_by_half_the_focus_drive_s_play(make_twin):
     assert [behind_at(z) for z in (5, 10, 9.5, 7, 7, 8, 12)] == pytest.approx([-1, -1, -0.5, 1, 1, 0, -1])
 
 
+def test_half_the_exposure_gives_half_the_light(make_twin):
+    scope = make_twin(frame_px=64, benchtop={"lamp": [0.8, 0.6, 0.4]}).benchtop
+    whole = decode_8bit(scope.snap().pixels).mean(axis=(0, 1))
+    scope.expose(scope.exposure_ms / 2)
+    assert decode_8bit(scope.snap().pixels).mean(axis=(0, 1)) == pytest.approx(whole / 2, rel=0.02)
+
+
 def test_the_truth_tells_the_distance_from_the_surface(make_twin):
     twin = make_twin({"a": "blood"}, stage=EXACT)
     twin.focus_on("a", 400.0, -300.0, defocus_um=2.5)

@@ -23,7 +23,7 @@ AskMount = Callable[[str], None]
 
 
 class MicroManagerBenchtop:
-    """Implements `BenchtopMicroscope` and `ChannelSwitch` on a core of either backend.
+    """Implements `BenchtopMicroscope`, `ChannelSwitch` and `ExposureControl` on a core of either backend.
 
     Parameters
     ----------
@@ -146,6 +146,15 @@ class MicroManagerBenchtop:
             device=self._device,
             settings=self._settings | ({"channel": self._channels.current} if self._channels.current else {}),
         )
+
+    @property
+    def exposure_ms(self) -> float:
+        """Exposure time as the camera reports it."""
+        return self._camera.exposure_ms
+
+    def expose(self, exposure_ms: float | None) -> None:
+        """Set the exposure of the pictures to come; None for the usual one."""
+        self._camera.expose(exposure_ms)
 
     def refusal(
         self, name: str, exposure_ms: float | None, colour: tuple[int, int, int] | None, brightness: float
