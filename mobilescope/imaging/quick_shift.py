@@ -126,23 +126,25 @@ def quick_shift(
         if low >= high or not low <= middle <= high:
             return None
         spans.append((low, high))
-    glimpsed = _glimpse(smooth, spans)
-    if glimpsed is not None:
-        shift = _settle(smooth, reference.shape, *glimpsed)
+    glimpse = _glimpse(smooth, spans)
+    if glimpse.certainty > _BEYOND_DOUBT:
+        shift = _settle(smooth, reference.shape, glimpse.near, glimpse.rivalry)
         if significance(shift.correlation, shift.overlap_px) > _BEYOND_DOUBT and shift.error_px < _NO_FOOTING_PX:
             return QuickShift(shift, math.inf)
     fixed, other = _flatten(smooth[0]), _flatten(smooth[1])
-    texture = math.inf
+    if glimpse.certainty < NOISE_SIGNIFICANCE:
+        texture = min(patch_texture(reference, fixed), patch_texture(moving, other))
+        if texture < NOTHING_BUT_NOISE:
+            # Neither alone nor together do the patches show anything.
+            return QuickShift(Shift(*expected_px, 0.0, -1.0, _NO_FOOTING_PX, reference.size), texture)
     found: Found = {}
     forms = _peaks(fixed, other, spans)
     _judge(found, next(forms), fixed, other, 4)
-    normalised: Peaks = []
+    texture, normalised = math.inf, next(forms)
     if _surest(found) <= _BEYOND_DOUBT:
         texture = min(patch_texture(reference, fixed), patch_texture(moving, other))
-    if texture >= NOTHING_BUT_NOISE:
-        normalised = next(forms)
-    if _surest(found) <= _BEYOND_DOUBT:
-        _judge(found, normalised[:_NORMALISED_PEAKS], fixed, other, 4)
+        if texture >= NOTHING_BUT_NOISE:
+            _judge(found, normalised[:_NORMALISED_PEAKS], fixed, other, 4)
     best, rivalry = _best(found, normalised, fixed, other)
     if found[best][1] > NOISE_SIGNIFICANCE:
         return QuickShift(_settle(smooth, reference.shape, best, rivalry), texture)
@@ -151,23 +153,30 @@ def quick_shift(
     )
 
 
-def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> tuple[tuple[float, float], float] | None:
-    """Return the shift in half-resolution pixels that a quarter of the resolution shows, and its best rival.
+@dataclass(frozen=True)
+class _Glimpse:
+    """What a quarter of the resolution shows: its significance, where in half-resolution pixels, and the best rival."""
 
-    None where the patches are too small for that, or it is not beyond doubt.
-    """
+    certainty: float
+    near: tuple[float, float] = (0.0, 0.0)
+    rivalry: float = 1.0
+
+
+def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> _Glimpse:
+    """Return what a quarter of the resolution shows; small patches leave a doubt in any case."""
     if min(smooth[0].shape) < 2 * _LEAST_SIDE_PX:
-        return None
+        return _Glimpse((NOISE_SIGNIFICANCE + _BEYOND_DOUBT) / 2)
     fixed, other = (_flatten(_smooth_half(half), _BACKGROUND_PX // 2) for half in smooth)
     found: Found = {}
     forms = _peaks(fixed, other, [(low // 2, -(-high // 2)) for low, high in spans])
     _judge(found, next(forms), fixed, other, 16)
-    if _surest(found) < _BEYOND_DOUBT:
-        return None
+    certainty = _surest(found)
+    if certainty < _BEYOND_DOUBT:
+        return _Glimpse(certainty)
     normalised = next(forms)
     best, rivalry = _best(found, normalised, fixed, other)
     row, column = next((peak.summit for peak in normalised if _distance(peak.place, best) <= 1), best)
-    return (2 * row, 2 * column), rivalry
+    return _Glimpse(certainty, (2 * row, 2 * column), rivalry)
 
 
 def _distance(one: tuple[int, int], other: tuple[int, int]) -> int:
