@@ -1,4 +1,4 @@
-"""The translation between two patches at half resolution and below: quick on plain content, silent on other.
+"""The translation between two patches at a half and a quarter of the resolution: quick, and silent where in doubt.
 
 What is found here is judged here too; a pair that gives any reason for doubt is left to `phase.phase_shift`.
 """
@@ -71,13 +71,15 @@ Found = dict[tuple[int, int], tuple[float, float]]
 class _Peak:
     """A local maximum of a correlation at (row, column).
 
-    Its lift says how much higher it is between the pixels, its shoulder what is left of it a pixel further.
+    Its lift says how much higher it is between the pixels, its summit where; its shoulder is what is left of it a
+    pixel further.
     """
 
     place: tuple[int, int]
     height: float
     lift: float = 1.0
     shoulder: float = 1.0
+    summit: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -124,23 +126,25 @@ def quick_shift(
         if low >= high or not low <= middle <= high:
             return None
         spans.append((low, high))
-    glimpsed = _glimpse(smooth, spans)
-    if glimpsed is not None:
-        shift = _settle(smooth, reference.shape, *glimpsed)
+    glimpse = _glimpse(smooth, spans)
+    if glimpse.certainty > _BEYOND_DOUBT:
+        shift = _settle(smooth, reference.shape, glimpse.near, glimpse.rivalry)
         if significance(shift.correlation, shift.overlap_px) > _BEYOND_DOUBT and shift.error_px < _NO_FOOTING_PX:
             return QuickShift(shift, math.inf)
     fixed, other = _flatten(smooth[0]), _flatten(smooth[1])
-    texture = math.inf
+    if glimpse.certainty < NOISE_SIGNIFICANCE:
+        texture = min(patch_texture(reference, fixed), patch_texture(moving, other))
+        if texture < NOTHING_BUT_NOISE:
+            # Neither alone nor together do the patches show anything.
+            return QuickShift(Shift(*expected_px, 0.0, -1.0, _NO_FOOTING_PX, reference.size), texture)
     found: Found = {}
     forms = _peaks(fixed, other, spans)
     _judge(found, next(forms), fixed, other, 4)
-    normalised: Peaks = []
+    texture, normalised = math.inf, next(forms)
     if _surest(found) <= _BEYOND_DOUBT:
         texture = min(patch_texture(reference, fixed), patch_texture(moving, other))
-    if texture >= NOTHING_BUT_NOISE:
-        normalised = next(forms)
-    if _surest(found) <= _BEYOND_DOUBT:
-        _judge(found, normalised[:_NORMALISED_PEAKS], fixed, other, 4)
+        if texture >= NOTHING_BUT_NOISE:
+            _judge(found, normalised[:_NORMALISED_PEAKS], fixed, other, 4)
     best, rivalry = _best(found, normalised, fixed, other)
     if found[best][1] > NOISE_SIGNIFICANCE:
         return QuickShift(_settle(smooth, reference.shape, best, rivalry), texture)
@@ -149,22 +153,35 @@ def quick_shift(
     )
 
 
-def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> tuple[tuple[float, float], float] | None:
-    """Return the shift in half-resolution pixels that a quarter of the resolution shows, and its best rival.
+@dataclass(frozen=True)
+class _Glimpse:
+    """What a quarter of the resolution shows: its significance, where in half-resolution pixels, and the best rival."""
 
-    None where the patches are too small for that, or it is not beyond doubt.
-    """
+    certainty: float
+    near: tuple[float, float] = (0.0, 0.0)
+    rivalry: float = 1.0
+
+
+def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> _Glimpse:
+    """Return what a quarter of the resolution shows; small patches leave a doubt in any case."""
     if min(smooth[0].shape) < 2 * _LEAST_SIDE_PX:
-        return None
+        return _Glimpse((NOISE_SIGNIFICANCE + _BEYOND_DOUBT) / 2)
     fixed, other = (_flatten(_smooth_half(half), _BACKGROUND_PX // 2) for half in smooth)
     found: Found = {}
     forms = _peaks(fixed, other, [(low // 2, -(-high // 2)) for low, high in spans])
     _judge(found, next(forms), fixed, other, 16)
-    if _surest(found) < _BEYOND_DOUBT:
-        return None
-    best, rivalry = _best(found, next(forms), fixed, other)
-    moved, _, _ = _refine(*_overlap(fixed, other, best), most_steps=1)
-    return (2 * (best[0] - moved[0]), 2 * (best[1] - moved[1])), rivalry
+    certainty = _surest(found)
+    if certainty < _BEYOND_DOUBT:
+        return _Glimpse(certainty)
+    normalised = next(forms)
+    best, rivalry = _best(found, normalised, fixed, other)
+    row, column = next((peak.summit for peak in normalised if _distance(peak.place, best) <= 1), best)
+    return _Glimpse(certainty, (2 * row, 2 * column), rivalry)
+
+
+def _distance(one: tuple[int, int], other: tuple[int, int]) -> int:
+    """Return the greater of two shifts' differences along the axes."""
+    return max(abs(one[0] - other[0]), abs(one[1] - other[1]))
 
 
 def _judge(found: Found, peaks: Peaks, fixed: Grey, other: Grey, pixel_area: int) -> None:
@@ -192,8 +209,7 @@ def _best(found: Found, normalised: Peaks, fixed: Grey, other: Grey) -> tuple[tu
             correlation = heights.get(peak.place) or _agreement(fixed, other, peak.place, 1)[0]
             heights[peak.place] = min(1.0, correlation * peak.lift)
     rival = max((
-        correlation for (row, column), correlation in heights.items()
-        if max(abs(row - best[0]), abs(column - best[1])) >= _RIVAL_DISTANCE_PX
+        correlation for place, correlation in heights.items() if _distance(place, best) >= _RIVAL_DISTANCE_PX
     ), default=-1.0)
     return best, min(1.0, rival / max(heights[best], _LEAST_CORRELATION))
 
@@ -277,19 +293,21 @@ def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[P
             if form is white:
                 highest.append(_Peak(place, float(heights[k])))
                 continue
-            (lift, shoulder), (other_lift, other_shoulder) = _form(surface[:, column], row), _form(surface[row], column)
-            highest.append(_Peak(place, float(heights[k]), lift * other_lift, min(shoulder, other_shoulder)))
+            down, right = _form(surface[:, column], row), _form(surface[row], column)
+            summit = place[0] + down[2], place[1] + right[2]
+            highest.append(_Peak(place, float(heights[k]), down[0] * right[0], min(down[1], right[1]), summit))
         yield highest
 
 
-def _form(line: Grey, middle: int) -> tuple[float, float]:
-    """Return how much higher a peak is between pixels, by the parabola through three of them, and its shoulder."""
+def _form(line: Grey, middle: int) -> tuple[float, float, float]:
+    """Return a peak's lift and shoulder along a line, and how far from its middle the parabola's summit is."""
     if not 0 < middle < len(line) - 1 or line[middle] <= 0:
-        return 1.0, 1.0
+        return 1.0, 1.0, 0.0
     before, height, after = (float(value) for value in line[middle - 1:middle + 2])
-    bend = 2 * height - before - after
-    lift = 1.0 + (after - before) ** 2 / (8 * bend * height) if bend > 0 else 1.0
-    return lift, (before + after) / (2 * height)
+    bend, shoulder = 2 * height - before - after, (before + after) / (2 * height)
+    if bend <= 0:
+        return 1.0, shoulder, 0.0
+    return 1.0 + (after - before) ** 2 / (8 * bend * height), shoulder, (after - before) / (2 * bend)
 
 
 _NEIGHBOURHOOD = np.ones((2 * _RIVAL_DISTANCE_PX + 1,) * 2, dtype=np.uint8)
@@ -328,9 +346,7 @@ def _correlation(mine: Grey, theirs: Grey) -> float:
     return float(np.vdot(mine, theirs)) / energy**0.5 if energy > 0 else 0.0
 
 
-def _refine(
-    fixed: Grey, other: Grey, start: tuple[float, float] = (0.0, 0.0), most_steps: int = _STEPS
-) -> tuple[tuple[float, float], float, float]:
+def _refine(fixed: Grey, other: Grey, start: tuple[float, float]) -> tuple[tuple[float, float], float, float]:
     """Return how far the overlaps still are apart, their correlation there, and the error in full-resolution px.
 
     Gauss-Newton along the mean of both gradients, so that noise is independent of the slope. Where the slope is flat
@@ -341,10 +357,10 @@ def _refine(
         return (0.0, 0.0), 0.0, _NO_FOOTING_PX
     # Flattened patches have next to no mean; only their contrasts may differ.
     other = other * np.float32((float(np.vdot(fixed, fixed)) / energy) ** 0.5)
-    rim = _KERNEL_RADIUS if most_steps > 1 and min(fixed.shape) > 4 * _KERNEL_RADIUS else 1
+    rim = _KERNEL_RADIUS if min(fixed.shape) > 4 * _KERNEL_RADIUS else 1
     inner = np.ascontiguousarray(fixed[rim:-rim, rim:-rim]).ravel()
     row, column = start
-    for _ in range(most_steps):
+    for _ in range(_STEPS):
         # Read at the nearest of the table's fractions, which is as good a place as any to step from.
         (row, down_kernel), (column, right_kernel) = _kernel(row), _kernel(column)
         warped = other if row == column == 0 else cv2.sepFilter2D(

@@ -1,6 +1,7 @@
 """A slide-sized mosaic: memory and time of `mobilescope stitch`, beside reading the tiles and writing a pyramid alone.
 
-Run ``python tests/benchmarks/bench_mosaic.py [--side 13] [--tile 2048] [--format ome.tif] [--folder FOLDER]``.
+Run ``python tests/benchmarks/bench_mosaic.py [--side 13] [--tile 2048] [--format ome.tif] [--blend seam]
+[--folder FOLDER]``.
 Colour tiles of real tissue, mirrored at the seams, overlap by 10 % and lie up to 8 px off; they take about 2 GB. The
 plain way pastes each tile's own share, reading and writing through the same functions, with no thought of where it
 belongs. Targets: at most 1.5 GiB, at most 3 times the plain way.
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=13, help="tiles along each side")
     parser.add_argument("--tile", type=int, default=2048, help="pixels along each side of a tile")
     parser.add_argument("--format", default="ome.tif", choices=("ome.tif", "ome.zarr"))
+    parser.add_argument("--blend", default="feather", choices=("feather", "seam"))
     parser.add_argument("--folder", type=Path, help="where a folder of tiles is made for the while")
     parser.add_argument("--plain", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -110,7 +112,7 @@ def main() -> None:
         out = folder / f"mosaic.{options.format}"
         text, seconds, peak = measured([
             "-c", WORKER, "stitch", str(folder), "--positions", str(folder / "tiles.csv"), "--pixel-size-um", "0.25",
-            "--out", str(out), "--json",
+            "--blend", options.blend, "--out", str(out), "--json",
         ])
         report = json.loads(text)
         _, plain_s, plain_peak = measured([
@@ -121,7 +123,7 @@ def main() -> None:
     difference = found - true
     errors = np.hypot(*(difference - np.median(difference, axis=0)).T)
     result = {
-        "benchmark": "mosaic", "tiles": len(true), "format": options.format, "seconds": seconds,
+        "benchmark": "mosaic", "tiles": len(true), "format": options.format, "blend": options.blend, "seconds": seconds,
         **{f"{key}_s": value for key, value in report["seconds"].items()}, "plain_s": plain_s,
         "ratio": seconds / plain_s, "peak_mib": peak, "plain_peak_mib": plain_peak,
         "median_px": float(np.median(errors)), "worst_px": float(errors.max()),
