@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from mobilescope.app.developing import develop_capture
-from mobilescope.app.images import INPUT_SUFFIXES, SUFFIXES, Picture, can_be_written_as, is_pyramid, open_picture
+from mobilescope.app.images import INPUT_SUFFIXES, RAW_SUFFIX, SUFFIXES, Picture, can_be_written_as, is_pyramid, open_picture
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
@@ -86,11 +86,16 @@ def open_jobs(source: Path, target: Path) -> Iterator[list[Job]]:
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """Return a folder's pictures by name; InputFileError where there are none."""
-    pictures = sorted(
-        path for path in folder.iterdir()
+    """Return a folder's pictures by name; InputFileError where there are none.
+
+    Phones save a JPEG beside a raw file: of such two the raw one is taken.
+    """
+    found = [
+        path for path in sorted(folder.iterdir())
         if path.suffix.lower() in INPUT_SUFFIXES and path.is_file() and not path.name.startswith(".")
-    )
+    ]
+    raw = {path.stem for path in found if path.suffix.lower() == RAW_SUFFIX}
+    pictures = [path for path in found if path.suffix.lower() not in (".jpg", ".jpeg") or path.stem not in raw]
     if not pictures:
         raise InputFileError(f"{folder} holds no pictures", f"their names end in {', '.join(INPUT_SUFFIXES)}")
     return pictures

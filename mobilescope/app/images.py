@@ -20,12 +20,14 @@ from mobilescope.app.picture_notes import note_in_description, note_in_jpeg, not
 from mobilescope.core.errors import InputFileError, InputImageError, OutputError
 from mobilescope.data.files import write_failure
 from mobilescope.imaging.colour import to_float
-from mobilescope.imaging.pixel_sources import Pixels, PixelSource, open_pixels
+from mobilescope.imaging.dng import read_dng
+from mobilescope.imaging.pixel_sources import ArraySource, Pixels, PixelSource, open_pixels
 
 _TIFF = (".tif", ".tiff")
 _JPEG = (".jpg", ".jpeg")
 SUFFIXES = (".png", *_JPEG, *_TIFF)
-INPUT_SUFFIXES = (*SUFFIXES, ".svs")
+RAW_SUFFIX = ".dng"
+INPUT_SUFFIXES = (*SUFFIXES, ".svs", RAW_SUFFIX)
 # A whole picture beyond this is some gigabytes; a pyramid is written in parts, and viewers need it anyway.
 MOST_PIXELS_AT_ONCE = 200_000_000
 _JPEG_LONGEST_PX = 65_500
@@ -51,6 +53,8 @@ class Picture:
 def open_picture(path: Path) -> Picture:
     """Open a picture as RGB, uint8, uint16 or float32; grey becomes RGB and transparency is laid over white.
 
+    A raw file (DNG) is developed at half size with the white balance that the camera recorded.
+
     Raises
     ------
     InputFileError
@@ -62,6 +66,8 @@ def open_picture(path: Path) -> Picture:
         raise InputFileError(f"there is no image file {path}", "check the path")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path} is empty", "copy it again")
+    if path.suffix.lower() == RAW_SUFFIX:
+        return Picture(ArraySource(read_dng(path).develop()))
     if path.suffix.lower() in (".png", *_JPEG):
         _check_plain(path)
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -29,6 +30,7 @@ from mobilescope.learn.refeed import refeed
 
 PLAIN = EnhanceOptions(device="cpu", precision="fp32", engine="torch")
 PITCH_UM = 0.925
+LASER = Path(__file__).resolve().parents[3] / "shared" / "data" / "raw" / "laser_test.dng"
 
 
 @pytest.fixture
@@ -371,3 +373,14 @@ def test_one_fed_again_is_not_taken_for_one_that_was_not(model, tmp_path):
 def test_feeding_again_where_it_can_not_be_is_refused(model, tmp_path, target, refeed_word, message):
     with pytest.raises(UserError, match=message):
         enhance(model, save(tmp_path / "in.png"), tmp_path / target, refeed=refeed_word)
+
+
+def test_raw_files_are_developed_and_the_jpegs_beside_them_left_alone(model, tmp_path):
+    folder = tmp_path / "phone"
+    folder.mkdir()
+    shutil.copy(LASER, folder / "IMG_1.dng")
+    save(folder / "IMG_1.jpg")
+    save(folder / "IMG_2.jpg")
+    result = enhance(model, folder, tmp_path / "out", pixel_size_um=PITCH_UM)
+    assert [Path(each.source).name for each in result.done] == ["IMG_1.dng", "IMG_2.jpg"]
+    assert read_rgb(tmp_path / "out" / "IMG_1.png").shape == (600, 800, 3)
