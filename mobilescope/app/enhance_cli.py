@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def enhance(
     model: ModelFile,
     source: Annotated[
-        Path, typer.Argument(metavar="IN", help="An image (PNG, JPEG, TIFF, DNG) or slide (SVS), a folder, or a session.")
+        Path, typer.Argument(metavar="IN", help="An image (PNG, JPEG, TIFF, DNG), a slide (SVS), a folder, a session.")
     ],
     target: Annotated[
         Path,

@@ -10,7 +10,15 @@ from functools import partial
 from pathlib import Path
 
 from mobilescope.app.developing import develop_capture
-from mobilescope.app.images import INPUT_SUFFIXES, RAW_SUFFIX, SUFFIXES, Picture, can_be_written_as, is_pyramid, open_picture
+from mobilescope.app.images import (
+    INPUT_SUFFIXES,
+    RAW_SUFFIX,
+    SUFFIXES,
+    Picture,
+    can_be_written_as,
+    is_pyramid,
+    open_picture,
+)
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
