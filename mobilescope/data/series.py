@@ -18,6 +18,8 @@ class Table:
 
     def __init__(self, dataset: h5py.Dataset) -> None:
         self._dataset = dataset
+        # Rows are packed as the file has them; h5py's own way would describe their sixty fields anew each time.
+        self._type = dataset.id.get_type()
         self.rows, _ = committed(dataset)
         self.count = len(self.rows)
 
@@ -25,7 +27,9 @@ class Table:
         """Seal a row and hand it to the system."""
         if self._dataset.shape[0] == self.count:
             self._dataset.resize(self.count + 1, axis=0)
-        self._dataset[self.count] = sealed(row)
+        space = self._dataset.id.get_space()
+        space.select_hyperslab((self.count,), (1,))
+        self._dataset.id.write(h5py.h5s.create_simple((1,)), space, sealed(row).reshape(1), self._type)
         self._dataset.flush()
         self.count += 1
 
