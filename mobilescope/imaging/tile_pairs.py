@@ -230,6 +230,11 @@ class _Cutter:
         first, second = (strip.astype(np.float32, copy=False) for strip in strips)
         return measure_pair(self.pairs[number], (first, second), self.expected[number], self.max_shift_px)
 
+    def refuse(self, number: int, reason: str) -> PairShift:
+        """Return a pair that is not measured."""
+        row, column = self.expected[number]
+        return PairShift(*self.pairs[number], (float(row), float(column)), 0.0, float(self.max_shift_px), False, reason)
+
 
 def _cut_ahead(
     pool: ThreadPoolExecutor, cutter: _Cutter, visits: Sequence[int], ahead: int
@@ -257,6 +262,7 @@ class _Board:
         self._measured: dict[int, PairShift] = {}
         self._open = [sum(number not in minor for number in numbers) for numbers in cutter.partners]
         self._linked: list[set[int]] = [set() for _ in cutter.partners]
+        self._empty: set[int] = set()
 
     def take(self, tile: int, strips: Strips) -> None:
         """Take the strips of the next tile."""
@@ -283,8 +289,12 @@ class _Board:
         return Survey(pairs, frozenset(self._cutter.blank - linked))
 
     def _start(self, number: int, strips: tuple[NDArray[Any], NDArray[Any]]) -> None:
-        if strips[0].size < _WORTH_A_THREAD_PX:
-            future: Future[PairShift] = Future()
+        future: Future[PairShift] = Future()
+        empty = self._empty.intersection(self._cutter.pairs[number])
+        if empty:
+            reason = f"no texture: tile {min(empty)} had nothing in common with another neighbour"
+            future.set_result(self._cutter.refuse(number, reason))
+        elif strips[0].size < _WORTH_A_THREAD_PX:
             future.set_result(self._cutter.measure(number, strips))
         else:
             future = self._pool.submit(self._cutter.measure, number, strips)
@@ -295,6 +305,9 @@ class _Board:
         while self._running and (len(self._running) > leave or self._running[0][1].done()):
             number, future = self._running.popleft()
             pair = self._measured[number] = future.result()
+            if not pair.accepted:
+                # Alone, a picture of fine texture looks like noise; beside its neighbour's it would not have.
+                self._empty.update(self._cutter.blank.intersection((pair.first, pair.second)))
             if number in self._minor:
                 continue
             self._open[pair.first] -= 1
