@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -161,7 +162,9 @@ def run_peer(scan: Scan, peer: str, python: str, repeats: int) -> tuple[np.ndarr
             python, str(Path(__file__).resolve()), "--peer-worker", str(place), "--peer", peer,
             "--repeats", str(repeats),
         ]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+        # Our own limit on numpy's threads is not the peers'.
+        own = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, env=own)
     if finished.returncode != 0:
         raise RuntimeError(finished.stderr.strip().splitlines()[-1] if finished.stderr else "no message")
     answer = json.loads(finished.stdout.splitlines()[-1])
