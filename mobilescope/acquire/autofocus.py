@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobilescope.acquire.focus_drive import FocusDrive
+from mobilescope.acquire.focus_sweep import LEAST_PICTURES, sweep
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES, FocusRecord
-from mobilescope.core.protocols import BenchtopMicroscope
+from mobilescope.core.protocols import BenchtopMicroscope, SweepingStage
 from mobilescope.imaging.focus import FocusMeasure, grey_for_focus
 from mobilescope.imaging.focus_peak import Structure, finest_significant, flank_peak, structure, vertex
 
@@ -22,6 +24,8 @@ _MOST_SWEPT = 48
 _MOST_FINE = 10
 # Of the score that the fit predicts, and of the best score seen, what the picture taken at the peak must reach.
 _AS_PREDICTED, _AS_BEST = 0.8, 0.97
+# Depths of field to either side of the sharpest picture of a sweep, which is late by what the camera takes.
+_AROUND_SWEPT = 4.0
 # Places closer than this part of a depth of field are one: on a flank their scores differ by what the drive misses.
 _SAME_PLACE = 0.2
 _GOLDEN = 0.382
@@ -40,8 +44,9 @@ class FocusOptions:
     Attributes
     ----------
     mode : {"search", "sweep"}
-        A few coarse images, then fine ones near the peak; or images over the whole range, a depth of field apart. The
-        drive stops for each in either mode.
+        A few coarse images, then fine ones near the peak; or images over the whole range while the drive moves, then
+        fine ones where they were sharpest. A drive that can't be watched while it moves, or is too quick for the
+        camera, stops for an image at each depth of field of the range instead.
     measure : callable, optional
         Sharpness of a grey picture, larger is sharper. Unless given, the gradient energy without the camera's noise,
         at the finest scale at which the specimen shows any.
@@ -109,6 +114,8 @@ class _Search:
         self._measured: list[float] = []
         self._scale = 0
         self._refuted: list[float] = []
+        self._swept_z: list[float] = []
+        self._swept: list[Structure] = []
 
     def run(self) -> FocusRecord:
         """Search; return the record."""
@@ -118,21 +125,63 @@ class _Search:
             verdict, z_um = "timeout", self._centre
         if verdict != "focused" or self._z[-1] != z_um:
             self._drive.move(z_um)
-        order = np.argsort(self._z, kind="stable")
-        scores = self._scores()
+        scores = np.concatenate([self._scores(), [sample.energy[self._scale] for sample in self._swept_shown]])
+        places = [*self._z, *self._swept_z[:len(self._swept_shown)]]
+        order = np.argsort(places, kind="stable")
         return FocusRecord(
             verdict=verdict,
             z_um=z_um,
             score=float(scores.max()) if scores.size else 0.0,
-            curve_z_um=tuple(self._z[k] for k in order),
+            curve_z_um=tuple(places[k] for k in order),
             curve_score=tuple(float(scores[k]) for k in order),
-            images_taken=len(self._z),
+            images_taken=len(self._z) + len(self._swept),
             seconds=time.monotonic() - self._started,
         )
 
     def _searched(self) -> tuple[str, float]:
+        is_swept = self._options.mode == "sweep" and self._sweep()
+        if is_swept:
+            if finest_significant(self._swept) is None:
+                return "blank", self._centre
+            ends = (self._low, self._high)
+            self._narrow()
+        verdict, z_um = self._stepped(everywhere=self._options.mode == "sweep" and not is_swept)
+        if is_swept and verdict == "range_edge" and not self._is_near_one_of(ends):
+            # It is sharpest beside the place where the pictures of the sweep were.
+            verdict = "no_peak"
+        return verdict, z_um
+
+    def _sweep(self) -> bool:
+        """Picture the range while the drive moves through it; return whether that gave enough pictures."""
+        stage = self._microscope.stage
+        if not (isinstance(stage, SweepingStage) and stage.sweeps):
+            return False
+        upwards = self._options.approach_um >= 0
+        start, end = (self._low, self._high) if upwards else (self._high, self._low)
+        self._drive.move(start)
+        self._swept_z, self._swept = sweep(stage, end, self._look, most=_MOST_SWEPT)
+        if len(self._swept) >= LEAST_PICTURES:
+            return True
+        self._swept_z, self._swept = [], []
+        return False
+
+    def _narrow(self) -> None:
+        """Search on around the place where the swept pictures were sharpest: a few depths of field."""
+        scale = finest_significant(self._swept) or 0
+        sharpest = self._swept_z[int(np.argmax([sample.energy[scale] for sample in self._swept]))]
+        pitch = (self._high - self._low) / len(self._swept)
+        reach = max(_AROUND_SWEPT * self._options.depth_of_field_um, 2 * pitch)
+        self._low, self._high = max(self._low, sharpest - reach), min(self._high, sharpest + reach)
+
+    def _is_near_one_of(self, ends: tuple[float, float]) -> bool:
+        """Tell whether the end that the best picture is nearer to is an end of the whole range."""
+        best = self._best()
+        return self._low == ends[0] if best - self._low < self._high - best else self._high == ends[1]
+
+    def _stepped(self, *, everywhere: bool) -> tuple[str, float]:
+        """Take coarse images, or one for each depth of field ``everywhere``, then fine ones."""
         span = self._high - self._low
-        if self._options.mode == "sweep":
+        if everywhere:
             count = min(_MOST_SWEPT, max(_LEAST_COARSE, math.ceil(span / self._options.depth_of_field_um) + 1))
         else:
             count = max(_LEAST_COARSE, math.ceil(span / _COARSE_STEP_UM - 1e-6) + 1)
@@ -232,11 +281,24 @@ class _Search:
         self._in_time()
         self._drive.move(z_um)
         self._in_time()
-        grey = grey_for_focus(self._microscope.snap(roi_px=self._options.roi_px).pixels)
+        grey = self._picture()
         self._z.append(z_um)
         self._structures.append(structure(grey))
         if self._options.measure is not None:
             self._measured.append(float(self._options.measure(grey)))
+
+    def _picture(self) -> NDArray[np.float32]:
+        return grey_for_focus(self._microscope.snap(roi_px=self._options.roi_px).pixels)
+
+    def _look(self) -> Structure:
+        self._in_time()
+        return structure(self._picture())
+
+    @property
+    def _swept_shown(self) -> list[Structure]:
+        """Those of the swept pictures whose scores stand on one curve with the others, as far as there is room."""
+        room = MAX_CURVE_SAMPLES - len(self._z)
+        return [] if self._options.measure is not None else self._swept[:max(0, room)]
 
     def _in_time(self) -> None:
         if time.monotonic() - self._started > self._options.timeout_s:

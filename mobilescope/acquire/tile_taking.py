@@ -150,7 +150,7 @@ class TileTaker:
             self._microscope,
             # What the drive needs to turn round is added to the range, not taken from it.
             centre_z_um=centre_um - approach_um / 2, half_range_um=search.half_range_um + abs(approach_um) / 2,
-            options=FocusOptions(approach_um=approach_um),
+            options=FocusOptions(mode="sweep" if self._run.focus.sweep else "search", approach_um=approach_um),
         )
         return record if record.verdict == FOCUSED else replace(record, z_um=centre_um)
 

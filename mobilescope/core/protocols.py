@@ -191,6 +191,21 @@ class BoundedStage(Protocol):
 
 
 @runtime_checkable
+class SweepingStage(XYZStage, Protocol):
+    """A stage whose focus drive can be watched while it moves."""
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether it does so here: a stage around another one can only if that one can."""
+
+    def begin_z(self, z_um: float) -> None:
+        """Set the focus drive going at its own speed and return at once; LimitError as for `move_z`."""
+
+    def z_while_moving(self) -> tuple[float, bool]:
+        """Return the z that the drive reports now, and whether it still moves."""
+
+
+@runtime_checkable
 class ChannelSwitch(Protocol):
     """What changes light, filter and exposure between the channels of a scan."""
 

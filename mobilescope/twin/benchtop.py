@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.geometry import PixelGrid, RegionUm
-from mobilescope.core.protocols import BenchtopImage, BoundedStage, Illuminator, LightState, PositionUm, XYZStage
+from mobilescope.core.protocols import (
+    BenchtopImage,
+    BoundedStage,
+    Illuminator,
+    LightState,
+    PositionUm,
+    SweepingStage,
+    XYZStage,
+)
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.twin.optics import blur_varying, defocus_sigma_um, diffraction_sigma_um, photon_noise, vignette
 from mobilescope.twin.parameters import StageParameters, TwinParameters
@@ -49,6 +57,24 @@ class ErringStage:
         self._device.move_z(z_um)
         self._z_slip_um = min(max(self._z_slip_um - (z_um - before_um), -half_play), half_play)
         self._error_um[2] = self._z_slip_um + self._rng.normal(0, self._parameters.z_repeatability_um)
+
+    @property
+    def sweeps(self) -> bool:
+        """Whether the device behind can be watched while it moves."""
+        return isinstance(self._device, SweepingStage) and self._device.sweeps
+
+    def begin_z(self, z_um: float) -> None:
+        """Set the focus drive going; its play is taken up at once."""
+        assert isinstance(self._device, SweepingStage)  # `sweeps` says so
+        way_um, half_play = z_um - self._device.position().z_um, self._parameters.z_backlash_um / 2
+        self._device.begin_z(z_um)
+        self._z_slip_um = min(max(self._z_slip_um - way_um, -half_play), half_play)
+        self._error_um[2] = self._z_slip_um
+
+    def z_while_moving(self) -> tuple[float, bool]:
+        """Return the reported z, and whether the drive still moves."""
+        assert isinstance(self._device, SweepingStage)
+        return self._device.z_while_moving()
 
     def position(self) -> PositionUm:
         """Return the reported position."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mobilescope.core.errors import DeviceError, LimitError
-from mobilescope.core.protocols import BoundedStage, XYZStage
+from mobilescope.core.protocols import BoundedStage, SweepingStage, XYZStage
 from mobilescope.devices.micromanager import MicroManagerStage, StageLimits, demo_configuration
 from mobilescope.twin.benchtop import ErringStage
 from mobilescope.twin.parameters import load_parameters
@@ -116,6 +117,19 @@ def test_it_says_how_far_it_goes_in_x_and_y(stage):
         for outside in (low - 1, high + 1):
             with pytest.raises(LimitError):
                 stage.move_xy(*((outside, 0.0) if axis == 0 else (0.0, outside)))
+
+
+def test_a_focus_drive_that_can_be_watched_arrives_where_it_was_sent(stage, step_um):
+    if not (isinstance(stage, SweepingStage) and stage.sweeps):
+        assert not hasattr(stage, "begin_z") or not stage.sweeps
+        return
+    stage.begin_z(7.5)
+    until_s = time.monotonic() + 10
+    while stage.z_while_moving()[1]:
+        assert time.monotonic() < until_s
+    assert stage.position().z_um == pytest.approx(7.5, abs=step_um)
+    with pytest.raises(LimitError, match="outside"):
+        stage.begin_z(stage.z_range_um()[1] + 0.01)
 
 
 def test_it_says_what_it_is(stage):

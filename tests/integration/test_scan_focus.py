@@ -49,3 +49,13 @@ def test_the_planes_of_a_stack_are_as_far_apart_as_the_plan_says(tmp_path):
     _, defocus_um = scanned(tmp_path, {"rows": 1, "columns": 2, "z": {"planes": 3, "step_um": 0.6}})
     assert np.diff(defocus_um.reshape(2, 3)) == pytest.approx(0.6, abs=0.01)
     assert np.abs(defocus_um[1::3]).max() < 0.49
+
+
+def test_a_plan_can_ask_for_sweeps(tmp_path):
+    path, defocus = scanned(tmp_path, {"rows": 1, "columns": 2, "focus": {"sweep": True, "first_half_range_um": 9.0}})
+    with Session.open(path) as session:
+        first, second = session.tiles("s")
+    # Micro-Manager's demo drive arrives at once, so that each depth of field of the 18 µm is a stop.
+    assert first.focus.images_taken > 14
+    assert (first.focus.verdict, second.focus.verdict) == ("focused", "focused")
+    assert np.abs(defocus).max() < 0.6

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from conftest import SoftwareStage
 from ready_microscope import ReadyMicroscope, ReadyStage, textured
 
 from mobilescope.acquire.autofocus import FocusOptions, autofocus
@@ -109,6 +110,83 @@ def test_a_sweep_finds_it_too(make_twin):
     )
     assert record.verdict == "focused"
     assert abs(error_um) < TOLERANCE_UM
+
+
+class MovingStage(SoftwareStage):
+    """A focus drive that moves on by so much whenever it is asked where it is, until it arrives."""
+
+    sweeps = True
+
+    def __init__(self, pace_um):
+        super().__init__()
+        self._pace_um, self._target_um = pace_um, None
+        self.watched = []
+
+    def begin_z(self, z_um):
+        low, high = self.z_range_um()
+        assert low <= z_um <= high
+        self._target_um = z_um
+
+    def z_while_moving(self):
+        at = self.position().z_um
+        step = np.clip(self._target_um - at, -self._pace_um, self._pace_um)
+        super().move_z(at + step)
+        self.watched.append(self.position().z_um)
+        return self.watched[-1], self.watched[-1] != self._target_um
+
+
+@pytest.mark.parametrize(("approach_um", "offset_um"), [(0.0, 4.0), (0.0, -11.0), (2.0, 4.0), (-2.0, 4.0)])
+def test_a_drive_that_can_be_watched_is_swept_and_the_peak_verified_standing(make_twin, approach_um, offset_um):
+    device = MovingStage(pace_um=0.8)
+    twin = make_twin({"slide": "blood"}, frame_px=256, device=device)
+    error_um, record = focus_error(
+        twin, "slide", PLACES[0], offset_um, half_range_um=18.0,
+        options=FocusOptions(mode="sweep", approach_um=approach_um),
+    )
+    assert record.verdict == "focused"
+    assert abs(error_um) < TOLERANCE_UM
+    # One way through the range, then a search around the peak alone: the stops are few.
+    assert len(device.watched) > 30
+    assert record.images_taken > 35
+    assert len(device.z_visited) - len(device.watched) < 30
+    assert max(record.curve_z_um) - min(record.curve_z_um) > 30
+
+
+def test_a_drive_too_quick_to_be_watched_is_stepped(make_twin):
+    device = MovingStage(pace_um=12.0)
+    twin = make_twin({"slide": "blood"}, frame_px=256, device=device)
+    error_um, record = focus_error(
+        twin, "slide", PLACES[0], 4.0, half_range_um=8.0, options=FocusOptions(mode="sweep")
+    )
+    assert record.verdict == "focused"
+    assert abs(error_um) < TOLERANCE_UM
+    assert len(record.curve_z_um) == record.images_taken
+
+
+@pytest.mark.parametrize(("specimen", "offset_um", "verdict"), [("blank", 0.0, "blank"), ("blood", 19.0, "range_edge")])
+def test_a_sweep_knows_blank_fields_and_the_end_of_its_range(make_twin, specimen, offset_um, verdict):
+    twin = make_twin({"slide": specimen}, frame_px=256, device=MovingStage(pace_um=0.8))
+    _, record = focus_error(
+        twin, "slide", PLACES[0], offset_um, half_range_um=15.0, options=FocusOptions(mode="sweep")
+    )
+    assert record.verdict == verdict
+
+
+def test_a_sweep_that_is_interrupted_leaves_the_drive_at_rest(make_twin):
+    device = MovingStage(pace_um=0.8)
+    twin = make_twin({"slide": "blood"}, frame_px=256, device=device)
+
+    def interrupted(image):
+        if len(device.watched) > 5:
+            raise KeyboardInterrupt
+        return image
+
+    with pytest.raises(KeyboardInterrupt):
+        autofocus(
+            LyingScope(twin.benchtop, interrupted), centre_z_um=0.0, half_range_um=15.0,
+            options=FocusOptions(mode="sweep"),
+        )
+    assert device.position().z_um == 15.0
 
 
 class LyingScope:

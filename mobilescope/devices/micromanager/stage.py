@@ -111,6 +111,21 @@ class MicroManagerStage:
         x_um, y_um = (float(value) for value in self._to_stage @ self._device_xy())
         return PositionUm(x_um, y_um, float(self._call("read z", "get_position", self._z)))
 
+    @property
+    def sweeps(self) -> bool:
+        """True: Micro-Manager returns while the drive moves. Whether that takes long enough shows when it is tried."""
+        return True
+
+    def begin_z(self, z_um: float) -> None:
+        """Set the focus drive going and return at once."""
+        self._check("z", z_um, self._limits.z_um)
+        self._call("move the focus drive", "set_position", self._z, float(z_um))
+
+    def z_while_moving(self) -> tuple[float, bool]:
+        """Return the z that the drive reports now, and whether it is busy."""
+        moving = bool(self._call("ask the focus drive", "device_busy", self._z))
+        return float(self._call("read z", "get_position", self._z)), moving
+
     def stop(self) -> None:
         """Stop both devices, whoever set them going."""
         for device in (self._xy, self._z):
