@@ -12,6 +12,7 @@ from mobilescope.core.errors import InputFileError, InputImageError, NewerVersio
 from mobilescope.data.files import open_for_reading
 from mobilescope.data.layout import mosaic_path
 from mobilescope.data.mosaics import MOSAIC_FORMAT, Mosaic, MosaicWriter
+from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT
 from mobilescope.data.writer import SessionWriter
 
 ROWS, COLUMNS = 1301, 1111
@@ -135,6 +136,6 @@ def test_the_session_links_to_its_mosaic(path, picture):
     with SessionWriter.create_or_resume(path, header(), margin_bytes=0):
         pass
     write(path, picture)
-    with open_for_reading(path, "mobilescope-session", 1) as file:
+    with open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION) as file:
         linked = file["derived/mosaic-lung-1"]["levels/0/pixels"]
         np.testing.assert_array_equal(linked[:4], picture[:4])
