@@ -16,6 +16,7 @@ import h5py
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import DiskSpaceError, InputFileError, MobilescopeError, NewerVersionError, OutputError
+from mobilescope.data.lock import is_being_written
 from mobilescope.data.recovery import read_superblock
 from mobilescope.data.swmr import open_swmr_reading
 
@@ -45,7 +46,7 @@ def open_for_reading(path: Path, file_format: str, version: int, *, swmr: bool =
     NewerVersionError
         Written by a newer version of this software.
     """
-    written = read_superblock(path).flags != 0
+    written = read_superblock(path).flags != 0 and is_being_written(path)
     try:
         # HDF5's own locks fail on some network drives; the session's lock file stands in for them.
         file = (

@@ -21,7 +21,7 @@ def open_swmr_reading(path: Path, *, written: bool) -> h5py.File:
     Parameters
     ----------
     written : bool
-        It is marked as open for writing.
+        Its writer is at work now.
     """
     access = _access(_ATTEMPTS_WRITTEN if written else _ATTEMPTS_CLOSED)
     return h5py.File(h5py.h5f.open(os.fsencode(path), h5py.h5f.ACC_RDONLY | h5py.h5f.ACC_SWMR_READ, access))
