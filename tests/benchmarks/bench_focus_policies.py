@@ -36,7 +36,7 @@ FRAME_PX, PIXEL_UM = 256, 0.37
 # Pitch of the tiles, and the slide's surface.
 SLIDES = {
     "neighbouring tiles, 1 x 1 mm, the twin's own surface": (90.0, {}),
-    "tiles over 15 x 15 mm, 60 µm of tilt, 2 µm of warp": (
+    "tiles 1.4 mm apart, 4 µm of tilt a mm, 2 µm of warp": (
         1400.0, {"tilt_um_per_mm": 4.0, "waviness_um": 2.0, "wavelength_mm": 20.0},
     ),
 }
