@@ -8,6 +8,7 @@ import re
 import struct
 import threading
 import warnings
+import zlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,8 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 TILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 COLUMNS = ("file", "x_um", "y_um")
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_GREY, _PNG_RGB = 0, 2
 _CACHE_BYTES = 200_000_000
 
 
@@ -250,13 +253,13 @@ def _read_tiff(path: Path) -> Pixels | None:
         try:
             pixels = page.asarray()
         except ValueError:  # a compression that tifffile leaves to a further package
-            return _decode_with_opencv(path)
+            return _decode_with_opencv(np.fromfile(path, dtype=np.uint8))
     return np.asarray(pixels.reshape(*pixels.shape[:2], -1))
 
 
-def _decode_with_opencv(path: Path) -> NDArray[Any] | None:
+def _decode_with_opencv(data: NDArray[np.uint8]) -> NDArray[Any] | None:
     """Decode at the file's own depth; None where OpenCV can't, or the picture has transparency."""
-    pixels = cv2.imdecode(np.fromfile(path, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if pixels is None or (pixels.ndim == 3 and pixels.shape[2] != 3):
         return None
     return np.asarray(pixels[..., None] if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., ::-1]))
@@ -264,25 +267,44 @@ def _decode_with_opencv(path: Path) -> NDArray[Any] | None:
 
 def _read_plain(path: Path) -> Pixels | None:
     """Decode a plain grey or RGB picture; None for others."""
+    data = path.read_bytes()
+    if _is_plain_png(data):
+        # A fifth quicker than Pillow's way, and beside other threads; but of damage OpenCV says nothing.
+        decoded = _decode_with_opencv(np.frombuffer(data, dtype=np.uint8))
+        if decoded is not None:
+            return decoded
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path) as image:
             image.load()
             if image.mode.startswith("I;16") or image.mode == "I":
                 return np.asarray(image).astype(np.uint16)[..., None]
-            # Of deep colour Pillow keeps 8 bits; the slower way keeps them all.
-            deep = image.format == "PNG" and image.mode == "RGB" and _png_depth(path) == 16
-            if deep:
-                return _decode_with_opencv(path)
+            # Of deep colour Pillow keeps 8 bits.
+            if image.format == "PNG" and image.mode == "RGB" and data[24] == 16:
+                return _decode_with_opencv(np.frombuffer(data, dtype=np.uint8))
             if image.mode not in ("L", "RGB"):
                 return None
             pixels = np.asarray(image)
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _png_depth(path: Path) -> int:
-    with path.open("rb") as file:
-        return file.read(25)[24]
+def _is_plain_png(data: bytes) -> bool:
+    """Tell whether data are a whole PNG of grey or RGB samples of 8 or 16 bits, checksums included."""
+    if data[:8] != _PNG_START or data[12:16] != b"IHDR":
+        return False
+    depth, colours = data[24], data[25]
+    if depth not in (8, 16) or colours not in (_PNG_GREY, _PNG_RGB):
+        return False
+    view, place = memoryview(data), 8
+    while place + 12 <= len(data):
+        end = place + 8 + int.from_bytes(view[place:place + 4], "big")
+        kind = bytes(view[place + 4:place + 8])
+        if kind == b"tRNS" or zlib.crc32(view[place + 4:end]) != int.from_bytes(view[end:end + 4], "big"):
+            return False
+        if kind == b"IEND":
+            return True
+        place = end + 4
+    return False
 
 
 def _listed(names: list[str], most: int = 5) -> str:

@@ -125,6 +125,14 @@ def truncate(scan):
     file.write_bytes(file.read_bytes()[:2000])
 
 
+def damage(scan):
+    """Change bytes in the middle of the pixels, and leave the length."""
+    file = scan.folder / scan.names[3]
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2:len(data) // 2 + 8] = bytes(8)
+    file.write_bytes(data)
+
+
 def other_size(scan):
     tifffile.imwrite(scan.folder / "tile-3.png", np.zeros((50, 60), np.uint8))
 
@@ -137,6 +145,7 @@ SPOILT = {
     "no number": (lambda s: rewrite(s, lambda lines: [*lines[:2], "tile-1.png,,0", *lines[3:]]), "line 3"),
     "empty": (lambda s: rewrite(s, lambda lines: lines[:1]), "holds no position"),
     "truncated": (truncate, "tile-3.png can't be read"),
+    "damaged": (damage, "tile-3.png can't be read"),
     "no picture": (lambda s: (s.folder / "tile-3.png").write_text("words"), "tile-3.png can't be read"),
     "mixed sizes": (other_size, "tile-3.png is 60x50 px"),
     "far apart": (
