@@ -72,7 +72,7 @@ def test_a_run_tells_how_far_it_is_and_how_long_it_will_take():
 
 def test_a_paused_run_takes_nothing_until_it_goes_on():
     sink = MemorySink()
-    device = microscope(stage=ReadyStage(settle_s=0.002))
+    device = microscope(stage=ReadyStage(settle_s=0.03))
     runner = ScanRunner(device, sink, [slide_run(3, 4)])
     thread, ended = running(runner)
     wait_for(lambda: len(sink.tiles) >= 2)
@@ -91,7 +91,7 @@ def test_a_paused_run_takes_nothing_until_it_goes_on():
 @pytest.mark.parametrize("paused", [False, True])
 def test_a_cancelled_run_ends_within_one_tile_and_another_goes_on(paused):
     sink = MemorySink()
-    device = microscope(stage=ReadyStage(settle_s=0.002))
+    device = microscope(stage=ReadyStage(settle_s=0.03))
     runner = ScanRunner(device, sink, [slide_run(3, 4)])
     thread, ended = running(runner)
     wait_for(lambda: len(sink.tiles) >= 2)
