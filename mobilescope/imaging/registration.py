@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mobilescope.core.errors import InputImageError, RegistrationError
 from mobilescope.imaging.colour import luminance, to_float
@@ -140,8 +141,16 @@ def register(
     InputImageError
         For an image too small or of the wrong type.
     """
+    # Its matrices are small: beside other programs numpy's BLAS waits longer for its threads than they work.
+    with threadpool_limits(1, user_api="blas"):
+        return _registered(moving, fixed, moving_pixel_um, fixed_pixel_um, seed, options or RegistrationOptions())
+
+
+def _registered(
+    moving: NDArray[Any], fixed: NDArray[Any], moving_pixel_um: float, fixed_pixel_um: float, seed: int,
+    chosen: RegistrationOptions,
+) -> Registration:
     started = time.perf_counter()
-    chosen = options if options is not None else RegistrationOptions()
     moving_float, fixed_float = _checked(moving, "phone image"), _checked(fixed, "benchtop window")
     ratio = moving_pixel_um / fixed_pixel_um
     match = _find(moving_float, fixed_float, ratio, seed, chosen)
