@@ -24,8 +24,9 @@ Port = Annotated[
     str | None,
     typer.Option("--port", metavar="PORT", help="Serial port, such as /dev/ttyUSB0; else the file's or the one found."),
 ]
+Whose = Literal["phone", "benchtop"] | None
 Of = Annotated[
-    Literal["phone", "benchtop"] | None,
+    Whose,
     typer.Option(
         "--of", metavar="phone|benchtop",
         help="Whose stage; else the phone scope's where the instrument file has a [stage], and the benchtop's.",
@@ -79,9 +80,7 @@ def home(context: typer.Context, port: Port = None, of: Of = None, json: Json = 
 
     Example: mobilescope --config scope.toml stage home
     """
-    with _opened(context, port, of) as stage, _halted_by_signals(stage):
-        _motorised(stage, "homed").home()
-        _tell(stage, json=json)
+    _do(context, port, of, "homed", "home", json=json)
 
 
 @stage_app.command()
@@ -90,9 +89,7 @@ def unlock(context: typer.Context, port: Port = None, of: Of = None, json: Json 
 
     Example: mobilescope --config scope.toml stage unlock
     """
-    with _opened(context, port, of) as stage:
-        _motorised(stage, "unlocked").unlock()
-        _tell(stage, json=json)
+    _do(context, port, of, "unlocked", "unlock", json=json)
 
 
 @stage_app.command()
@@ -101,9 +98,7 @@ def zero(context: typer.Context, port: Port = None, of: Of = None, json: Json = 
 
     Example: mobilescope --config scope.toml stage zero
     """
-    with _opened(context, port, of) as stage:
-        _motorised(stage, "zeroed").zero()
-        _tell(stage, json=json)
+    _do(context, port, of, "zeroed", "zero", json=json)
 
 
 @stage_app.command()
@@ -146,7 +141,7 @@ def halt(context: typer.Context, port: Port = None, of: Of = None, json: Json = 
 
 
 @contextmanager
-def _opened(context: typer.Context, port: str | None, of: Literal["phone", "benchtop"] | None) -> Iterator[XYZStage]:
+def _opened(context: typer.Context, port: str | None, of: Whose) -> Iterator[XYZStage]:
     from mobilescope.app.instrument_file import load_instrument
     from mobilescope.app.stage_opening import opened_stage
 
@@ -159,7 +154,7 @@ def _opened(context: typer.Context, port: str | None, of: Literal["phone", "benc
 
 @contextmanager
 def _halted_by_signals(stage: XYZStage) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the motors; nothing moves on after the program has gone."""
+    """Let Ctrl-C and SIGTERM stop the motors, and say so where that can't be done from here."""
 
     def on_signal(_number: int, _frame: FrameType | None) -> NoReturn:
         # Whoever waits for a move stops the motors before this goes on.
@@ -169,19 +164,33 @@ def _halted_by_signals(stage: XYZStage) -> Iterator[None]:
     before = [signal.signal(number, on_signal) for number in numbers]
     try:
         yield
-    except KeyboardInterrupt:
-        raise CancelledError(f"halted; {stage.describe()} stands") from None
+    except KeyboardInterrupt as asked:
+        from mobilescope.devices.stages import MotorStage
+
+        notes = getattr(asked, "__notes__", [])
+        if notes:
+            raise CancelledError(f"interrupted; {'; '.join(notes)}", "switch the stage off if they do") from None
+        if isinstance(stage, MotorStage):
+            raise CancelledError(f"halted; {stage.describe()} stands") from None
+        remedy = "stop it in the program that drives it"
+        raise CancelledError(f"interrupted; {stage.describe()} may still go to where it was sent", remedy) from None
     finally:
         for number, handler in zip(numbers, before, strict=True):
             signal.signal(number, handler)
 
 
-def _motorised(stage: XYZStage, done: str) -> Any:
+def _do(
+    context: typer.Context, port: str | None, of: Whose, done: str, what: Literal["home", "unlock", "zero"], *,
+    json: bool,
+) -> None:
+    """Have a motorised stage do something that other stages don't, and tell where it is afterwards."""
     from mobilescope.devices.stages import MotorStage
 
-    if not isinstance(stage, MotorStage):
-        raise UserError(f"{stage.describe()} is not {done} from here", "do it in the program that drives it")
-    return stage
+    with _opened(context, port, of) as stage, _halted_by_signals(stage):
+        if not isinstance(stage, MotorStage):
+            raise UserError(f"{stage.describe()} is not {done} from here", "do it in the program that drives it")
+        {"home": stage.home, "unlock": stage.unlock, "zero": stage.zero}[what]()
+        _tell(stage, json=json)
 
 
 def _tell(stage: XYZStage, *, json: bool) -> None:

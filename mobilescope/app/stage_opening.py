@@ -20,11 +20,11 @@ from mobilescope.core.errors import DeviceError, MobilescopeError, UserError
 from mobilescope.core.protocols import XYZStage
 from mobilescope.core.stage_config import StageConfig
 from mobilescope.devices.stages import GrblController, ManualStage, MotionController, MotorStage, SangaboardController
+from mobilescope.devices.stages.line_link import BAUD
 from mobilescope.devices.stages.probing import probe_stage
 from mobilescope.devices.transport import SerialWire
 
 Whose = Literal["phone", "benchtop"]
-_BAUD = 115200
 _PROBE_S = 1.9
 
 
@@ -55,6 +55,8 @@ def opened_stage(config: InstrumentConfig, *, source: str, whose: Whose | None, 
             f"{source} names no stage of the phone scope", "add a table [stage] with kind = \"grbl\" or \"sangaboard\""
         )
     if config.stage.kind == "manual":
+        if port is not None:
+            raise UserError("a manual stage has no port", "leave --port out")
         with _manual_stage(config.stage) as manual:
             yield manual
         return
@@ -64,7 +66,7 @@ def opened_stage(config: InstrumentConfig, *, source: str, whose: Whose | None, 
 
 def motor_stage(config: StageConfig, port: str | None = None) -> MotorStage:
     """Open a motorised stage on the port given, the file's, or the one on which such a board answers."""
-    wire = SerialWire(port or config.port or _only_port(config.kind), _BAUD)
+    wire = SerialWire(port or config.port or _only_port(config.kind), BAUD)
     controller: MotionController
     if config.kind == "grbl":
         controller = GrblController(wire, speed_um_s=(config.xy_speed_um_s, config.z_speed_um_s))

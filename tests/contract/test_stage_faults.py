@@ -117,6 +117,19 @@ def test_ctrl_c_stops_the_motors(slow):
     assert slow.stage.position() == at
 
 
+def test_motors_that_could_not_be_told_to_stop_are_not_said_to_stand(slow):
+    def fall_silent_and_interrupt():
+        slow.line.dumb = True
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Timer(0.4, fall_silent_and_interrupt).start()
+    with pytest.raises(KeyboardInterrupt) as raised:
+        slow.stage.move_xy(20_000.0, 0.0)
+    (note,) = raised.value.__notes__
+    assert "may still be moving" in note
+    assert "answer" in note
+
+
 def test_a_pulled_cable_is_told_and_so_is_what_the_stage_does(slow):
     raised, _ = while_moving(slow, slow.port.unplug)
     assert isinstance(raised, LinkLostError)

@@ -150,6 +150,13 @@ def test_without_a_stage_it_is_the_benchtops_and_that_is_told(tmp_path):
     assert "outside the stage's range" in refused("stage", "move", "--x", "31000", status=1)
 
 
+def test_a_manual_stage_has_no_port(tmp_path):
+    file = tmp_path / "scope.toml"
+    file.write_text('[stage]\nkind = "manual"\ncamera = "camera:0"\ncamera_pixel_um = 1.0\n' + LIMITS)
+    assert "has no port" in refused("--config", file, "stage", "where", "--port", "/dev/ttyUSB0")
+    assert "camera 0 can't be opened" in refused("--config", file, "stage", "where")
+
+
 @pytest.mark.parametrize(("kind", "name"), [("grbl", "Grbl"), ("sangaboard", "Sangaboard")])
 def test_a_stage_is_found_by_what_it_says(bench, kind, name):
     made = bench(kind)

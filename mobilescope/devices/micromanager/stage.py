@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import DeviceError, LimitError
+from mobilescope.core.errors import DeviceError
 from mobilescope.core.protocols import PositionUm
+from mobilescope.core.stage_config import Range
+from mobilescope.core.stage_limits import check_within
 from mobilescope.devices.micromanager.link import CoreLink
 from mobilescope.devices.micromanager.python_core import PythonCore
 
 # How far from its target a stage may report to have stopped.
 _XY_TOLERANCE_UM = 1.0
 _Z_TOLERANCE_UM = 0.5
-
-Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class MicroManagerStage:
         device_x, device_y = xx * x_um + xy * y_um, yx * x_um + yy * y_um
         where = "" if self._is_plain else f" of the device, for ({x_um:.2f}, {y_um:.2f}) µm in the stage frame,"
         for axis, value, limits in (("x", device_x, self._limits.x_um), ("y", device_y, self._limits.y_um)):
-            self._check(axis, value, limits, where)
+            check_within(axis, value, limits, where)
         self._call("move the xy stage", "set_xy_position", self._xy, device_x, device_y)
         self._call("wait for the xy stage", "wait_for_device", self._xy)
         reached_x, reached_y = self._device_xy()
@@ -96,7 +96,7 @@ class MicroManagerStage:
 
     def move_z(self, z_um: float) -> None:
         """Move the focus drive and wait for it."""
-        self._check("z", z_um, self._limits.z_um)
+        check_within("z", z_um, self._limits.z_um)
         self._call("move the focus drive", "set_position", self._z, float(z_um))
         self._call("wait for the focus drive", "wait_for_device", self._z)
         arrived_um = float(self._call("read z", "get_position", self._z))
@@ -118,7 +118,7 @@ class MicroManagerStage:
 
     def begin_z(self, z_um: float) -> None:
         """Set the focus drive going and return at once."""
-        self._check("z", z_um, self._limits.z_um)
+        check_within("z", z_um, self._limits.z_um)
         self._call("move the focus drive", "set_position", self._z, float(z_um))
 
     def z_while_moving(self) -> tuple[float, bool]:
@@ -158,15 +158,6 @@ class MicroManagerStage:
             float(self._call("read x", "get_x_position", self._xy)),
             float(self._call("read y", "get_y_position", self._xy)),
         )
-
-    @staticmethod
-    def _check(axis: str, value_um: float, limits_um: Range, where: str = "") -> None:
-        low, high = limits_um
-        if not low <= value_um <= high:
-            raise LimitError(
-                f"{axis} = {value_um:.2f} µm{where} lies outside the stage's range {low:g} to {high:g} µm",
-                "choose a position inside it",
-            )
 
     def _call(self, what: str, method: str, *arguments: object) -> Any:
         return self._link.call(what, method, *arguments)

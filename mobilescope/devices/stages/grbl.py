@@ -15,12 +15,12 @@ from mobilescope.core.errors import (
     LinkError,
     UserError,
 )
+from mobilescope.core.stage_config import Range, Triple
 from mobilescope.devices.stages import grbl_words as words
 from mobilescope.devices.stages.line_link import LineLink
-from mobilescope.devices.stages.motion import Range, StageIdentity, Triple
+from mobilescope.devices.stages.motion import StageIdentity
 from mobilescope.devices.transport import Wire
 
-BAUD = 115200
 # An Arduino is reset when its port is opened, and its bootloader waits for 1 to 2 s.
 PATIENCE_S = 4.0
 
@@ -214,11 +214,7 @@ class GrblController:
                     self._lines.drain()
                     return
                 heard.append(line)
-        said = f"; it said {heard[-1]!r}" if heard else ""
-        raise LinkError(
-            f"nobody who speaks Grbl answers on {wire.name}{said}",
-            "check cable, supply and port: `mobilescope devices` lists the ports",
-        )
+        raise self._lines.unanswered("nobody who speaks Grbl answers", heard)
 
     def _leave_alarm(self) -> None:
         """Reset a board that takes nothing else after an alarm; it is locked then."""

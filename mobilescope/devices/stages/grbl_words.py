@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-Triple = tuple[float, float, float]
+from mobilescope.core.stage_config import Triple
 
 STATUS_QUERY = ord("?")
 FEED_HOLD = ord("!")

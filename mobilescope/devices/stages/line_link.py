@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 
+from mobilescope.core.errors import LinkError
 from mobilescope.devices.transport import Wire
+
+# Grbl 1.1 and the Sangaboard alike.
+BAUD = 115200
 
 # No board of ours says more in a line; what goes on longer is noise.
 _LONGEST = 400
@@ -43,6 +47,13 @@ class LineLink:
                 return None
             self._take(self.wire.read(left_s))
         return self._lines.popleft()
+
+    def unanswered(self, what: str, heard: list[str]) -> LinkError:
+        """Return the error of a handshake: ``what`` on this port, and the last of what was heard instead."""
+        said = f"; it said {heard[-1]!r}" if heard else ""
+        return LinkError(
+            f"{what} on {self.wire.name}{said}", "check cable, supply and port: `mobilescope devices` lists the ports"
+        )
 
     def drain(self, quiet_s: float = _QUIET_S) -> list[str]:
         """Return what comes until the wire is quiet for so long; a line that never rests is given up on."""

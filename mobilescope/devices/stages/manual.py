@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from mobilescope.core.errors import ConfigError, DeviceError, LimitError
+from mobilescope.core.errors import ConfigError, DeviceError
 from mobilescope.core.protocols import PositionUm
-from mobilescope.core.stage_config import Axis, StageConfig
+from mobilescope.core.stage_config import Axis, Range, StageConfig
+from mobilescope.core.stage_limits import check_within
 
-Range = tuple[float, float]
 Follow = Callable[[], tuple[float, float] | None]
 
 # One request's length as a part of the field: what is in both pictures tells how far the stage went.
@@ -70,8 +70,8 @@ class ManualStage:
         DeviceError
             The pictures can't be followed any more, so that nobody knows where the stage is; or it did not get there.
         """
-        self._check("x", x_um)
-        self._check("y", y_um)
+        check_within("x", x_um, self._limits_um["x"])
+        check_within("y", y_um, self._limits_um["y"])
         lost = 0
         for _ in range(_MOST_REQUESTS):
             left = (x_um - self._at[0], y_um - self._at[1])
@@ -96,7 +96,7 @@ class ManualStage:
 
     def move_z(self, z_um: float) -> None:
         """Have the person turn the focus."""
-        self._check("z", z_um)
+        check_within("z", z_um, self._limits_um["z"])
         if z_um != self._z_um:
             self._ask(f"turn the focus {'up' if z_um > self._z_um else 'down'} by {abs(z_um - self._z_um):.1f} µm")
             self._z_um = z_um
@@ -124,14 +124,6 @@ class ManualStage:
             return False
         self._at = [at + way for at, way in zip(self._at, moved, strict=True)]
         return True
-
-    def _check(self, axis: Axis, value_um: float) -> None:
-        low, high = self._limits_um[axis]
-        if not low <= value_um <= high:
-            raise LimitError(
-                f"{axis} = {value_um:.2f} µm lies outside the stage's range {low:g} to {high:g} µm",
-                "choose a position inside it",
-            )
 
 
 def _words(dx_um: float, dy_um: float) -> str:

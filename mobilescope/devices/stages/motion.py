@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-Triple = tuple[float, float, float]
-Range = tuple[float, float]
+from mobilescope.core.stage_config import Range, Triple
 
 
 @dataclass(frozen=True)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 import threading
 import time
-from contextlib import suppress
 from typing import Self
 
 from mobilescope.core.errors import (
     CancelledError,
     ConfigError,
     DeviceError,
-    LimitError,
     LinkLostError,
     MobilescopeError,
 )
 from mobilescope.core.protocols import PositionUm
-from mobilescope.core.stage_config import AXES, Axis, StageConfig
-from mobilescope.devices.stages.motion import MotionController, Range, StageIdentity, Triple
+from mobilescope.core.stage_config import AXES, Axis, Range, StageConfig, Triple
+from mobilescope.core.stage_limits import check_within
+from mobilescope.devices.stages.motion import MotionController, StageIdentity
 
 # A position may be read back off by this many steps: the target lies between two of them.
 _STEPS_OFF = 0.75
@@ -135,17 +134,19 @@ class MotorStage:
 
     def _move(self, targets: dict[Axis, float]) -> None:
         for axis, value in targets.items():
-            self._check(axis, value)
+            check_within(axis, value, self._limits_um[axis])
         with self._lock:
             self._is_halted = False
             try:
                 self._approach(targets)
             except LinkLostError as error:
                 raise LinkLostError(f"{error.cause}; a move that had begun goes on to its end", error.remedy) from error
-            except BaseException:
+            except BaseException as failure:
                 # Ctrl-C among others: the motors must not go on without their program.
-                with suppress(MobilescopeError):
+                try:
                     self.stop()
+                except MobilescopeError as second:
+                    failure.add_note(f"the motors may still be moving: {second.cause}")
                 raise
             if self._config.settling_ms:
                 time.sleep(self._config.settling_ms / 1000)
@@ -182,14 +183,6 @@ class MotorStage:
                     f"the stage was sent to {axis} = {value:.2f} µm and reports {reached[index]:.2f} µm",
                     "check for an obstacle or a lost reference",
                 )
-
-    def _check(self, axis: Axis, value_um: float) -> None:
-        low, high = self._limits_um[axis]
-        if not low <= value_um <= high:
-            raise LimitError(
-                f"{axis} = {value_um:.2f} µm lies outside the stage's range {low:g} to {high:g} µm",
-                "choose a position inside it",
-            )
 
     def _all_limits(self) -> dict[Axis, Range]:
         """Return the limits of the file, within those of the board."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-
 from mobilescope.core.errors import LinkError
+from mobilescope.devices.stages import sangaboard
 from mobilescope.devices.stages.grbl_words import BANNER, STATUS_QUERY, parse_build, parse_report
-from mobilescope.devices.stages.line_link import LineLink
+from mobilescope.devices.stages.line_link import BAUD, LineLink
 from mobilescope.devices.stages.motion import StageIdentity
 from mobilescope.devices.transport import SerialWire
 
-_BAUD = 115200
 _PAUSE_S = 0.25
-_SANGABOARD = re.compile(r"Sangaboard Firmware v(\S+)")
 
 
 def probe_stage(port: str, *, patience_s: float) -> StageIdentity | None:
@@ -23,7 +20,7 @@ def probe_stage(port: str, *, patience_s: float) -> StageIdentity | None:
     PortError
         The port can't be opened.
     """
-    wire = SerialWire(port, _BAUD)
+    wire = SerialWire(port, BAUD)
     lines = LineLink(wire)
     until_s = wire.now_s() + patience_s
     try:
@@ -32,7 +29,7 @@ def probe_stage(port: str, *, patience_s: float) -> StageIdentity | None:
             lines.send("")
             lines.send("version")
             while (line := lines.line(_PAUSE_S)) is not None:
-                found = _SANGABOARD.match(line)
+                found = sangaboard.BANNER.match(line)
                 if found:
                     return StageIdentity("Sangaboard", found[1], port)
                 if BANNER.match(line) or parse_report(line):

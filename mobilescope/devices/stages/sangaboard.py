@@ -10,11 +10,11 @@ import re
 from itertools import pairwise
 
 from mobilescope.core.errors import CancelledError, DeviceError, FirmwareVersionError, LinkError, UserError
+from mobilescope.core.stage_config import Range, Triple
 from mobilescope.devices.stages.line_link import LineLink
-from mobilescope.devices.stages.motion import Range, StageIdentity, Triple
+from mobilescope.devices.stages.motion import StageIdentity
 from mobilescope.devices.transport import Wire
 
-BAUD = 115200
 # A board with an Arduino on it is reset when its port is opened.
 PATIENCE_S = 4.0
 
@@ -26,7 +26,7 @@ _PIECE_S = 0.5
 _OLDEST = (0, 5)
 _STOPPABLE = (1, 0)
 
-_BANNER = re.compile(r"Sangaboard Firmware v(\d+)\.(\d+)\S*")
+BANNER = re.compile(r"Sangaboard Firmware v((\d+)\.(\d+)\S*)")
 _PLACE = re.compile(r"(-?\d+) (-?\d+) (-?\d+)")
 _DELAY = re.compile(r"minimum step delay (\d+)")
 _WORD = re.compile(r"true|false")
@@ -160,17 +160,12 @@ class SangaboardController:
         while wire.now_s() < until_s:
             self._lines.send("version")
             while (line := self._lines.line(0.4)) is not None:
-                found = _BANNER.match(line)
+                found = BANNER.match(line)
                 if found:
                     self._lines.drain()
-                    firmware = line.rpartition(" v")[2]
-                    return StageIdentity("Sangaboard", firmware, wire.name), (int(found[1]), int(found[2]))
+                    return StageIdentity("Sangaboard", found[1], wire.name), (int(found[2]), int(found[3]))
                 heard.append(line)
-        said = f"; it said {heard[-1]!r}" if heard else ""
-        raise LinkError(
-            f"no Sangaboard answers on {wire.name}{said}",
-            "check cable, supply and port: `mobilescope devices` lists the ports",
-        )
+        raise self._lines.unanswered("no Sangaboard answers", heard)
 
     def _pieces(self, start: Steps, target: Steps) -> list[Steps]:
         """Split a way into moves that add up to it: one, or several where the board can't be stopped."""
@@ -235,7 +230,7 @@ class SangaboardController:
 
     def _hear(self, line: str) -> None:
         """Raise for what a board says unasked when something is wrong."""
-        if _BANNER.match(line):
+        if BANNER.match(line):
             raise DeviceError(
                 f"the board on {self._lines.wire.name} was reset, and its position may be wrong",
                 "check its supply; bring the stage to the middle of its range, then `mobilescope stage zero`",
