@@ -159,7 +159,9 @@ class _Search:
         upwards = self._options.approach_um >= 0
         start, end = (self._low, self._high) if upwards else (self._high, self._low)
         self._drive.move(start)
-        self._swept_z, self._swept = sweep(stage, end, self._look, most=_MOST_SWEPT)
+        for z_um, seen in sweep(stage, end, self._look, most=_MOST_SWEPT):
+            self._swept_z.append(z_um)
+            self._swept.append(seen)
         if len(self._swept) >= LEAST_PICTURES:
             return True
         self._swept_z, self._swept = [], []

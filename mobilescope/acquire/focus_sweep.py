@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mobilescope.core.protocols import SweepingStage
 from mobilescope.imaging.focus_peak import Structure
@@ -13,7 +13,7 @@ LEAST_PICTURES = 6
 
 def sweep(
     stage: SweepingStage, high_um: float, look: Callable[[], Structure], *, most: int
-) -> tuple[list[float], list[Structure]]:
+) -> Iterator[tuple[float, Structure]]:
     """Set the drive going from where it stands, and take pictures until it arrives.
 
     Parameters
@@ -23,23 +23,21 @@ def sweep(
     most : int
         So many pictures are kept; further ones are not taken.
 
-    Returns
-    -------
-    list of float
-        The middle between the z reported before and after each picture.
-    list of Structure
+    Yields
+    ------
+    float
+        The middle between the z reported before and after a picture.
+    Structure
     """
-    places: list[float] = []
-    structures: list[Structure] = []
     stage.begin_z(high_um)
     try:
         before_um, moving = stage.z_while_moving()
-        while moving and len(places) < most:
-            structures.append(look())
+        taken = 0
+        while moving and taken < most:
+            seen = look()
             after_um, moving = stage.z_while_moving()
-            places.append((before_um + after_um) / 2)
-            before_um = after_um
+            yield (before_um + after_um) / 2, seen
+            before_um, taken = after_um, taken + 1
     finally:
         # Whatever happened, nobody moves a drive that is still on its way.
         stage.move_z(high_um)
-    return places, structures

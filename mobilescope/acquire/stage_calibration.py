@@ -12,7 +12,7 @@ from mobilescope.core.errors import CalibrationError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import BenchtopMicroscope, PositionUm
 from mobilescope.imaging.focus import grey_for_focus
-from mobilescope.imaging.phase import Shift, phase_shift, significance, texture_to_noise
+from mobilescope.imaging.phase import Shift, has_rival, is_one_match, phase_shift, texture_to_noise
 from mobilescope.imaging.stage_affine import StageAffine, fit_stage_affine
 
 Grey = NDArray[np.float32]
@@ -25,9 +25,6 @@ _FIRST_STEP = 0.08
 _FIRST_SEARCH = 0.6
 # How far from its prediction a later shift is looked for.
 _SEARCH = 0.12
-# Unrelated tissue reaches 33.
-_LEAST_SIGNIFICANCE = 45.0
-_RIVAL = 0.85
 _LEAST_TEXTURE = 1.6
 _STILL_PX = 2.0
 _TRUSTED_SHARE = 0.75
@@ -174,7 +171,7 @@ class _Session:
                 self._picture_at(*move), (round(float(expected[1])), round(float(expected[0]))),
                 round(_SEARCH * self._side_px),
             )
-            if _is_trusted(shift):
+            if is_one_match(shift):
                 moves.append(move)
                 shifts.append((shift.dx_px, shift.dy_px))
         return moves, shifts
@@ -218,27 +215,13 @@ class _Session:
 
     @staticmethod
     def _demand_one_match(shift: Shift) -> None:
-        if _has_rival(shift):
+        if has_rival(shift):
             raise CalibrationError(
                 "the field repeats itself: more than one shift fits", "choose a field without a regular pattern"
             )
-        if not _is_trusted(shift):
+        if not is_one_match(shift):
             raise CalibrationError(
                 f"two pictures of neighbouring places do not match (correlation {shift.correlation:.2f})",
                 "check the focus, and that the slide and the light stay as they are; "
                 "give a pixel size that is right to a factor of four",
             )
-
-
-def _has_rival(shift: Shift) -> bool:
-    return shift.correlation > 0 and shift.runner_up > _RIVAL * shift.correlation and _is_significant(shift)
-
-
-def _is_significant(shift: Shift) -> bool:
-    return significance(shift.correlation, shift.overlap_px) > _LEAST_SIGNIFICANCE
-
-
-def _is_trusted(shift: Shift) -> bool:
-    return _is_significant(shift) and not _has_rival(shift) and shift.error_px < 1
-
-

@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.imaging.focus import grey_for_focus
-from mobilescope.imaging.phase import phase_shift, significance
+from mobilescope.imaging.phase import is_one_match, phase_shift
 
 # More pixels make the correlation slower, not surer.
 _MOST_PX = 512
 _SEARCH = 0.7
-# Unrelated tissue reaches 33.
-_LEAST_SIGNIFICANCE = 45.0
-_RIVAL = 0.85
 
 
 class ViewTracker:
@@ -45,10 +42,7 @@ class ViewTracker:
             self._last = picture
             return 0.0, 0.0
         shift = phase_shift(self._last, picture, max_shift_px=round(_SEARCH * min(picture.shape)))
-        if (
-            significance(shift.correlation, shift.overlap_px) <= _LEAST_SIGNIFICANCE
-            or shift.runner_up > _RIVAL * shift.correlation
-        ):
+        if not is_one_match(shift):
             return None
         self._last = picture
         pixel_um = self._pixel_um * scale

@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from serial.tools import list_ports
 
 from mobilescope.app.ring_reading import identity_json
 from mobilescope.core.errors import MobilescopeError
+from mobilescope.core.machine import cpu_name, package_version
 from mobilescope.devices.micromanager import demo_configuration
 from mobilescope.devices.ports import find_boards, probe
 from mobilescope.devices.stages.probing import probe_stage
@@ -26,7 +26,6 @@ from mobilescope.twin.ring_simulator import simulator_missing
 _PROBE_S = 1.8
 _TOOL_S = 2.0
 _PROBES = 8
-_CPU_NAMES = Path("/proc/cpuinfo")
 _GPU_FACTS = Path("/proc/driver/nvidia/gpus")
 _TOOLS = {
     "avrdude": (["avrdude", "-?"], r"avrdude version ([\w.]+)"),
@@ -81,8 +80,7 @@ def _asked(port: str | None) -> dict[str, Any]:
 def _compute() -> dict[str, Any]:
     """Return processors and graphics cards as the system names them, without importing torch."""
     cards = [_field(path.read_text(errors="replace"), "Model") for path in sorted(_GPU_FACTS.glob("*/information"))]
-    processor = _field(_CPU_NAMES.read_text(errors="replace"), "model name") if _CPU_NAMES.is_file() else ""
-    return {"cpu": processor, "cuda": cards, "torch": _package_version("torch")}
+    return {"cpu": cpu_name(), "cuda": cards, "torch": package_version("torch")}
 
 
 def _field(text: str, name: str) -> str:
@@ -95,19 +93,12 @@ def _micromanager() -> dict[str, Any]:
         configuration = demo_configuration()
         lines = configuration.read_text(encoding="utf-8", errors="replace").splitlines()
     except (MobilescopeError, OSError) as error:
-        return {"pycromanager": _package_version("pycromanager"), "problem": str(error)}
+        return {"pycromanager": package_version("pycromanager"), "problem": str(error)}
     devices = [line.split(",")[1] for line in lines if line.startswith("Device,")]
     return {
-        "pycromanager": _package_version("pycromanager"), "mm-test-adapters": _package_version("mm-test-adapters"),
+        "pycromanager": package_version("pycromanager"), "mm-test-adapters": package_version("mm-test-adapters"),
         "demo_devices": devices,
     }
-
-
-def _package_version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _tool_version(command: list[str], pattern: str) -> str | None:

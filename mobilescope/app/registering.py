@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import tempfile
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from mobilescope.app.enhance_jobs import file_digest
 from mobilescope.app.folders import prepare_file
-from mobilescope.app.images import Picture, open_picture
+from mobilescope.app.images import Picture, open_picture, replaced_when_written
 from mobilescope.core.errors import OutputError, RegistrationError, UserError
 from mobilescope.imaging.quality import GateThresholds, judge
 from mobilescope.imaging.registration import Registration, RegistrationOptions, register
@@ -109,8 +108,8 @@ def register_images(
     if map_file is None or not verdict.accepted:
         return told
     record = {
-        "moving": {"file": moving.name, "sha256": _digest(moving), "pixel_um": moving_um},
-        "fixed": {"file": fixed.name, "sha256": _digest(fixed), "pixel_um": fixed_um},
+        "moving": {"file": moving.name, "sha256": file_digest(moving), "pixel_um": moving_um},
+        "fixed": {"file": fixed.name, "sha256": file_digest(fixed), "pixel_um": fixed_um},
         "seed": seed, "quality": told.quality,
     }
     _write_map(map_file, found, record)
@@ -126,14 +125,5 @@ def _pixel_um(name: str, path: Path, picture: Picture, given_um: float | None) -
 
 def _write_map(path: Path, found: Registration, record: dict[str, Any]) -> None:
     """Write under a temporary name first: a map that was there stays until the new one is whole."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".npz", delete=False) as file:
-            np.savez(file, map_yx=found.map_yx, supported=found.supported, record=np.array(json.dumps(record)))
-        Path(file.name).replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} can't be written: {error.strerror}", "check the disk") from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with replaced_when_written(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, map_yx=found.map_yx, supported=found.supported, record=np.array(json.dumps(record)))

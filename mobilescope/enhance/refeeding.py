@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.enhance.enhancer import Enhancer
-from mobilescope.enhance.pictures import check_shape, to_engine
-from mobilescope.imaging.colour import to_float
+from mobilescope.enhance.pictures import check_shape, from_engine, to_engine
+from mobilescope.imaging.colour import to_float, to_uint8
 
 Refeed = Literal["none", "downsampled", "finer"]
 REFEEDS: tuple[Refeed, ...] = get_args(Refeed)
@@ -47,10 +47,7 @@ def enhance_twice(
     if grid == "downsampled":
         fed = _onto_grid(fed, (image.shape[0], image.shape[1]))
     second = to_float(enhancer(np.clip(fed, 0, 1), on_progress=_named(on_progress, "second pass"), stop=stop))
-    if image.dtype in (np.uint8, np.uint16):
-        most = 255 if image.dtype == np.uint8 else 65535
-        return np.asarray(np.round(np.clip(second, 0, 1) * most).astype(image.dtype))
-    return second
+    return to_uint8(second) if image.dtype == np.uint8 else from_engine(second, image.dtype)
 
 
 def _onto_grid(picture: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:

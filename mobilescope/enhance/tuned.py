@@ -9,20 +9,18 @@ from __future__ import annotations
 import json
 import os
 import platform
-import tempfile
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mobilescope.core.machine import cpu_name, package_version
 from mobilescope.learn.device import Precision
 from mobilescope.learn.networks import NetworkConfig
 
 CACHE_VARIABLE = "MOBILESCOPE_CACHE"
 _FILE = "tuning.json"
-_CPU_NAMES = Path("/proc/cpuinfo")
 
 
 @dataclass(frozen=True)
@@ -44,8 +42,8 @@ def cache_folder() -> Path:
 
 def tuning_key(config: NetworkConfig, units: int, device: torch.device, precision: Precision) -> str:
     """Return what a measurement holds for."""
-    place = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
-    libraries = ", ".join(f"{name} {_version(name)}" for name in ("torch", "openvino"))
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name() or platform.machine()
+    libraries = ", ".join(f"{name} {package_version(name)}" for name in ("torch", "openvino"))
     return (
         f"{place}, {torch.get_num_threads()} threads, {libraries}, {precision}, "
         f"{config.model_dump_json()}, {units} units"
@@ -65,9 +63,12 @@ def remember(key: str, tuning: Tuning) -> Path:
     path = cache_folder() / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_read() | {key: asdict(tuning)}, indent=1)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
-        file.write(text)
-    return Path(file.name).replace(path)
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        return partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _read() -> dict[str, Any]:
@@ -76,19 +77,3 @@ def _read() -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _cpu_name() -> str:
-    try:
-        lines = _CPU_NAMES.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return "absent"

@@ -27,6 +27,9 @@ _NEW_CUTS = 3
 _WELL_CUT_PX = 0.7
 # Significance of an overlap that no sub-pixel step could lift above chance.
 _HOPELESS = 15.0
+# Unrelated tissue reaches 33.
+_LEAST_SIGNIFICANCE = 45.0
+_RIVAL = 0.85
 _REFINEMENTS = 8
 _CONVERGED_PX = 1e-3
 _FURTHEST_REFINEMENT_PX = 2.0
@@ -178,6 +181,20 @@ def significance(correlation: float, overlap_px: int) -> float:
     Unrelated tissue stays below about 33, whatever the size of the overlap, since its pixels are not independent.
     """
     return math.atanh(min(max(correlation, -0.9999), 0.9999)) * overlap_px**0.5
+
+
+def has_rival(shift: Shift) -> bool:
+    """Tell whether another shift fits a significant overlap nearly as well: the content repeats itself."""
+    return shift.correlation > 0 and shift.runner_up > _RIVAL * shift.correlation and _is_significant(shift)
+
+
+def is_one_match(shift: Shift) -> bool:
+    """Tell whether two pictures show one place, and at this shift alone, known to a pixel."""
+    return _is_significant(shift) and not has_rival(shift) and shift.error_px < 1
+
+
+def _is_significant(shift: Shift) -> bool:
+    return significance(shift.correlation, shift.overlap_px) > _LEAST_SIGNIFICANCE
 
 
 def pearson(first: Grey, second: Grey) -> float:
