@@ -17,10 +17,11 @@ from mobilescope.core.errors import StitchingError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.imaging.bands import Piece
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
+from mobilescope.imaging.neighbours import neighbour_pairs
 from mobilescope.imaging.stitching import TileLayout, TileVerdict, solve_layout, tile_verdicts
 from mobilescope.imaging.tile_correction import TileCorrection, estimate_correction, spread_out
 from mobilescope.imaging.tile_gains import Thumbnail, block_px, solve_gains, thumbnail
-from mobilescope.imaging.tile_pairs import MINIMUM_OVERLAP_PX, neighbour_pairs, survey_tiles
+from mobilescope.imaging.tile_pairs import MINIMUM_OVERLAP_PX, survey_tiles
 
 _LEAST_SEARCH_PX = 30
 _SEARCH_SHARE = 0.015

@@ -6,23 +6,17 @@ What is found here is judged here too; a pair that gives any reason for doubt is
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from mobilescope.imaging.correlation_peaks import RIVAL_DISTANCE_PX, Peak, correlation_peaks
 from mobilescope.imaging.phase import Grey, Shift, significance
 
 _BACKGROUND_PX = 21
-_TAPER_PX = 4
-# Rival shifts closer than this many half-resolution pixels belong to one peak.
-_RIVAL_DISTANCE_PX = 2
 _RIVAL_HEIGHT = 0.5
-_PHASE_PEAKS = 3
 _NORMALISED_PEAKS = 2
-_RIVALS = 6
 _LEAST_SHOULDER = 0.15
 _LEAST_CORRELATION = 0.1
 # Three times what unrelated tissue reaches; see `phase.significance`.
@@ -35,7 +29,6 @@ _SECOND_DIFFERENCE = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], dtype=np.fl
 # Variance left of unit white noise by the 5-tap binomial.
 _NOISE_GAIN = (70 / 256) ** 2
 _LEAST_SIDE_PX = 12
-_TINY = np.finfo(np.float32).tiny
 _KERNEL_RADIUS = 4
 _STEPS = 4
 _CUTS = 3
@@ -62,24 +55,8 @@ def _flatten(smooth: Grey, background_px: int = _BACKGROUND_PX) -> Grey:
     return np.asarray(cv2.subtract(smooth, background), dtype=np.float32)
 
 
-Peaks = list["_Peak"]
 # Correlation and significance by shift (row, column).
 Found = dict[tuple[int, int], tuple[float, float]]
-
-
-@dataclass(frozen=True)
-class _Peak:
-    """A local maximum of a correlation at (row, column).
-
-    Its lift says how much higher it is between the pixels, its summit where; its shoulder is what is left of it a
-    pixel further.
-    """
-
-    place: tuple[int, int]
-    height: float
-    lift: float = 1.0
-    shoulder: float = 1.0
-    summit: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -138,7 +115,7 @@ def quick_shift(
             # Neither alone nor together do the patches show anything.
             return QuickShift(Shift(*expected_px, 0.0, -1.0, _NO_FOOTING_PX, reference.size), texture)
     found: Found = {}
-    forms = _peaks(fixed, other, spans)
+    forms = correlation_peaks(fixed, other, spans)
     _judge(found, next(forms), fixed, other, 4)
     texture, normalised = math.inf, next(forms)
     if _surest(found) <= _BEYOND_DOUBT:
@@ -168,7 +145,7 @@ def _glimpse(smooth: tuple[Grey, Grey], spans: list[tuple[int, int]]) -> _Glimps
         return _Glimpse((NOISE_SIGNIFICANCE + _BEYOND_DOUBT) / 2)
     fixed, other = (_flatten(_smooth_half(half), _BACKGROUND_PX // 2) for half in smooth)
     found: Found = {}
-    forms = _peaks(fixed, other, [(low // 2, -(-high // 2)) for low, high in spans])
+    forms = correlation_peaks(fixed, other, [(low // 2, -(-high // 2)) for low, high in spans])
     _judge(found, next(forms), fixed, other, 16)
     certainty = _surest(found)
     if certainty < _BEYOND_DOUBT:
@@ -184,7 +161,7 @@ def _distance(one: tuple[int, int], other: tuple[int, int]) -> int:
     return max(abs(one[0] - other[0]), abs(one[1] - other[1]))
 
 
-def _judge(found: Found, peaks: Peaks, fixed: Grey, other: Grey, pixel_area: int) -> None:
+def _judge(found: Found, peaks: list[Peak], fixed: Grey, other: Grey, pixel_area: int) -> None:
     """Add the agreement that each of the peaks leads to."""
     for peak in peaks:
         # A rival peak this low can't be as good, if the first one is beyond doubt.
@@ -193,7 +170,7 @@ def _judge(found: Found, peaks: Peaks, fixed: Grey, other: Grey, pixel_area: int
             found[peak.place] = _agreement(fixed, other, peak.place, pixel_area)
 
 
-def _best(found: Found, normalised: Peaks, fixed: Grey, other: Grey) -> tuple[tuple[int, int], float]:
+def _best(found: Found, normalised: list[Peak], fixed: Grey, other: Grey) -> tuple[tuple[int, int], float]:
     """Return the candidate that is least by chance, and how well a shift that lies apart from it does, of 1.
 
     What repeats itself shows in the normalised correlation alone; between pixels, since a period is hardly a whole
@@ -209,7 +186,7 @@ def _best(found: Found, normalised: Peaks, fixed: Grey, other: Grey) -> tuple[tu
             correlation = heights.get(peak.place) or _agreement(fixed, other, peak.place, 1)[0]
             heights[peak.place] = min(1.0, correlation * peak.lift)
     rival = max((
-        correlation for place, correlation in heights.items() if _distance(place, best) >= _RIVAL_DISTANCE_PX
+        correlation for place, correlation in heights.items() if _distance(place, best) >= RIVAL_DISTANCE_PX
     ), default=-1.0)
     return best, min(1.0, rival / max(heights[best], _LEAST_CORRELATION))
 
@@ -253,75 +230,6 @@ def patch_texture(grey: Grey, flat_half: Grey | None = None) -> float:
     second = cv2.filter2D(grey[third:2 * third + 3], cv2.CV_32F, _SECOND_DIFFERENCE)[1:-1, 1:-1]
     noise_variance = float(np.vdot(second, second)) / max(second.size, 1) / float(np.sum(_SECOND_DIFFERENCE**2))
     return float(flat_half.var()) / max(noise_variance * _NOISE_GAIN, float(np.finfo(np.float32).tiny))
-
-
-def _peaks(fixed: Grey, other: Grey, spans: list[tuple[int, int]]) -> Iterator[Peaks]:
-    """Yield shifts (row, column) inside the spans with their heights: of the phase correlation, then the normalised.
-
-    The spectra are OpenCV's packed ones: their first and last columns, which hold no pairs, are left out.
-    """
-    rows, columns = (np.arange(low, high + 1) for low, high in spans)
-    shape = [
-        cv2.getOptimalDFTSize((length + max(abs(low), abs(high)) + 1) // 2) * 2
-        for length, (low, high) in zip(fixed.shape, spans, strict=True)
-    ]
-    window = _window(fixed.shape)
-    spectra = []
-    for patch in (fixed, other):
-        padded = np.zeros(shape, dtype=np.float32)
-        np.multiply(patch, window, out=padded[:patch.shape[0], :patch.shape[1]])
-        spectra.append(cv2.dft(padded))
-    cross = np.asarray(cv2.mulSpectrums(spectra[0], spectra[1], 0, conjB=True), dtype=np.float32)
-    cross[:, 0] = cross[:, -1] = 0
-    magnitude = np.abs(cross[:, 1:-1].view(np.complex64))
-    # Whitening is tempered where there is next to no signal; there it would raise noise to the rank of texture.
-    magnitude += np.float32(0.1 * cv2.mean(magnitude)[0] + _TINY)
-    white = cross.copy()
-    white[:, 1:-1].view(np.complex64)[...] *= np.reciprocal(magnitude)
-    for form, count in ((white, _PHASE_PEAKS), (cross, _RIVALS)):
-        surface: Grey = np.asarray(cv2.idft(form, flags=cv2.DFT_REAL_OUTPUT), dtype=np.float32)
-        surface = surface.take(rows, axis=0, mode="wrap").take(columns, axis=1, mode="wrap")
-        if form is cross:
-            # A shift that leaves less overlap has less to add up.
-            surface /= np.outer(fixed.shape[0] - np.abs(rows), fixed.shape[1] - np.abs(columns)).astype(np.float32)
-        peaks = np.flatnonzero(surface == cv2.dilate(surface, _NEIGHBOURHOOD))
-        heights = surface.ravel()[peaks]
-        highest = []
-        for k in np.argsort(heights)[:-count - 1:-1]:
-            row, column = divmod(int(peaks[k]), len(columns))
-            place = spans[0][0] + row, spans[1][0] + column
-            if form is white:
-                highest.append(_Peak(place, float(heights[k])))
-                continue
-            down, right = _form(surface[:, column], row), _form(surface[row], column)
-            summit = place[0] + down[2], place[1] + right[2]
-            highest.append(_Peak(place, float(heights[k]), down[0] * right[0], min(down[1], right[1]), summit))
-        yield highest
-
-
-def _form(line: Grey, middle: int) -> tuple[float, float, float]:
-    """Return a peak's lift and shoulder along a line, and how far from its middle the parabola's summit is."""
-    if not 0 < middle < len(line) - 1 or line[middle] <= 0:
-        return 1.0, 1.0, 0.0
-    before, height, after = (float(value) for value in line[middle - 1:middle + 2])
-    bend, shoulder = 2 * height - before - after, (before + after) / (2 * height)
-    if bend <= 0:
-        return 1.0, shoulder, 0.0
-    return 1.0 + (after - before) ** 2 / (8 * bend * height), shoulder, (after - before) / (2 * bend)
-
-
-_NEIGHBOURHOOD = np.ones((2 * _RIVAL_DISTANCE_PX + 1,) * 2, dtype=np.uint8)
-
-
-@lru_cache(maxsize=64)
-def _window(shape: tuple[int, int]) -> Grey:
-    """Return a window that is 1 inside and falls to 0 over the outermost pixels."""
-    sides = []
-    for length in shape:
-        distance = np.minimum(np.arange(length), np.arange(length)[::-1]) + 0.5
-        sides.append(np.sin(np.pi / 2 * np.minimum(distance / _TAPER_PX, 1.0)) ** 2)
-    window: Grey = np.outer(*sides).astype(np.float32)
-    return window
 
 
 def _overlap(fixed: Grey, other: Grey, shift: tuple[int, int]) -> tuple[Grey, Grey]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mobilescope.core.errors import StitchingError
+from mobilescope.imaging.neighbours import checked_points
 from mobilescope.imaging.tile_graph import StageModel, TileGraph
-from mobilescope.imaging.tile_pairs import PairShift, checked_points
+from mobilescope.imaging.tile_pairs import PairShift
 
 Points = NDArray[np.float64]
 

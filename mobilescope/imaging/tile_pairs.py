@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.spatial
 from numpy.typing import ArrayLike, NDArray
 
-from mobilescope.core.errors import InputImageError, StitchingError
+from mobilescope.core.errors import InputImageError
 from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.imaging.blankness import is_blank
+from mobilescope.imaging.neighbours import Points, checked_points, minor_pairs, neighbour_pairs
 from mobilescope.imaging.phase import Grey, Shift, phase_shift, significance, texture_to_noise
 from mobilescope.imaging.quick_shift import NOISE_SIGNIFICANCE, NOTHING_BUT_NOISE, patch_texture, quick_shift
-
-Points = NDArray[np.float64]
 
 # Below this there is more that differs between two pictures of a place than that agrees.
 MINIMUM_CORRELATION = 0.3
@@ -39,8 +37,6 @@ _PLAIN_CORRELATION = 0.5
 _PLAIN_SIGNIFICANCE = 2 * MINIMUM_SIGNIFICANCE
 _PLAIN_AMBIGUITY_RATIO = 0.65
 _PLAIN_ERROR_PX = 0.2
-# Pairs that share this little of what their tiles share with others are looked at only where others fail.
-_MINOR_SHARE = 0.5
 _MOST_WORKERS = 8
 # Smaller strips are done before threads have agreed on whose turn it is.
 _WORTH_A_THREAD_PX = 150_000
@@ -72,38 +68,6 @@ class PairShift:
     error_px: float
     accepted: bool
     reason: str
-
-
-def neighbour_pairs(
-    nominal_px: ArrayLike, tile_shape: tuple[int, int], minimum_overlap_px: int
-) -> list[tuple[int, int]]:
-    """Return the pairs of tiles that should overlap.
-
-    Diagonal neighbours count: where edges fall on empty glass, a shared corner may be all that ties two tiles.
-
-    Parameters
-    ----------
-    nominal_px : array, shape (tiles, 2), float
-        (row, column) of each tile's pixel (0, 0) according to the stage.
-    tile_shape : tuple of int
-        Rows and columns of a tile.
-    minimum_overlap_px : int
-        Least nominal overlap along both axes.
-
-    Returns
-    -------
-    list of tuple of int
-        (first, second) with first < second, in ascending order.
-    """
-    nominal = checked_points(nominal_px)
-    if len(nominal) < 2:
-        return []
-    shape = np.asarray(tile_shape, dtype=np.float64)
-    # In units of the tile, overlapping tiles are closer than 1 along both axes.
-    candidates = scipy.spatial.cKDTree(nominal / shape).query_pairs(1.0, p=np.inf, output_type="ndarray")
-    overlap = shape - np.abs(nominal[candidates[:, 1]] - nominal[candidates[:, 0]])
-    shared = (overlap >= minimum_overlap_px).all(axis=1)
-    return sorted((int(min(pair)), int(max(pair))) for pair in candidates[shared])
 
 
 @dataclass(frozen=True)
@@ -166,7 +130,7 @@ def survey_tiles(
     visits = [int(tile) for tile in np.lexsort((nominal[:, 1], nominal[:, 0]))]
     workers = workers or min(_MOST_WORKERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:
-        board = _Board(pool, cutter, _minor_pairs(nominal, tile_shape, pairs), most_waiting=8 * workers)
+        board = _Board(pool, cutter, minor_pairs(nominal, tile_shape, pairs), most_waiting=8 * workers)
         try:
             for done, (tile, strips) in enumerate(_cut_ahead(pool, cutter, visits, 2 * workers), start=1):
                 board.take(tile, strips)
@@ -334,16 +298,6 @@ class _Board:
         return blank and patch_texture(strip.astype(np.float32)) < NOTHING_BUT_NOISE
 
 
-def _minor_pairs(nominal_px: Points, tile_shape: tuple[int, int], pairs: list[tuple[int, int]]) -> set[int]:
-    """Return the numbers of the pairs that share much less than their tiles share with others, as corners do."""
-    ends = np.array(pairs, dtype=int).reshape(-1, 2)
-    shared = (np.asarray(tile_shape) - np.abs(nominal_px[ends[:, 1]] - nominal_px[ends[:, 0]])).prod(axis=1)
-    most = np.zeros(len(nominal_px))
-    for side in (0, 1):
-        np.maximum.at(most, ends[:, side], shared)
-    return set(np.flatnonzero(shared < _MINOR_SHARE * most[ends].min(axis=1)).tolist())
-
-
 def _strip(step: int, length: int, margin: int) -> slice:
     """Return the part of a tile's axis that a neighbour ``step`` px further on may share."""
     return slice(max(0, step - margin), min(length, length + step + margin))
@@ -403,11 +357,3 @@ def _refused(
 
 def _no_texture(texture: float) -> str:
     return f"no texture: {texture:.1f} times the noise"
-
-
-def checked_points(nominal_px: ArrayLike) -> Points:
-    """Return nominal positions as float64, shape (tiles, 2), or say what is wrong with them."""
-    nominal = np.asarray(nominal_px, dtype=np.float64)
-    if nominal.ndim != 2 or nominal.shape[1] != 2 or not np.isfinite(nominal).all():
-        raise StitchingError(f"nominal positions must be finite (row, column) pairs, got shape {nominal.shape}")
-    return nominal

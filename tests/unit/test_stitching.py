@@ -14,10 +14,11 @@ import scipy.ndimage
 from mobilescope.core.errors import CancelledError, InputImageError, StitchingError
 from mobilescope.imaging.blankness import is_blank
 from mobilescope.imaging.blending import mosaic_shape
+from mobilescope.imaging.neighbours import neighbour_pairs
 from mobilescope.imaging.phase import flatten, pearson, phase_shift
 from mobilescope.imaging.quick_shift import quick_shift
 from mobilescope.imaging.stitching import solve_layout, tile_verdicts
-from mobilescope.imaging.tile_pairs import PairShift, measure_pairs, neighbour_pairs, survey_tiles
+from mobilescope.imaging.tile_pairs import PairShift, measure_pairs, survey_tiles
 
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 TILE = (128, 144)
