@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from mobilescope.app.cli_types import Json
-from mobilescope.app.console import print_json, say
+from mobilescope.app.console import ProgressDisplay, print_json, say
 
 
 def repair(
@@ -26,7 +26,8 @@ def repair(
     """
     from mobilescope.data.repair import repair as repair_session
 
-    report = repair_session(file, out)
+    with ProgressDisplay() as progress:
+        report = repair_session(file, out, on_progress=progress)
     for line in report.lost:
         say(f"lost: {line}")
     for line in report.notes:

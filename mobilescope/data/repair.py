@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mobilescope import __version__
 from mobilescope.core.errors import InputFileError, OutputError, SessionLockedError
+from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.data import layout
 from mobilescope.data.carving import Carver
 from mobilescope.data.checksums import matches
@@ -24,6 +25,7 @@ from mobilescope.data.files import file_format
 from mobilescope.data.frames import chunk_shape
 from mobilescope.data.lock import is_being_written, lock_path
 from mobilescope.data.records import Row, event_row, frame_checksum, sealed
+from mobilescope.data.recovery import looks_like_hdf5
 from mobilescope.data.schema import CAPTURE_ROW, SESSION_FORMAT, TILE_ROW, SessionHeader
 from mobilescope.data.session import Session
 
@@ -68,7 +70,9 @@ def repaired_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}.repaired.h5")
 
 
-def repair(path: Path, out: Path | None = None) -> RepairReport:
+def repair(
+    path: Path, out: Path | None = None, *, on_progress: ProgressListener = ignore_progress
+) -> RepairReport:
     """Copy what is whole in a damaged session into a new file.
 
     Raises
@@ -83,6 +87,8 @@ def repair(path: Path, out: Path | None = None) -> RepairReport:
         The new file exists already or can't be written.
     """
     target = repaired_path(path) if out is None else out
+    if path.is_dir():
+        raise InputFileError(f"{path} is a folder", "give the session inside it")
     if not path.is_file():
         raise InputFileError(f"there is no file {path}", "check the path")
     if is_being_written(path):
@@ -97,7 +103,7 @@ def repair(path: Path, out: Path | None = None) -> RepairReport:
     if path.stat().st_size == 0:
         raise InputFileError(f"{path} is empty", "restore it from a copy")
     with DamagedSession(path) as damaged, Carver(path) as carver:
-        return _Rescue(path, damaged, carver).into(target)
+        return _Rescue(path, damaged, carver, on_progress).into(target)
 
 
 def _whole_report(path: Path) -> RepairReport | None:
@@ -128,8 +134,9 @@ def _lock_note(path: Path) -> list[str]:
 class _Rescue:
     """One repair: goes through the damaged file and keeps count."""
 
-    def __init__(self, path: Path, damaged: DamagedSession, carver: Carver) -> None:
+    def __init__(self, path: Path, damaged: DamagedSession, carver: Carver, on_progress: ProgressListener) -> None:
         self._path = path
+        self._on_progress = on_progress
         self._damaged = damaged
         self._carver = carver
         self._kept = dict.fromkeys(("tiles", "captures", "flat_fields", "events"), 0)
@@ -139,6 +146,8 @@ class _Rescue:
     def into(self, target: Path) -> RepairReport:
         header = self._damaged.header() or self._carver.header()
         if header is None:
+            if not looks_like_hdf5(self._path):
+                raise InputFileError(f"{self._path} is no session, and holds nothing of one", "give a session (.h5)")
             raise InputFileError(
                 f"nothing in {self._path} can be recovered: its header can't be read", "restore it from a copy"
             )
@@ -158,7 +167,8 @@ class _Rescue:
     def _copy_series(self, copy: SessionCopy, name: str, header: SessionHeader) -> None:
         records = self._records(name, header)
         carved = _CarvedFrames(self._carver, self._damaged, name, header, {frame_checksum(row) for _, row in records})
-        for index, row in records:
+        for done, (index, row) in enumerate(records, start=1):
+            self._on_progress(Progress(f"repair {NAMES[name]}", done, len(records)))
             frame = self._damaged.frame(name, index)
             if frame is None or not matches(frame, frame_checksum(row)):
                 reason = "can't be read" if frame is None else "does not match its checksum"

@@ -288,3 +288,20 @@ def test_inspect_points_to_repair_for_a_truncated_session(whole, monkeypatch, ca
     assert status == 2
     assert "truncated" in said
     assert f"mobilescope repair {whole}" in said
+
+
+def test_what_is_no_session_is_told_from_one_that_is_lost(tmp_path):
+    text = tmp_path / "notes.txt"
+    text.write_text("no session")
+    with pytest.raises(InputFileError, match="is no session"):
+        repair(text)
+    with pytest.raises(InputFileError, match="is a folder"):
+        repair(tmp_path)
+
+
+def test_a_repair_tells_how_far_it_is(whole):
+    flip(whole, chunk_of(whole, "benchtop/frames", 5).byte_offset + 40)
+    told = []
+    repair(whole, on_progress=told.append)
+    tiles = [progress for progress in told if progress.stage == "repair tiles"]
+    assert [progress.done for progress in tiles] == list(range(1, tiles[0].total + 1))
