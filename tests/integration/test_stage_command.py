@@ -79,11 +79,7 @@ def test_a_stage_is_asked_moved_and_asked_again(bench, kind, name):
 @pytest.mark.parametrize("kind", ["grbl", "sangaboard"])
 def test_a_signal_stops_the_motors_before_the_command_ends(bench, kind, number):
     made = bench(kind, **SLOW[kind])
-    moving = Background("--config", made.file, "stage", "move", "--x", "20000")
-    until_s = time.monotonic() + 30
-    while not _is_moving(made.board):
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
+    moving = _moving(made)
     assert moving.end(number) == 130
     assert not _is_moving(made.board)
     assert "halted" in moving.errors
@@ -93,11 +89,7 @@ def test_a_signal_stops_the_motors_before_the_command_ends(bench, kind, number):
 @pytest.mark.parametrize("kind", ["grbl", "sangaboard"])
 def test_motors_that_a_killed_program_left_running_are_halted(bench, kind):
     made = bench(kind, **SLOW[kind])
-    moving = Background("--config", made.file, "stage", "move", "--x", "20000")
-    until_s = time.monotonic() + 30
-    while not _is_moving(made.board):
-        assert time.monotonic() < until_s
-        time.sleep(0.05)
+    moving = _moving(made)
     busy = refused("--config", made.file, "stage", "halt")
     assert f"in use by process {moving.pid}" in busy
     moving.end(signal.SIGKILL)
@@ -105,6 +97,16 @@ def test_motors_that_a_killed_program_left_running_are_halted(bench, kind):
     assert not _is_moving(made.board)
     assert halted["state"] == "idle"
     assert 0 < halted["x_um"] < 20000
+
+
+def _moving(made):
+    """Begin a long move, and return the command once the motors turn."""
+    moving = Background("--config", made.file, "stage", "move", "--x", "20000")
+    until_s = time.monotonic() + 30
+    while not _is_moving(made.board):
+        assert time.monotonic() < until_s
+        time.sleep(0.05)
+    return moving
 
 
 def _is_moving(board):
