@@ -12,6 +12,7 @@ import mobilescope
 from mobilescope.app.calibrate_cli import calibrate_app
 from mobilescope.app.cli_types import Json, PlanFile, SessionOption
 from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
+from mobilescope.app.dataset_cli import dataset
 from mobilescope.app.devices_cli import devices
 from mobilescope.app.enhance_cli import enhance
 from mobilescope.app.evaluate_cli import evaluate
@@ -159,7 +160,7 @@ def capture(plan: PlanFile, session: SessionOption = Path("session.h5"), json: J
         print_json({"session": str(session), "slides": counts_of(session)})
 
 
-for command in (scan, stitch, register, train, evaluate, enhance, live, inspect, repair, export):
+for command in (scan, stitch, register, dataset, train, evaluate, enhance, live, inspect, repair, export):
     app.command()(command)
 
 

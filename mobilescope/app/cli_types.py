@@ -13,3 +13,10 @@ SessionOption = Annotated[Path, typer.Option("--session", help="Session file to 
 PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan file (.toml).")]
 ModelFile = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file (.pt).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or cuda:N.")]
+Cluster = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="dask scheduler to work on (tcp://host:8786), or local: on this machine."),
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, max=1024, help="Processes of a local cluster; one for each processor without it.")
+]

@@ -17,9 +17,11 @@ from mobilescope import __version__
 from mobilescope.app.acquiring import evaluation_cell, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
 from mobilescope.app.folders import prepare_file
+from mobilescope.app.lineage import lineage, made_of
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.datasets import DATASET_FORMAT, Role
 from mobilescope.data.files import file_format
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.mosaics import Mosaic
@@ -40,14 +42,14 @@ class PairingResult:
 
 
 def registered_pairs(path: Path) -> Path:
-    """Return the pair file that is meant: a pair file itself, or the default one of a session.
+    """Return the pair file that is meant: a pair file or dataset itself, or the default one of a session.
 
     Raises
     ------
     InputFileError
         The session can't be read or was not registered.
     """
-    if file_format(path) == PAIRS_FORMAT:
+    if file_format(path) in (PAIRS_FORMAT, DATASET_FORMAT):
         return path
     with Session.open(path):
         pairs = pairs_path(path)
@@ -87,41 +89,75 @@ def register_session(
     stop = stop or StopToken()
     thresholds = thresholds or GateThresholds()
     variant = PairVariant(warp, factor, jpeg_ratio)
-    with Session.open(session_path) as session:
-        jobs = [(slide.name, capture) for slide in session.slides for capture in session.captures(slide.name)]
-        roles = {slide.name: slide.role for slide in session.slides}
-        if not jobs:
-            raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
-        cells = _cells(session)
-        provenance = _provenance(session, jobs[0][1], variant) | {"thresholds": thresholds.model_dump()}
+    plan = plan_pairing(session_path, variant, thresholds)
+    jobs = plan.jobs
     target = out or pairs_path(session_path, variant)
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
     prepare_file(target)
     accepted = refused = 0
-    with PairWriter(target, provenance) as writer:
-        for done, pair in enumerate(_aligned(session_path, jobs, cells, variant, thresholds, workers, stop), start=1):
-            slide = pair.capture.slide
-            writer.add(
-                pair.input,
-                pair.label,
-                slide=slide,
-                role=roles[slide],
-                capture=pair.capture.index,
-                row=pair.capture.row,
-                column=pair.capture.column,
-                accepted=pair.accepted,
-                reason=pair.reason,
-                quality=pair.quality,
-                origin_px=pair.origin_px,
-                window=pair.window,
-                displacement_map=pair.map_xy,
-                warp=warp,
-                crop_px=pair.crop_px,
-            )
+    with PairWriter(target, plan.provenance) as writer:
+        aligned = _aligned(session_path, jobs, plan.cells, variant, thresholds, workers, stop)
+        for done, pair in enumerate(aligned, start=1):
+            store_pair(writer, pair, plan.roles[pair.capture.slide], warp)
             accepted, refused = accepted + pair.accepted, refused + (not pair.accepted)
             on_progress(Progress("register", done, len(jobs), f"{accepted} accepted, {refused} refused"))
     return PairingResult(target, accepted, refused)
+
+
+@dataclass(frozen=True)
+class PairingPlan:
+    """What a session's pairs are made of.
+
+    Attributes
+    ----------
+    jobs : list of (str, CaptureRecord)
+        Slide and capture, in the order of the pairs.
+    roles : dict
+        By slide.
+    cells : dict
+        What may be evaluated of each capture, by slide and index.
+    provenance : dict
+        Of the pair file, as `PairWriter` takes it.
+    """
+
+    jobs: list[tuple[str, CaptureRecord]]
+    roles: dict[str, Role]
+    cells: dict[tuple[str, int], RegionUm | None]
+    provenance: dict[str, Any]
+
+
+def plan_pairing(session_path: Path, variant: PairVariant, thresholds: GateThresholds) -> PairingPlan:
+    """Read what there is to register; InputFileError for a session without captures or mosaics."""
+    with Session.open(session_path) as session:
+        jobs = [(slide.name, capture) for slide in session.slides for capture in session.captures(slide.name)]
+        roles = {slide.name: slide.role for slide in session.slides}
+        if not jobs:
+            raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
+        provenance = _provenance(session, jobs[0][1], variant) | {"thresholds": thresholds.model_dump()}
+        provenance["made_of"] = made_of(session_path, provenance)
+        return PairingPlan(jobs, roles, _cells(session), provenance)
+
+
+def store_pair(writer: PairWriter, pair: AlignedPair, role: Role, warp: Warp) -> None:
+    """Write one aligned pair with its quality and verdict."""
+    writer.add(
+        pair.input,
+        pair.label,
+        slide=pair.capture.slide,
+        role=role,
+        capture=pair.capture.index,
+        row=pair.capture.row,
+        column=pair.capture.column,
+        accepted=pair.accepted,
+        reason=pair.reason,
+        quality=pair.quality,
+        origin_px=pair.origin_px,
+        window=pair.window,
+        displacement_map=pair.map_xy,
+        warp=warp,
+        crop_px=pair.crop_px,
+    )
 
 
 def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) -> dict[str, Any]:
@@ -142,6 +178,7 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
         "stains": {slide.name: slide.stain for slide in plan_of(session).slides},
         "session": session.path.name,
         "session_digest": session.digest(),
+        **lineage(session),
         "software_version": __version__,
     }
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from mobilescope.app.cli_types import Json
+from mobilescope.app.cli_types import Cluster, Json, Workers
 from mobilescope.app.console import ProgressDisplay, print_json, say, stoppable
 from mobilescope.core.errors import UserError
 
@@ -23,10 +23,13 @@ class WarpChoice(StrEnum):
 
 
 def register(
-    source: Annotated[Path, typer.Argument(metavar="SESSION|MOVING", help="A session (.h5), or an image.")],
-    fixed: Annotated[
-        Path | None, typer.Argument(metavar="[FIXED]", help="An image that shows the first one's field, and more.")
-    ] = None,
+    source: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SESSION...|MOVING FIXED",
+            help="Sessions (.h5), or two images: the second one shows the first one's field, and more.",
+        ),
+    ],
     warp: Annotated[
         WarpChoice,
         typer.Option(
@@ -51,25 +54,38 @@ def register(
     fixed_pixel_um: Annotated[
         float | None, typer.Option("--fixed-pixel-um", min=0.001, max=1000, help="Pixel size of the second image.")
     ] = None,
+    cluster: Cluster = None,
+    workers: Workers = None,
     json: Json = False,
 ) -> None:
-    """Register a session's phone captures with its mosaics into pairs, or one image with another.
+    """Register sessions' phone captures with their mosaics into pairs, or one image with another.
 
-    Each pair has its quality and a verdict. Of two images, the map gives for each pixel of the first its row and
-    column in the second; the exit status is 3 where it is refused.
+    Each pair has its quality and a verdict. Several sessions, or one with --cluster, are registered on a dask cluster,
+    a local one if no address is given: what is done already is skipped, a run that was stopped or killed goes on, and
+    sessions that fail are named at the end. Of two images, the map gives for each pixel of the first its row and column
+    in the second; the exit status is 3 where it is refused.
 
     Example: mobilescope register demo/session.h5 --warp benchtop --json
 
+    Example: mobilescope register monday.h5 tuesday.h5 --cluster tcp://head:8786
+
     Example: mobilescope register phone.png benchtop.png --moving-pixel-um 0.925 --fixed-pixel-um 0.37 --map map.npz
     """
-    if fixed is not None:
-        _register_images(source, fixed, map_file, moving_pixel_um, fixed_pixel_um, json=json)
+    if _are_images(source):
+        _register_images(source[0], source[1], map_file, moving_pixel_um, fixed_pixel_um, json=json)
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
         raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
+    if len(source) > 1 or cluster is not None:
+        if out is not None:
+            raise UserError("--out names one pair file", "leave it out: each session's stand beside it")
+        _register_many(source, cluster, workers, {"warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio}, json)
+        return
+    if workers is not None:
+        raise UserError("--workers is for a cluster", "give --cluster local too")
     from mobilescope.app.pairing import register_session
 
-    session = source
+    (session,) = source
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
             session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, on_progress=progress, stop=stop
@@ -80,6 +96,34 @@ def register(
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
         })
+
+
+def _are_images(given: list[Path]) -> bool:
+    """Return whether two images are meant; a session among them is a mistake that is told."""
+    from mobilescope.data.recovery import looks_like_hdf5
+
+    if len(given) != 2:
+        return False
+    sessions = [path for path in given if path.suffix.lower() == ".h5" or (path.is_file() and looks_like_hdf5(path))]
+    if len(sessions) == 1:
+        raise UserError(f"{sessions[0]} is a session, and the other is none", "give sessions, or two images")
+    return not sessions
+
+
+def _register_many(
+    sessions: list[Path], cluster: str | None, workers: int | None, variant: dict[str, Any], json: bool
+) -> None:
+    from mobilescope.app.cluster import LOCAL, opened_cluster
+    from mobilescope.app.scaling import outcome_table, register_sessions
+
+    with stoppable() as stop, ProgressDisplay() as progress, opened_cluster(cluster or LOCAL, workers, say) as crowd:
+        outcomes = register_sessions(sessions, crowd, **variant, on_progress=progress, stop=stop)
+    for line in outcome_table(outcomes).lines():
+        say(line)
+    if json:
+        print_json({"sessions": [outcome.to_json() for outcome in outcomes], **variant})
+    if any(outcome.state == "failed" for outcome in outcomes):
+        raise typer.Exit(1)
 
 
 def _register_images(

@@ -26,6 +26,13 @@ class Table:
         padded = [[f"{text:<{width}}" for text, width in zip(row, widths, strict=True)] for row in cells]
         return [self.title, *("  ".join(row).rstrip() for row in padded), *([self.note] if self.note else [])]
 
+    def markdown(self) -> list[str]:
+        """Return the table as lines of Markdown."""
+        rows = [self.columns, ("---",) * len(self.columns), *self.rows]
+        cells = [[text.replace("|", "\\|") for text in row] for row in rows]
+        note = ["", self.note] if self.note else []
+        return [f"## {self.title}", "", *(f"| {' | '.join(row)} |" for row in cells), *note]
+
 
 def figure(value: float, digits: int, *, sign: bool = False) -> str:
     """Return a number as text; a dash where it could not be measured."""

@@ -114,6 +114,10 @@ class RegistrationError(MobilescopeError):
     """Two images that could not be brought into register."""
 
 
+class ClusterError(MobilescopeError):
+    """A cluster that can't be reached, or that lost what was worked on."""
+
+
 class CalibrationError(MobilescopeError):
     """A calibration whose measurements do not support it; nothing was written."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.factor import GridFactor
+from mobilescope.data.datasets import DATASET_FORMAT, Dataset, Role, check_member, joined_provenance, member_path
 from mobilescope.data.files import (
+    file_format,
     naming_write_failures,
     open_for_reading,
     read_json,
@@ -33,7 +35,6 @@ PAIRS_VERSION = 2
 INPUT_CHUNK_PX = 120
 LABEL_CHUNK_PX = 300
 
-Role = Literal["training", "validation", "blind"]
 Window = tuple[int, int, int, int]
 
 
@@ -98,7 +99,8 @@ class PairWriter:
         JSON-ready. The file's geometry: ``factor`` (label pixels per input pixel, 2.5 where it is missing),
         ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``.
         Where it comes from: ``session``, ``session_digest``, ``instrument``, ``phone_half_pitch_um``, ``stains``
-        by slide. How it was judged: ``thresholds``; ``software_version``.
+        by slide, ``captures_sha256`` and ``scans_sha256`` by slide. How it was judged: ``thresholds``;
+        ``software_version``; ``made_of``, a digest of all that decided it.
 
     Raises
     ------
@@ -176,6 +178,24 @@ class PairWriter:
         self._count += 1
         return self._count - 1
 
+    def adopt(self, store: PairStore, index: int) -> int:
+        """Copy a pair from another file as its bytes stand there and return its index here.
+
+        Raises
+        ------
+        InputFileError, DiskSpaceError, OutputError
+            The pair can't be read or written; or it has another factor.
+        """
+        if store.grid != self._grid:
+            raise InputFileError(f"{store.path} has pairs of another factor than {self.path}", "register them alike")
+        group = store._groups[index]
+        with naming_write_failures(self.path):
+            self._new.claim(sum(int(each.id.get_storage_size()) for each in group.values()) + 64 * 1024)
+            group.file.copy(group, self._new.file["pairs"], name=f"{self._count:06d}")
+            self._new.file.flush()
+        self._count += 1
+        return self._count - 1
+
     def _store(self, group: h5py.Group, name: str, array: NDArray[Any], chunk: int) -> None:
         chunks = (min(chunk, array.shape[0]), min(chunk, array.shape[1]), array.shape[2])
         dataset = group.create_dataset(name, array.shape, array.dtype, chunks=chunks, **CODEC)
@@ -186,43 +206,76 @@ class PairWriter:
 
 @dataclass(frozen=True, eq=False)
 class PairStore:
-    """A finished file of pairs; a context manager.
+    """A finished file of pairs, or all the files of a dataset; a context manager.
 
     Attributes
     ----------
     records : tuple of PairRecord
-        In the order of adding.
+        In the order of adding, file by file; those of a dataset have its roles.
     provenance : dict
         As given to `PairWriter`; older files lack what was added later.
     grid : GridFactor
         How input and label pixels meet.
+    parts : tuple of range
+        Which records each file of a dataset gave; one range for a single file.
     """
 
     path: Path
     records: tuple[PairRecord, ...]
     provenance: dict[str, Any]
     grid: GridFactor
+    parts: tuple[range, ...]
     _groups: tuple[h5py.Group, ...]
-    _file: h5py.File
+    _files: tuple[h5py.File, ...]
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a file of pairs.
+        """Open a file of pairs, or a dataset.
 
         Raises
         ------
         InputFileError, NewerVersionError
-            It is missing, truncated, foreign, damaged, or newer than this software.
+            It is missing, truncated, foreign, damaged, or newer than this software; a file of a dataset is not what it
+            was.
         """
+        if file_format(path) == DATASET_FORMAT:
+            return cls._open_dataset(path)
         file = open_for_reading(path, PAIRS_FORMAT, PAIRS_VERSION)
         try:
             groups = tuple(file["pairs"][name] for name in sorted(file["pairs"]))
             provenance = read_json(file["provenance"])
             records = tuple(_record(group) for group in groups)
-            return cls(path, records, provenance, _grid_of(provenance), groups, file)
+            return cls(path, records, provenance, _grid_of(provenance), (range(len(groups)),), groups, (file,))
         except (KeyError, OSError, TypeError, ValueError, UserError) as error:
             file.close()
             raise InputFileError(f"{path} is damaged: {error}", "register the session again") from error
+
+    @classmethod
+    def _open_dataset(cls, path: Path) -> Self:
+        """Open every file of a dataset; slides that it leaves out are left out."""
+        dataset, stores = Dataset.read(path), []
+        try:
+            for member in dataset.members:
+                stores.append(store := cls.open(member_path(path, member)))
+                check_member(path, member, store._files[0], store.path)
+            records: list[PairRecord] = []
+            groups: list[h5py.Group] = []
+            parts = []
+            for member, store in zip(dataset.members, stores, strict=True):
+                start = len(records)
+                for record, group in zip(store.records, store._groups, strict=True):
+                    if record.slide in member.roles:
+                        records.append(replace(record, role=member.roles[record.slide]))
+                        groups.append(group)
+                parts.append(range(start, len(records)))
+            return cls(
+                path, tuple(records), joined_provenance([store.provenance for store in stores]), stores[0].grid,
+                tuple(parts), tuple(groups), tuple(file for store in stores for file in store._files),
+            )
+        except BaseException:
+            for store in stores:
+                store.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -233,8 +286,9 @@ class PairStore:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file, or the files."""
+        for file in self._files:
+            file.close()
 
     @property
     def factor(self) -> float:

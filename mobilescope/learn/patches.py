@@ -16,6 +16,7 @@ from torch import Tensor
 from mobilescope.core.errors import TrainingError
 from mobilescope.core.factor import GridFactor
 from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.patch_places import patch_places
 from mobilescope.imaging.colour import to_float
 from mobilescope.imaging.turns import turned
 
@@ -109,18 +110,31 @@ class PatchIndex:
         TrainingError
             No field holds a patch.
         """
-        places = [
-            (number, row, column)
-            for number, (rows, columns) in enumerate(shapes)
-            for row in _starts(rows, patch_px, stride_px)
-            for column in _starts(columns, patch_px, stride_px)
-        ]
-        if not places:
+        fields = [patch_places(shape, patch_px, stride_px) for shape in shapes]
+        numbers = np.repeat(np.arange(len(fields)), [len(places) for places in fields])
+        places = np.column_stack([numbers, *np.concatenate([*fields, np.empty((0, 2), np.int64)]).T])
+        if not len(places):
             raise TrainingError(
                 f"no training patches of {patch_px} px in {len(shapes)} accepted training pairs",
                 "check the registration's verdicts with 'mobilescope inspect'",
             )
-        return cls(np.array(places, dtype=np.int64), patch_px, factor)
+        return cls(places, patch_px, factor)
+
+    def without(self, dropped: NDArray[np.integer]) -> PatchIndex:
+        """Leave out the patches at some places, shape (n, 3) as in ``places``.
+
+        Raises
+        ------
+        TrainingError
+            Nothing is left.
+        """
+        if not len(dropped):
+            return self
+        sides = np.maximum(self.places.max(axis=0), dropped.max(axis=0)) + 1
+        kept = ~np.isin(*(np.ravel_multi_index(tuple(each.T), tuple(sides)) for each in (self.places, dropped)))
+        if not kept.any():
+            raise TrainingError("every training patch is blank and left out", "keep some: --keep-blank 1")
+        return PatchIndex(self.places[kept], self.patch_px, self.factor)
 
     def __len__(self) -> int:
         """Return the number of patches."""
@@ -153,14 +167,17 @@ class PatchSet:
         Even sizes in input pixels.
     factor : Fraction
         Label pixels beside one input pixel.
+    index : PatchIndex, optional
+        Where the patches lie, if not everywhere.
     """
 
     def __init__(
-        self, fields: Sequence[FieldPair], patch_px: int, stride_px: int, factor: Fraction = Fraction(5, 2)
+        self, fields: Sequence[FieldPair], patch_px: int, stride_px: int, factor: Fraction = Fraction(5, 2),
+        index: PatchIndex | None = None,
     ) -> None:
         self.fields = tuple(fields)
         shapes = [(field.input.shape[0], field.input.shape[1]) for field in fields]
-        self.index = PatchIndex.over(shapes, patch_px, stride_px, factor)
+        self.index = index or PatchIndex.over(shapes, patch_px, stride_px, factor)
 
     def __len__(self) -> int:
         """Return the number of patches."""
@@ -236,14 +253,6 @@ class StoredPatches:
         if path not in self._stores:
             self._stores[path] = PairStore.open(path)
         return self._stores[path]
-
-
-def _starts(length_px: int, size_px: int, stride_px: int) -> list[int]:
-    """Return even patch starts that cover an axis, the last one flush with its end where that is even."""
-    last = (length_px - size_px) // 2 * 2
-    if last < 0:
-        return []
-    return sorted({*range(0, last + 1, stride_px), last})
 
 
 def as_batch(images: NDArray[np.generic]) -> Tensor:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from mobilescope.core.config import StrictModel
 from mobilescope.core.errors import UserError
+from mobilescope.data.patch_places import stride_of
 from mobilescope.learn.networks import NetworkConfig, Start
 
 # Pixel shuffle and stride for each enlargement that a pair file can have.
@@ -63,7 +64,7 @@ class TrainingConfig(StrictModel):
     @property
     def stride_px(self) -> int:
         """Distance between patches, rounded down to an even number of input pixels."""
-        return max(2, int(self.patch_px * (1 - self.patch_overlap)) // 2 * 2)
+        return stride_of(self.patch_px, self.patch_overlap)
 
     def for_patches(self, patches: int) -> TrainingConfig:
         """Return the settings with the steps that the epochs over so many patches take."""

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.datasets import DATASET_FORMAT
+from mobilescope.data.files import file_format
 from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.appearance import (
     BLOCK_PX,
@@ -59,8 +61,8 @@ def attach_reference(
 ) -> int:
     """Measure a model's training set and rewrite the model's file, whole or not at all, with what was found.
 
-    Accepted pairs of the roles "training" and "validation" are used, some 70 of each file at most. Each file of pairs
-    is a training set of its own, since several may hold different stains: a picture is held against the nearest.
+    Accepted pairs of the roles "training" and "validation" are used, some 70 of each training set at most. Each file of
+    pairs, and each stain of a dataset, is a training set of its own: a picture is held against the nearest.
     Beside what later inputs are judged by, it is measured which units of the network fire on any of these pairs.
 
     Returns
@@ -84,8 +86,7 @@ def attach_reference(
         stop.raise_if_requested("measuring the training set")
         on_progress(Progress("measure the training set", next(seen), total))
 
-    for path in pairs:
-        measured = _measure(network, path, noticed)
+    for measured in (each for path in pairs for each in _measure(network, path, noticed)):
         if sum(len(each.signature.detail) for each in measured) >= _LEAST_BLOCKS:
             groups.append(_summarised(network, measured, stop))
             fields += len(measured)
@@ -105,36 +106,38 @@ class _Field:
     example: Image
 
 
-def _measure(network: EnhancementNetwork, path: Path, noticed: Callable[[], None]) -> list[_Field]:
-    """Measure the fields of one file that show specimen, one after the other."""
-    measured = []
+def _measure(network: EnhancementNetwork, path: Path, noticed: Callable[[], None]) -> Iterator[list[_Field]]:
+    """Measure the fields that show specimen of each training set of a file, one after the other."""
     with PairStore.open(path) as store:
-        for index in _chosen(store):
-            noticed()
-            top, bottom, left, right = store.records[index].bounds
-            picture = to_float(store.input_window(index, top, left, bottom - top, right - left))
-            blocks = pick_blocks(partial(_part, picture), picture.shape[0], picture.shape[1])
-            if blocks.pixels:
-                found = signature(network, blocks)
-                example = _middle(picture, _EXAMPLE_PX)
-                measured.append(_Field(store.records[index].slide, found, blocks.pixels[0], example))
-    return measured
+        for chosen in _chosen(store):
+            measured = []
+            for index in chosen:
+                noticed()
+                top, bottom, left, right = store.records[index].bounds
+                picture = to_float(store.input_window(index, top, left, bottom - top, right - left))
+                blocks = pick_blocks(partial(_part, picture), picture.shape[0], picture.shape[1])
+                if blocks.pixels:
+                    found = signature(network, blocks)
+                    example = _middle(picture, _EXAMPLE_PX)
+                    measured.append(_Field(store.records[index].slide, found, blocks.pixels[0], example))
+            yield measured
 
 
 def _count(path: Path) -> int:
     with PairStore.open(path) as store:
-        return len(_chosen(store))
+        return sum(len(chosen) for chosen in _chosen(store))
 
 
-def _chosen(store: PairStore) -> list[int]:
-    """Return accepted pairs that are large enough, spread over the file."""
-    usable = []
+def _chosen(store: PairStore) -> list[list[int]]:
+    """Return accepted pairs that are large enough, spread over each training set: the file, or a dataset's stain."""
+    stains = (store.provenance.get("stains") or {}) if file_format(store.path) == DATASET_FORMAT else {}
+    usable: dict[str, list[int]] = {}
     for index, record in enumerate(store.records):
         top, bottom, left, right = record.bounds
         large = min(bottom - top, right - left) >= LEAST_SIDE_PX
         if record.accepted and record.role != "blind" and large:
-            usable.append(index)
-    return _spread_out(usable, _MOST_FIELDS)
+            usable.setdefault(str(stains.get(record.slide)), []).append(index)
+    return [_spread_out(found, _MOST_FIELDS) for found in usable.values()]
 
 
 def _summarised(network: EnhancementNetwork, measured: Sequence[_Field], stop: StopToken) -> TrainingStatistics:
@@ -150,7 +153,7 @@ def _every_picture(paths: Sequence[Path], stop: StopToken) -> Iterator[NDArray[n
     """Yield the whole inputs that are measured, one at a time."""
     for path in paths:
         with PairStore.open(path) as store:
-            for index in _chosen(store):
+            for index in itertools.chain(*_chosen(store)):
                 stop.raise_if_requested("measuring the training set")
                 yield store.input(index)
 

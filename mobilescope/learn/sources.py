@@ -3,41 +3,48 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mobilescope.core.errors import TrainingError, UserError
+from mobilescope.data.datasets import DATASET_FORMAT, Dataset
+from mobilescope.data.files import file_format
 from mobilescope.data.pairs import PairRecord, PairStore
 from mobilescope.learn.checkpoint import ModelCard
 from mobilescope.learn.networks import NetworkConfig
 from mobilescope.learn.patches import FieldPair, factor_of, is_used, load_field
+from mobilescope.learn.presets import TrainingConfig
 
 _PITCH_TOLERANCE = 0.01
 
 
 @dataclass(frozen=True)
 class Source:
-    """One pair file: its digest, what it says of itself, and its pairs without their pixels."""
+    """One pair file or dataset: its digest, what it says of itself, and its pairs without their pixels."""
 
     path: Path
     sha256: str
     provenance: dict[str, Any]
     records: tuple[PairRecord, ...]
     factor: Fraction
+    dataset: Dataset | None = None
+    parts: tuple[range, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> Source:
         """Read a file's own description; InputFileError for one that is no whole pair file."""
         with PairStore.open(path) as store:
-            provenance, records, factor = store.provenance, store.records, factor_of(store)
+            provenance, records, factor, parts = store.provenance, store.records, factor_of(store), store.parts
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(path, digest, provenance, records, factor)
+        dataset = Dataset.read(path) if file_format(path) == DATASET_FORMAT else None
+        return cls(path, digest, provenance, records, factor, dataset, parts)
 
     @property
     def output_pixel_um(self) -> float:
@@ -46,18 +53,18 @@ class Source:
 
     def slides(self, role: str) -> list[str]:
         """Return the names of the slides with accepted pairs of a role."""
-        return sorted({record.slide for record in self.records if is_used(record, role, windowed=False)})
+        return _slides(self.records, role)
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the card says of the file."""
-        text: dict[str, Any] = {
-            "file": self.path.name,
-            "sha256": self.sha256,
-            "slides": {role: self.slides(role) for role in ("training", "validation")},
-        }
-        if "session_digest" in self.provenance:
-            text["session_digest"] = self.provenance["session_digest"]
-        return text
+    def describe(self) -> list[dict[str, Any]]:
+        """Return what the card says of the file, or of each file of the dataset."""
+        if self.dataset is not None:
+            told = self.dataset.card.get("members") or [{} for _ in self.dataset.members]
+            return [
+                _described(Path(member.file).name, member.sha256, self.records[part.start : part.stop], facts)
+                | {"dataset": self.path.name}
+                for member, part, facts in zip(self.dataset.members, self.parts, told, strict=True)
+            ]
+        return [_described(self.path.name, self.sha256, self.records, self.provenance)]
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,38 @@ class Sources:
             if is_used(record, role, windowed=windowed)
         ]
 
+    def fitted(self, config: TrainingConfig) -> TrainingConfig:
+        """Return the settings with the patches of the datasets, whose blank ones are left out.
+
+        Raises
+        ------
+        UserError
+            Two datasets with patches of other sizes.
+        """
+        cut = [(each.dataset.patch_px, each.dataset.overlap) for each in self.files if each.dataset is not None]
+        if not cut:
+            return config
+        if len(set(cut)) > 1:
+            raise UserError(
+                f"the datasets {self.names} have patches of other sizes", "make the datasets with the same patches"
+            )
+        return config.model_copy(update={"patch_px": cut[0][0], "patch_overlap": cut[0][1]})
+
+    def dropped(self, references: Sequence[FieldReference]) -> NDArray[np.int64]:
+        """Return the blank patches that the datasets leave out, as (place among the references, row, column)."""
+        found = [np.empty((0, 3), np.int64)]
+        for source in self.files:
+            if source.dataset is None or not len(source.dataset.dropped):
+                continue
+            place_of = np.full(len(source.records), -1, np.int64)
+            for place, reference in enumerate(references):
+                if reference.path == source.path:
+                    place_of[reference.pair] = place
+            dropped = source.dataset.dropped.astype(np.int64)
+            dropped[:, 0] = place_of[dropped[:, 0]]
+            found.append(dropped[dropped[:, 0] >= 0])
+        return np.concatenate(found)
+
     def validation_fields(self, count: int) -> list[FieldReference]:
         """List at most ``count`` validation fields, spread evenly over the files.
 
@@ -179,7 +218,7 @@ class Sources:
             stain=self._stain(),
             training=training | {
                 "pairs_sha256": self.digest,
-                "sources": [source.describe() for source in self.files],
+                "sources": [text for source in self.files for text in source.describe()],
                 "slides": {
                     role: sorted({slide for source in self.files for slide in source.slides(role)})
                     for role in ("training", "validation")
@@ -195,6 +234,22 @@ class Sources:
             stains = source.provenance.get("stains") or {}
             told.update(dict.fromkeys(str(stains.get(slide) or "unknown") for slide in source.slides("training")))
         return " + ".join(told) or "unknown"
+
+
+def _slides(records: Sequence[PairRecord], role: str) -> list[str]:
+    return sorted({record.slide for record in records if is_used(record, role, windowed=False)})
+
+
+def _described(
+    name: str, sha256: str, records: Sequence[PairRecord], provenance: Mapping[str, Any]
+) -> dict[str, Any]:
+    text: dict[str, Any] = {
+        "file": name, "sha256": sha256,
+        "slides": {role: _slides(records, role) for role in ("training", "validation")},
+    }
+    if provenance.get("session_digest") is not None:
+        text["session_digest"] = provenance["session_digest"]
+    return text
 
 
 def read_fields(references: Sequence[FieldReference], *, windowed: bool) -> list[FieldPair]:

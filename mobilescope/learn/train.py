@@ -115,6 +115,7 @@ def train(
     stop = stop or StopToken()
     with joined(device) as (ranks, place_of_work):
         sources = Sources.open(paths)
+        config = sources.fitted(config)
         listener = on_progress if ranks.main else ignore_progress
         run = _Run(
             sources, model, config, network or network_for(config.preset, sources.factor), place_of_work, ranks,
@@ -220,8 +221,10 @@ class _Run:
         return f"loss {loss:.5f}{seen}"
 
     def _patch_index(self, config: TrainingConfig) -> PatchIndex:
-        shapes = [reference.record.shape for reference in self._sources.fields("training", windowed=False)]
-        return PatchIndex.over(shapes, config.patch_px, config.stride_px, self._sources.factor)
+        references = self._sources.fields("training", windowed=False)
+        shapes = [reference.record.shape for reference in references]
+        index = PatchIndex.over(shapes, config.patch_px, config.stride_px, self._sources.factor)
+        return index.without(self._sources.dropped(references))
 
     def _feed(self, on_progress: ProgressListener, stop: StopToken) -> Feed:
         config, references = self._config, self._sources.fields("training", windowed=False)
@@ -236,7 +239,7 @@ class _Run:
         fields = read_fields(references, windowed=False)
         if self._teacher is not None:
             fields = self._teacher.teach(fields, config.distil_weight, self._device, on_progress, stop)
-        patches = PatchSet(fields, config.patch_px, config.stride_px, self._sources.factor)
+        patches = PatchSet(fields, config.patch_px, config.stride_px, self._sources.factor, self._index)
         return make_feed(patches, order, self._data, self._device)
 
     def _validate(self, training_loss: float) -> None:

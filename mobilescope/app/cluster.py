@@ -1,0 +1,165 @@
+"""Work on a dask cluster: one of this machine, or one that is there already; workers may die, the rest goes on."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from mobilescope.core.errors import ClusterError, MobilescopeError, UserError
+from mobilescope.core.progress import StopToken
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+LOCAL = "local"
+_CONNECT_S = 10
+_FIRST_WORKER_S = 60
+_LOOK_S = 0.25
+# So many tasks for each thread lie ready, so that none waits for this program; a scheduler is slow with millions.
+_AHEAD = 4
+_LIVE = ("running", "connecting")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a task ended: its label, and what it returned or why it failed."""
+
+    label: Any
+    value: Any = None
+    error: MobilescopeError | None = None
+
+
+class Crowd:
+    """Tasks on a cluster, a limited number at a time."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._running: dict[Future[Any], Any] = {}
+        self._run = uuid.uuid4().hex[:8]
+        self._given = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether the workers could do with more tasks."""
+        threads = sum(self._client.nthreads().values())
+        return len(self._running) < _AHEAD * max(1, threads)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is left to wait for."""
+        return not self._running
+
+    def submit(self, label: Any, function: Callable[..., Any], *arguments: Any, first: bool = False) -> None:
+        """Hand a task over; ``first`` puts it before those that wait."""
+        self._given += 1
+        future = self._client.submit(
+            function, *arguments, pure=False, key=f"{function.__name__}-{self._run}-{self._given}",
+            priority=int(first),
+        )
+        self._running[future] = label
+
+    def finished(self, stop: StopToken, what: str) -> list[Outcome]:
+        """Wait until a task ends, and return those that did.
+
+        Raises
+        ------
+        CancelledError
+            A stop was asked for; what runs is not waited for.
+        ClusterError
+            The cluster is gone.
+        """
+        from distributed import wait
+
+        while self._running:
+            stop.raise_if_requested(what)
+            if self._client.status not in _LIVE:
+                raise ClusterError("the connection to the cluster was lost", "run the same command again; it goes on")
+            try:
+                done = wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                continue
+            return [self._outcome(future, self._running.pop(future)) for future in done]
+        return []
+
+    def _outcome(self, future: Future[Any], label: Any) -> Outcome:
+        if future.status == "finished":
+            return Outcome(label, future.result())
+        if future.status != "error":
+            raise ClusterError("the cluster dropped what was worked on", "run the same command again; it goes on")
+        return Outcome(label, error=_named(future.exception()))
+
+
+def _named(error: BaseException) -> MobilescopeError:
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, MobilescopeError):
+        return error
+    if isinstance(error, KilledWorker):
+        return ClusterError("every worker that tried it died", "look into the workers' logs and memory")
+    return ClusterError(f"{type(error).__name__}: {error}", "this is a fault of the program; the rest went on")
+
+
+@contextmanager
+def opened_cluster(address: str, workers: int | None, tell: Callable[[str], None]) -> Iterator[Crowd]:
+    """Connect to a scheduler, or start a cluster on this machine, and say where its dashboard is.
+
+    Raises
+    ------
+    UserError
+        dask.distributed is not installed.
+    ClusterError
+        The scheduler can't be reached, or it has no workers.
+    """
+    if find_spec("distributed") is None:
+        raise UserError("dask.distributed is not installed", "pip install 'mobilescope[scale]'")
+    from distributed import Client
+
+    # What goes wrong is told by the outcomes; the library's own log is for its developers.
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    with ExitStack() as stack:
+        if address == LOCAL:
+            place = stack.enter_context(_local(workers))
+        else:
+            place = address
+            if workers is not None:
+                raise UserError("--workers is for a local cluster", f"start workers of {address} with 'dask worker'")
+        try:
+            client = stack.enter_context(Client(place, timeout=_CONNECT_S, set_as_default=False))
+        except (OSError, TimeoutError, ValueError, TypeError) as error:
+            raise ClusterError(
+                f"no dask scheduler answers at {address} ({error})", "check the address, or start 'dask scheduler'"
+            ) from error
+        try:
+            client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
+        except TimeoutError as error:
+            raise ClusterError(f"the cluster at {address} has no workers", "start 'dask worker ADDRESS'") from error
+        count = len(client.nthreads())
+        shown = client.dashboard_link if find_spec("bokeh") else "none (install bokeh)"
+        tell(f"cluster: {count} worker{'s' * (count != 1)} at {client.scheduler.address}, dashboard: {shown}")
+        yield Crowd(client)
+
+
+@contextmanager
+def _local(workers: int | None) -> Iterator[Any]:
+    """Start workers of one thread each, on the loopback alone."""
+    from distributed import LocalCluster
+
+    # Workers are started, and started anew, by a thread that is made here and inherits the mask: Ctrl-C in a terminal
+    # reaches this program alone, which ends them when it stops.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        cluster = LocalCluster(
+            n_workers=workers or os.cpu_count() or 1, threads_per_worker=1, processes=True, host="127.0.0.1",
+            dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with cluster:
+        yield cluster

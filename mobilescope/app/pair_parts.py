@@ -1,0 +1,116 @@
+"""A session's pairs made one by one by any worker; each has a file of its own until the pair file is put together."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+from threadpoolctl import threadpool_limits
+
+from mobilescope import __version__
+from mobilescope.app.aligning import align_capture
+from mobilescope.app.pairing import store_pair
+from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError
+from mobilescope.core.geometry import RegionUm
+from mobilescope.data.datasets import Role
+from mobilescope.data.files import write_failure
+from mobilescope.data.pairs import PairStore, PairWriter
+from mobilescope.data.records import CaptureRecord
+from mobilescope.data.variants import PairVariant
+from mobilescope.imaging.quality import GateThresholds
+
+
+@dataclass(frozen=True)
+class PartJob:
+    """What a worker needs to make one pair of a session."""
+
+    session: Path
+    folder: Path
+    number: int
+    capture: CaptureRecord
+    cell: RegionUm | None
+    role: Role
+    variant: PairVariant
+    thresholds: GateThresholds
+    provenance: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many pairs a file has."""
+
+    accepted: int
+    refused: int
+
+
+def parts_folder(target: Path) -> Path:
+    """Return where the parts of a pair file stand while it is made."""
+    return target.with_name(f".{target.name}.parts")
+
+
+def part_path(folder: Path, number: int) -> Path:
+    """Return where one pair stands."""
+    return folder / f"{number:06d}.h5"
+
+
+def begin_parts(folder: Path, key: str) -> set[int]:
+    """Make the folder, throw away parts of something else, and return the numbers of those that are there."""
+    stamp = folder / "made_of"
+    try:
+        if folder.exists() and (not stamp.exists() or stamp.read_text(encoding="ascii") != key):
+            shutil.rmtree(folder)
+        folder.mkdir(exist_ok=True)
+        stamp.write_text(key, encoding="ascii")
+        return {int(path.stem) for path in folder.glob("*.h5") if path.stem.isdigit()}
+    except OSError as error:
+        raise write_failure(folder, error) from error
+
+
+def make_part(job: PartJob, version: str) -> bool:
+    """Register one capture and keep the pair; return whether it was accepted. Runs on a worker."""
+    if version != __version__:
+        raise ClusterError(
+            f"a worker has mobilescope {__version__}, this program {version}", "install the same version everywhere"
+        )
+    cv2.setNumThreads(1)
+    threadpool_limits(1)
+    if not job.folder.is_dir():
+        raise InputFileError(f"a worker does not see {job.folder}", "give every worker the same folders")
+    pair = align_capture(job.session, job.capture, job.cell, job.variant, job.thresholds)
+    # A worker that was given up may still be at the same pair.
+    own = job.folder / f"{job.number:06d}-{uuid.uuid4().hex[:8]}.new"
+    try:
+        with PairWriter(own, job.provenance) as writer:
+            store_pair(writer, pair, job.role, job.variant.warp)
+        own.replace(part_path(job.folder, job.number))
+    except OSError as error:
+        own.unlink(missing_ok=True)
+        raise write_failure(own, error) from error
+    return pair.accepted
+
+
+def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any]) -> Counted:
+    """Put the pairs together into the pair file and delete the parts. Runs on a worker.
+
+    Bytes are copied as they stand, without unpacking them. A part that can't be read is deleted, so that the same
+    command makes it again.
+    """
+    accepted = 0
+    own = folder / f"joined-{uuid.uuid4().hex[:8]}.new"
+    with PairWriter(own, provenance) as writer:
+        for number in range(count):
+            part = part_path(folder, number)
+            try:
+                with PairStore.open(part) as store:
+                    writer.adopt(store, 0)
+                    accepted += store.records[0].accepted
+            except InputFileError as error:
+                part.unlink(missing_ok=True)
+                raise MobilescopeError(error.cause, "run the same command again: it makes this pair anew") from error
+    own.replace(target)
+    shutil.rmtree(folder, ignore_errors=True)
+    return Counted(accepted, count - accepted)

@@ -1,0 +1,261 @@
+"""Many sessions at once on a cluster: registered pair by pair, and looked through for blank patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mobilescope import __version__
+from mobilescope.app.blank_patches import FilePatches, PatchPlan, thin_file
+from mobilescope.app.cluster import Crowd, Outcome, opened_cluster
+from mobilescope.app.datasets import Thin
+from mobilescope.app.folders import prepare_file
+from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, parts_folder
+from mobilescope.app.pairing import PairingPlan, plan_pairing
+from mobilescope.app.tables import Table
+from mobilescope.core.errors import InputFileError, MobilescopeError, UserError
+from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.layout import pairs_path
+from mobilescope.data.pairs import PairStore
+from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
+from mobilescope.imaging.quality import GateThresholds
+
+
+@dataclass(frozen=True)
+class SessionOutcome:
+    """How one of many sessions came out.
+
+    Attributes
+    ----------
+    state : str
+        "registered", "done before" or "failed".
+    made : int
+        Pairs registered in this run; the others were there.
+    reason : str
+        Why it failed.
+    """
+
+    session: Path
+    pairs: Path | None
+    state: str
+    accepted: int = 0
+    refused: int = 0
+    made: int = 0
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        pairs = None if self.pairs is None else str(self.pairs)
+        return asdict(self) | {"session": str(self.session), "pairs": pairs}
+
+
+def outcome_table(outcomes: Sequence[SessionOutcome]) -> Table:
+    """Return how sessions came out, as a table."""
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    note = f"{len(failed)} of {len(outcomes)} failed: {', '.join(str(each.session) for each in failed)}"
+    rows = tuple(
+        (str(each.session), each.state, str(each.accepted), str(each.refused), str(each.made), each.reason)
+        for each in outcomes
+    )
+    columns = ("session", "state", "accepted", "refused", "made now", "reason")
+    return Table("Registered sessions", columns, rows, note if failed else "")
+
+
+@dataclass
+class _Work:
+    """A session that is being registered."""
+
+    session: Path
+    target: Path
+    plan: PairingPlan
+    missing: list[int]
+    left: int
+    problems: list[str] = field(default_factory=list)
+
+
+def register_sessions(
+    sessions: Sequence[Path],
+    crowd: Crowd,
+    *,
+    warp: Warp = "phone",
+    factor: float = DEFAULT_FACTOR,
+    jpeg_ratio: float | None = None,
+    thresholds: GateThresholds | None = None,
+    on_progress: ProgressListener = ignore_progress,
+    stop: StopToken | None = None,
+) -> list[SessionOutcome]:
+    """Register many sessions on a cluster, each into its own pair file, and tell of each how it came out.
+
+    A session whose pair file was made of the same session, mosaics, settings and version is left as it is. Each pair is
+    kept as soon as it is made, so that a run that was killed goes on. A session that fails, or whose pairs kill the
+    workers, does not end the rest.
+
+    Raises
+    ------
+    UserError
+        A variant that can't be, or a session given twice.
+    CancelledError, ClusterError
+        Stopped, or the cluster is gone; what was made is kept.
+    """
+    stop, thresholds = stop or StopToken(), thresholds or GateThresholds()
+    variant = PairVariant(warp, factor, jpeg_ratio)
+    _check_once(sessions)
+    outcomes: dict[Path, SessionOutcome] = {}
+    works: list[_Work] = []
+    for session in sessions:
+        stop.raise_if_requested("registration")
+        try:
+            found = _begun(session, variant, thresholds)
+        except (MobilescopeError, OSError) as error:
+            outcomes[session] = SessionOutcome(session, None, "failed", reason=str(error))
+            continue
+        if isinstance(found, SessionOutcome):
+            outcomes[session] = found
+        else:
+            works.append(found)
+    run = _Run(crowd, variant, thresholds, outcomes, sum(work.left for work in works), on_progress, stop)
+    run.go(works)
+    return [outcomes[session] for session in sessions]
+
+
+class _Run:
+    """The works of one command: hands pairs to the workers, and has each session put together when it is complete."""
+
+    def __init__(
+        self, crowd: Crowd, variant: PairVariant, thresholds: GateThresholds, outcomes: dict[Path, SessionOutcome],
+        total: int, on_progress: ProgressListener, stop: StopToken,
+    ) -> None:
+        self._crowd, self._variant, self._thresholds, self._outcomes = crowd, variant, thresholds, outcomes
+        self._total, self._on_progress, self._stop = total, on_progress, stop
+        self._done = self._accepted = 0
+
+    def go(self, works: list[_Work]) -> None:
+        """Work until every session is put together or has failed."""
+        for work in works:
+            if not work.left:
+                self._join(work)
+        jobs = ((work, number) for work in works for number in work.missing)
+        more = True
+        while more or not self._crowd.is_idle:
+            while more and self._crowd.has_room:
+                following = next(jobs, None)
+                if following is None:
+                    more = False
+                else:
+                    self._hand_over(*following)
+            for outcome in self._crowd.finished(self._stop, "registration"):
+                self._take(outcome)
+
+    def _hand_over(self, work: _Work, number: int) -> None:
+        slide, capture = work.plan.jobs[number]
+        cell = work.plan.cells.get((slide, capture.index))
+        job = PartJob(
+            work.session.absolute(), parts_folder(work.target), number, capture, cell, work.plan.roles[slide],
+            self._variant, self._thresholds, work.plan.provenance,
+        )
+        self._crowd.submit((work, number), make_part, job, __version__)
+
+    def _take(self, outcome: Outcome) -> None:
+        work, number = outcome.label
+        if number is None:
+            self._end(work, outcome)
+            return
+        work.left -= 1
+        self._done += 1
+        if outcome.error is not None:
+            slide, capture = work.plan.jobs[number]
+            work.problems.append(f"capture {capture.index} of slide {slide}: {outcome.error}")
+        else:
+            self._accepted += outcome.value
+        self._on_progress(Progress("register", self._done, self._total, f"{self._accepted} accepted"))
+        if not work.left:
+            self._join(work)
+
+    def _join(self, work: _Work) -> None:
+        if work.problems:
+            more = f" (and {len(work.problems) - 1} more)" if len(work.problems) > 1 else ""
+            self._outcomes[work.session] = SessionOutcome(
+                work.session, None, "failed", made=len(work.missing) - len(work.problems),
+                reason=work.problems[0] + more,
+            )
+            return
+        self._crowd.submit(
+            (work, None), join_parts, parts_folder(work.target), len(work.plan.jobs), work.target, work.plan.provenance,
+            first=True,
+        )
+
+    def _end(self, work: _Work, outcome: Outcome) -> None:
+        counted = outcome.value
+        self._outcomes[work.session] = (
+            SessionOutcome(work.session, None, "failed", made=len(work.missing), reason=str(outcome.error))
+            if not isinstance(counted, Counted) else
+            SessionOutcome(
+                work.session, work.target, "registered", counted.accepted, counted.refused, len(work.missing)
+            )
+        )
+
+
+def _check_once(sessions: Sequence[Path]) -> None:
+    seen: dict[Path, Path] = {}
+    for session in sessions:
+        other = seen.setdefault(session.resolve(), session)
+        if other is not session:
+            raise UserError(f"{session} is given twice", "give each session once")
+
+
+def _begun(session: Path, variant: PairVariant, thresholds: GateThresholds) -> _Work | SessionOutcome:
+    """Return what there is to do for a session, or how it came out if there is nothing."""
+    plan = plan_pairing(session, variant, thresholds)
+    key, target = str(plan.provenance["made_of"]), pairs_path(session.absolute(), variant)
+    prepare_file(target)
+    counted = _made_before(target, key)
+    if counted is not None:
+        return SessionOutcome(session, target, "done before", counted.accepted, counted.refused)
+    there = begin_parts(parts_folder(target), key)
+    missing = [number for number in range(len(plan.jobs)) if number not in there]
+    return _Work(session, target, plan, missing, len(missing))
+
+
+def _made_before(target: Path, key: str) -> Counted | None:
+    """Return the counts of a pair file that was made of exactly this; None where there is none."""
+    try:
+        with PairStore.open(target) as store:
+            if store.provenance.get("made_of") != key:
+                return None
+            accepted = sum(record.accepted for record in store.records)
+            return Counted(accepted, len(store.records) - accepted)
+    except InputFileError:
+        return None
+
+
+@contextmanager
+def thinning_on(
+    address: str | None, workers: int | None, *, stop: StopToken, tell: Callable[[str], None]
+) -> Iterator[Thin | None]:
+    """Give what looks for blank patches on a cluster; None without one, which means here, file by file."""
+    if address is None:
+        if workers is not None:
+            raise UserError("--workers is for a cluster", "give --cluster local too")
+        yield None
+        return
+    with opened_cluster(address, workers, tell) as crowd:
+        def thin(jobs: list[tuple[Path, frozenset[str], PatchPlan]]) -> Iterator[FilePatches]:
+            found: dict[int, FilePatches] = {}
+            waiting = iter(enumerate(jobs))
+            given = 0
+            for number in range(len(jobs)):
+                while number not in found:
+                    while given < len(jobs) and crowd.has_room:
+                        place, (path, slides, plan) = next(waiting)
+                        crowd.submit(place, thin_file, path.absolute(), slides, plan)
+                        given += 1
+                    for outcome in crowd.finished(stop, "the dataset"):
+                        if outcome.error is not None:
+                            raise outcome.error
+                        found[outcome.label] = outcome.value
+                yield found.pop(number)
+
+        yield thin
