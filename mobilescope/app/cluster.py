@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mobilescope.core.errors import ClusterError, MobilescopeError, UserError
@@ -44,6 +45,7 @@ class Crowd:
         self._running: dict[Future[Any], Any] = {}
         self._run = uuid.uuid4().hex[:8]
         self._given = 0
+        self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
 
     @property
     def has_room(self) -> bool:
@@ -64,9 +66,10 @@ class Crowd:
             priority=int(first),
         )
         self._running[future] = label
+        future.add_done_callback(self._ended.put)
 
-    def finished(self, stop: StopToken, what: str) -> list[Outcome]:
-        """Wait until a task ends, and return those that did.
+    def next_ended(self, stop: StopToken, what: str) -> Outcome | None:
+        """Wait until a task ends and return how; None where there is none to wait for.
 
         Raises
         ------
@@ -75,18 +78,16 @@ class Crowd:
         ClusterError
             The cluster is gone.
         """
-        from distributed import wait
-
         while self._running:
             stop.raise_if_requested(what)
             if self._client.status not in _LIVE:
                 raise ClusterError("the connection to the cluster was lost", "run the same command again; it goes on")
             try:
-                done = wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
+                future = self._ended.get(timeout=_LOOK_S)
+            except Empty:
                 continue
-            return [self._outcome(future, self._running.pop(future)) for future in done]
-        return []
+            return self._outcome(future, self._running.pop(future))
+        return None
 
     def _outcome(self, future: Future[Any], label: Any) -> Outcome:
         if future.status == "finished":

@@ -7,14 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from mobilescope import __version__
 from mobilescope.app.blank_patches import FilePatches, PatchPlan
 from mobilescope.app.tables import MISSING, Table
 from mobilescope.core.factor import GridFactor
-from mobilescope.data.datasets import ROLES, Member, Role, member_path
+from mobilescope.data.datasets import ROLES, Member, Role
 from mobilescope.data.pairs import PairRecord
 from mobilescope.learn.sources import Source
 
@@ -177,15 +176,3 @@ def card_markdown(card: Mapping[str, Any], title: str) -> str:
     """Return the card as Markdown."""
     lines = [f"# {title}", "", *(line for table in card_tables(card) for line in (*table.markdown(), ""))]
     return "\n".join(lines)
-
-
-def card_problems(path: Path, members: Sequence[Member], digest: Callable[[Path], str]) -> list[str]:
-    """Return which of a dataset's files are missing or are no longer what they were."""
-    problems = []
-    for member in members:
-        place = member_path(path, member)
-        if not place.is_file():
-            problems.append(f"{place} is not there")
-        elif digest(place) != member.sha256:
-            problems.append(f"{place} is no longer what the dataset was made of")
-    return problems

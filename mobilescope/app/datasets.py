@@ -87,6 +87,14 @@ def make_dataset(
     return DatasetResult(out, card)
 
 
+def card_of(pairs: Path) -> dict[str, Any]:
+    """Return the card that a dataset of one pair file would have, with every patch kept."""
+    source = Source.open(pairs)
+    plan, roles = PatchPlan(keep_blank=1.0), _roles_of(source, {})
+    training = frozenset(slide for slide, role in roles.items() if role == "training")
+    return dataset_card([source], [roles], [thin_file(pairs, training, plan)], plan, [_member(pairs, source, roles)])
+
+
 def check_sides(files: Sequence[Source], split: Sequence[Mapping[str, Role]]) -> None:
     """Refuse a slide that stands on two sides, known by its name or by the digests of its pictures."""
     by_name: dict[str, tuple[Role, Source]] = {}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mobilescope.app.folders import prepare_file, prepare_folder
 from mobilescope.app.images import write_rgb
+from mobilescope.app.pair_folders import export_pair_folders
 from mobilescope.app.pairing import registered_pairs
 from mobilescope.core.errors import OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -21,7 +22,7 @@ from mobilescope.data.session import Session
 _TIFF_TILE_PX = 256
 
 
-SESSION_KINDS = ("ome-tiff", "png")
+SESSION_KINDS = ("ome-tiff", "png", "tiff")
 
 
 def kind_of_export(file: Path, kind: str | None) -> str:
@@ -56,10 +57,20 @@ def export_session(
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> list[Path]:
-    """Write a session's mosaics as OME-TIFF or its pairs as PNG and return the files."""
+    """Write a session's mosaics as OME-TIFF, or its pairs as PNG or TIFF folders, and return the files.
+
+    For pairs, ``session`` may be a pair file or a dataset as well.
+    """
     if kind not in SESSION_KINDS:
         raise UserError(f"there is no export {kind!r}", f"choose {' or '.join(SESSION_KINDS)}")
     stop = stop or StopToken()
+    if kind == "tiff":
+        files = []
+        for path, total in export_pair_folders(registered_pairs(session), folder):
+            files.append(path)
+            on_progress(Progress("export", len(files), total, path.name))
+            stop.raise_if_requested("the export")
+        return files
     with Session.open(session) as opened:
         slides = [slide.name for slide in opened.slides]
     prepare_folder(folder)

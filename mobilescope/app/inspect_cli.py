@@ -13,13 +13,13 @@ from mobilescope.app.console import print_json, say
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A session, a pair file, a model, or an enhanced picture.")
+        Path, typer.Argument(metavar="FILE", help="A session, a pair file, a dataset, a model, or an enhanced picture.")
     ],
     json: Json = False,
 ) -> None:
-    """Say what is in a session, a pair file, a model or an enhanced picture, and whether it is whole.
+    """Say what is in a session, pair file, dataset, model or enhanced picture, and whether it is whole.
 
-    A model is shown as a card; a picture with the record of how it was made, if it carries one.
+    A model and a dataset are shown as a card; a picture with the record of how it was made, if it carries one.
 
     Example: mobilescope inspect demo/model.pt
     """

@@ -12,6 +12,7 @@ import numpy as np
 from mobilescope.app.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
+from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
 from mobilescope.data.files import file_format
 from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, PHONE, mosaic_path, pair_files
 from mobilescope.data.mosaics import Mosaic
@@ -24,14 +25,14 @@ _IN_THE_SESSION = tuple(f"{name}: " for name in (*HEADERS, BENCHTOP, PHONE, *FLA
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """Return the facts of a session, a pair file, a model or a picture, JSON-ready; ``problems`` lists what is damaged.
+    """Return the facts of a file of ours or a picture, JSON-ready; ``problems`` lists what is damaged.
 
     A picture's ``provenance`` is the record of how it was made; None where it carries none.
     """
     if not path.exists():
         raise InputFileError(f"there is no file {path}", "check the path")
     if not path.is_file():
-        raise InputFileError(f"{path} is not a file", "give a session (.h5), a model (.pt) or a picture")
+        raise InputFileError(f"{path} is not a file", "give a session or dataset (.h5), a model (.pt) or a picture")
     if path.suffix == ".pt":
         from mobilescope.app.model_card import model_facts  # brings torch, which takes longer to load than the answer
 
@@ -40,6 +41,8 @@ def describe(path: Path) -> dict[str, Any]:
         return _describe_picture(path)
     if file_format(path) == PAIRS_FORMAT:
         return _describe_pairs(path)
+    if file_format(path) == DATASET_FORMAT:
+        return _describe_dataset(path)
     with _opened(path) as session:
         beside = [file.name for file in pair_files(path)]
         return {**session.summary(), "pair_files": beside, "problems": [*session.verify(), *_derived_problems(session)]}
@@ -98,6 +101,14 @@ def _describe_pairs(path: Path) -> dict[str, Any]:
         }
 
 
+def _describe_dataset(path: Path) -> dict[str, Any]:
+    dataset = Dataset.read(path)
+    return {
+        "file": str(path), "format": DATASET_FORMAT, "card": dataset.card, "dropped_patches": len(dataset.dropped),
+        "problems": member_problems(path, dataset.members),
+    }
+
+
 def _jpeg_sizes(records: tuple[PairRecord, ...]) -> dict[str, Any]:
     """Return what the inputs that went through JPEG came to on average; nothing where none did."""
     stored = [record.quality for record in records if "jpeg_bytes" in record.quality]
@@ -123,6 +134,11 @@ def lines(facts: dict[str, Any]) -> Iterator[str]:
         from mobilescope.app.model_card import card_lines  # brings torch
 
         yield from card_lines(facts)
+    elif facts.get("format") == DATASET_FORMAT:
+        from mobilescope.app.dataset_card import card_lines as dataset_lines  # brings torch
+
+        yield from dataset_lines(facts["card"])
+        yield from _indented({"problems": facts["problems"]}, "")
     else:
         yield from _indented(facts, "")
 

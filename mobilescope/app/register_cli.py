@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,8 +117,9 @@ def _register_many(
     from mobilescope.app.cluster import LOCAL, opened_cluster
     from mobilescope.app.scaling import outcome_table, register_sessions
 
-    with stoppable() as stop, ProgressDisplay() as progress, opened_cluster(cluster or LOCAL, workers, say) as crowd:
-        outcomes = register_sessions(sessions, crowd, **variant, on_progress=progress, stop=stop)
+    opening = partial(opened_cluster, cluster or LOCAL, workers, say)
+    with stoppable() as stop, ProgressDisplay() as progress:
+        outcomes = register_sessions(sessions, opening, **variant, on_progress=progress, stop=stop)
     for line in outcome_table(outcomes).lines():
         say(line)
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from mobilescope.app.folders import prepare_file
 from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, parts_folder
 from mobilescope.app.pairing import PairingPlan, plan_pairing
 from mobilescope.app.tables import Table
-from mobilescope.core.errors import InputFileError, MobilescopeError, UserError
+from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.pairs import PairStore
@@ -78,7 +78,7 @@ class _Work:
 
 def register_sessions(
     sessions: Sequence[Path],
-    crowd: Crowd,
+    cluster: Callable[[], AbstractContextManager[Crowd]],
     *,
     warp: Warp = "phone",
     factor: float = DEFAULT_FACTOR,
@@ -92,6 +92,11 @@ def register_sessions(
     A session whose pair file was made of the same session, mosaics, settings and version is left as it is. Each pair is
     kept as soon as it is made, so that a run that was killed goes on. A session that fails, or whose pairs kill the
     workers, does not end the rest.
+
+    Parameters
+    ----------
+    cluster : callable
+        Opens the cluster; only where something is left to do.
 
     Raises
     ------
@@ -116,8 +121,10 @@ def register_sessions(
             outcomes[session] = found
         else:
             works.append(found)
-    run = _Run(crowd, variant, thresholds, outcomes, sum(work.left for work in works), on_progress, stop)
-    run.go(works)
+    if works:
+        total = sum(work.left for work in works)
+        with cluster() as crowd:
+            _Run(crowd, variant, thresholds, outcomes, total, on_progress, stop).go(works)
     return [outcomes[session] for session in sessions]
 
 
@@ -146,7 +153,8 @@ class _Run:
                     more = False
                 else:
                     self._hand_over(*following)
-            for outcome in self._crowd.finished(self._stop, "registration"):
+            outcome = self._crowd.next_ended(self._stop, "registration")
+            if outcome is not None:
                 self._take(outcome)
 
     def _hand_over(self, work: _Work, number: int) -> None:
@@ -252,10 +260,12 @@ def thinning_on(
                         place, (path, slides, plan) = next(waiting)
                         crowd.submit(place, thin_file, path.absolute(), slides, plan)
                         given += 1
-                    for outcome in crowd.finished(stop, "the dataset"):
-                        if outcome.error is not None:
-                            raise outcome.error
-                        found[outcome.label] = outcome.value
+                    outcome = crowd.next_ended(stop, "the dataset")
+                    if outcome is None:
+                        raise ClusterError("the cluster lost a task", "run the same command again")
+                    if outcome.error is not None:
+                        raise outcome.error
+                    found[outcome.label] = outcome.value
                 yield found.pop(number)
 
         yield thin

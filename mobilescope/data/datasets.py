@@ -129,6 +129,20 @@ def check_member(dataset: Path, member: Member, file: h5py.File, path: Path) -> 
         )
 
 
+def member_problems(dataset: Path, members: Sequence[Member]) -> list[str]:
+    """Return which files of a dataset are missing or are no longer what they were, by their whole content."""
+    problems = []
+    for member in members:
+        path = member_path(dataset, member)
+        if not path.is_file():
+            problems.append(f"{path} is not there")
+            continue
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != member.sha256:
+                problems.append(f"{path} is no longer what the dataset was made of")
+    return problems
+
+
 def joined_provenance(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the provenances of pair files that were made alike say together; what differs is joined or left out.
 
