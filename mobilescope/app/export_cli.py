@@ -13,7 +13,9 @@ from mobilescope.core.errors import UserError
 
 
 def export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A session, pair file or dataset (.h5), or a model (.pt).")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A session, pair file or dataset (.h5), or a model (.pt).")
+    ],
     out: Annotated[
         Path | None, typer.Option(help="Folder for a session's files; for a model, the .onnx file to write.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Pairs as folders of TIFFs that any trainer reads: input/ and label/ with the same names, for each side of the split."""
+"""Pairs as folders of TIFFs that any trainer reads: input/ and label/ with the same names, for each side of a split."""
 
 from __future__ import annotations
 

@@ -72,6 +72,12 @@ class Dataset:
     dropped: NDArray[np.int32]
     card: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a training on it: files, split and patches. One made again has the same."""
+        text = json.dumps([[asdict(member) for member in self.members], self.patch_px, self.overlap], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8") + self.dropped.astype("<i4").tobytes()).hexdigest()
+
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all; DiskSpaceError or OutputError where it can't be."""
         texts = {

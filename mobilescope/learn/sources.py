@@ -41,10 +41,12 @@ class Source:
         """Read a file's own description; InputFileError for one that is no whole pair file."""
         with PairStore.open(path) as store:
             provenance, records, factor, parts = store.provenance, store.records, factor_of(store), store.parts
+        if file_format(path) == DATASET_FORMAT:
+            dataset = Dataset.read(path)
+            return cls(path, dataset.digest, provenance, records, factor, dataset, parts)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        dataset = Dataset.read(path) if file_format(path) == DATASET_FORMAT else None
-        return cls(path, digest, provenance, records, factor, dataset, parts)
+        return cls(path, digest, provenance, records, factor, parts=parts)
 
     @property
     def output_pixel_um(self) -> float:
