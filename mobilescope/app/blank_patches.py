@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +45,9 @@ class PatchPlan:
         return stride_of(self.patch_px, self.overlap)
 
 
+ThinJob = tuple[Path, frozenset[str], PatchPlan]
+
+
 @dataclass(frozen=True, eq=False)
 class FilePatches:
     """The patches of the accepted pairs of some slides of a pair file.
@@ -59,6 +63,10 @@ class FilePatches:
     patches: dict[str, int]
     blank: dict[str, int]
     dropped: NDArray[np.int32]
+
+
+# Runs `thin_file` for each job, here or elsewhere, and yields what comes of it in the same order.
+Thin = Callable[[list[ThinJob]], Iterator[FilePatches]]
 
 
 def specimen_shares(store: PairStore, index: int, plan: PatchPlan) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

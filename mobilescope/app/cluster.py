@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,12 @@ class Crowd:
             return self._outcome(future, self._running.pop(future))
         return None
 
+    def drop(self) -> None:
+        """Take back what no worker has begun."""
+        if self._running and self._client.status in _LIVE:
+            self._client.cancel(list(self._running), force=True)
+        self._running.clear()
+
     def _outcome(self, future: Future[Any], label: Any) -> Outcome:
         if future.status == "finished":
             return Outcome(label, future.result())
@@ -144,7 +151,11 @@ def opened_cluster(address: str, workers: int | None, tell: Callable[[str], None
         count = len(client.nthreads())
         shown = client.dashboard_link if find_spec("bokeh") else "none (install bokeh)"
         tell(f"cluster: {count} worker{'s' * (count != 1)} at {client.scheduler.address}, dashboard: {shown}")
-        yield Crowd(client)
+        crowd = Crowd(client)
+        try:
+            yield crowd
+        finally:
+            crowd.drop()
 
 
 @contextmanager
@@ -153,7 +164,8 @@ def _local(workers: int | None) -> Iterator[Any]:
     from distributed import LocalCluster
 
     # Workers are started, and started anew, by a thread that is made here and inherits the mask: Ctrl-C in a terminal
-    # reaches this program alone, which ends them when it stops.
+    # reaches this program alone, which ends them when it stops. Python's tracker would undo the mask if it began there.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         cluster = LocalCluster(

@@ -48,7 +48,7 @@ def dataset(
     from mobilescope.app.dataset_card import card_lines
     from mobilescope.app.dataset_files import write_cards
     from mobilescope.app.datasets import make_dataset
-    from mobilescope.app.scaling import thinning_on
+    from mobilescope.app.thinning import thinning_on
     from mobilescope.data.datasets import role_of
 
     if patch_px % 2:

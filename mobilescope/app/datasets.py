@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.app.blank_patches import FilePatches, PatchPlan, thin_file
+from mobilescope.app.blank_patches import FilePatches, PatchPlan, Thin, ThinJob, thin_file
 from mobilescope.app.dataset_card import dataset_card
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.lineage import slide_digests
@@ -22,9 +22,6 @@ from mobilescope.data.datasets import DATASET_FORMAT, Dataset, Member, Role, ide
 from mobilescope.data.files import file_format, open_for_reading
 from mobilescope.data.pairs import PAIRS_FORMAT, PAIRS_VERSION
 from mobilescope.learn.sources import Source, Sources
-
-# Runs `thin_file` for each (path, slides, plan), here or elsewhere, and yields what comes of it in the same order.
-Thin = Callable[[list[tuple[Path, frozenset[str], PatchPlan]]], Iterator[FilePatches]]
 
 
 @dataclass(frozen=True)
@@ -156,7 +153,7 @@ def _roles_of(source: Source, given: Mapping[str, Role | None]) -> dict[str, Rol
     return roles
 
 
-def _thin_here(jobs: list[tuple[Path, frozenset[str], PatchPlan]]) -> Iterator[FilePatches]:
+def _thin_here(jobs: list[ThinJob]) -> Iterator[FilePatches]:
     yield from itertools.starmap(thin_file, jobs)
 
 

@@ -1,22 +1,20 @@
-"""Many sessions at once on a cluster: registered pair by pair, and looked through for blank patches."""
+"""Many sessions registered at once on a cluster, pair by pair."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mobilescope import __version__
-from mobilescope.app.blank_patches import FilePatches, PatchPlan, thin_file
-from mobilescope.app.cluster import Crowd, Outcome, opened_cluster
-from mobilescope.app.datasets import Thin
+from mobilescope.app.cluster import Crowd, Outcome
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, parts_folder
 from mobilescope.app.pairing import PairingPlan, plan_pairing
 from mobilescope.app.tables import Table
-from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError, UserError
+from mobilescope.core.errors import InputFileError, MobilescopeError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.pairs import PairStore
@@ -237,35 +235,3 @@ def _made_before(target: Path, key: str) -> Counted | None:
             return Counted(accepted, len(store.records) - accepted)
     except InputFileError:
         return None
-
-
-@contextmanager
-def thinning_on(
-    address: str | None, workers: int | None, *, stop: StopToken, tell: Callable[[str], None]
-) -> Iterator[Thin | None]:
-    """Give what looks for blank patches on a cluster; None without one, which means here, file by file."""
-    if address is None:
-        if workers is not None:
-            raise UserError("--workers is for a cluster", "give --cluster local too")
-        yield None
-        return
-    with opened_cluster(address, workers, tell) as crowd:
-        def thin(jobs: list[tuple[Path, frozenset[str], PatchPlan]]) -> Iterator[FilePatches]:
-            found: dict[int, FilePatches] = {}
-            waiting = iter(enumerate(jobs))
-            given = 0
-            for number in range(len(jobs)):
-                while number not in found:
-                    while given < len(jobs) and crowd.has_room:
-                        place, (path, slides, plan) = next(waiting)
-                        crowd.submit(place, thin_file, path.absolute(), slides, plan)
-                        given += 1
-                    outcome = crowd.next_ended(stop, "the dataset")
-                    if outcome is None:
-                        raise ClusterError("the cluster lost a task", "run the same command again")
-                    if outcome.error is not None:
-                        raise outcome.error
-                    found[outcome.label] = outcome.value
-                yield found.pop(number)
-
-        yield thin

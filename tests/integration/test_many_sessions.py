@@ -1,0 +1,245 @@
+"""Many sessions on a dask cluster of real processes: workers die, sessions are broken, Ctrl-C and kills come.
+
+The sessions are small ones of the twin, made in this process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from integration.small_job import ENVIRONMENT, MOBILESCOPE, Run, mobilescope
+
+from mobilescope import __version__
+from mobilescope.acquire.capture import capture_fields
+from mobilescope.acquire.scan import scan_slide, take_flat_fields
+from mobilescope.app.cli import main
+from mobilescope.app.mosaicking import stitch_slide
+from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, part_path, parts_folder
+from mobilescope.app.pairing import plan_pairing, register_session
+from mobilescope.app.scaling import register_sessions
+from mobilescope.core.errors import ClusterError, MobilescopeError
+from mobilescope.data.datasets import Dataset
+from mobilescope.data.pairs import PairStore
+from mobilescope.data.schema import SessionHeader, SlideEntry
+from mobilescope.data.variants import PairVariant
+from mobilescope.data.writer import SessionWriter
+from mobilescope.imaging.quality import GateThresholds
+from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
+
+SLIDE, PAIRS = "smear", 6
+PLAN = JobPlan(slides=(
+    SlidePlan(
+        name=SLIDE, role="training", scan=GridPlan(rows=2, columns=3, overlap=0.1),
+        capture=GridPlan(rows=2, columns=3, overlap=0.25),
+    ),
+))
+
+
+@pytest.fixture(scope="module")
+def session(make_twin, tmp_path_factory):
+    """A stitched session of six fields, and its pairs as the plain command makes them."""
+    twin = make_twin({SLIDE: "blood"}, frame_px=512, phone={"bayer_rows": 320, "bayer_columns": 320})
+    path = tmp_path_factory.mktemp("many") / "run.h5"
+    header = SessionHeader(
+        slides=(SlideEntry(name=SLIDE, role="training"),),
+        instrument={"instrument": {"name": "a twin"}, "plan": PLAN.model_dump(mode="json")},
+        benchtop_shape=twin.benchtop.frame_shape, phone_shape=twin.phone.frame_shape,
+    )
+    (slide,) = PLAN.slides
+    with SessionWriter.create_or_resume(path, header) as writer:
+        take_flat_fields(twin.benchtop, writer, "blank")
+        rows, columns = twin.benchtop.frame_shape
+        pixel = twin.benchtop.pixel_size_um
+        scan_slide(twin.benchtop, writer, SLIDE, slide.scan.grid(columns * pixel, rows * pixel))
+        capture_fields(twin.phone, writer, SLIDE, slide.capture.grid(*twin.phone.field_of_view_um))
+    stitch_slide(path, SLIDE)
+    register_session(path, workers=1)
+    return path
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command in this process and return its status, output and errors."""
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mobilescope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def copies(session, tmp_path):
+    """The session under two names, and one that is cut short."""
+    for name in ("one", "two"):
+        shutil.copy(session, tmp_path / f"{name}.h5")
+        shutil.copy(session.with_name(f"run.mosaic-{SLIDE}.h5"), tmp_path / f"{name}.mosaic-{SLIDE}.h5")
+    (tmp_path / "broken.h5").write_bytes(session.read_bytes()[:3000])
+    return tmp_path
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """A scheduler and two workers as processes of their own: the address, and the workers."""
+    folder = tmp_path_factory.mktemp("dask")
+    environment = ENVIRONMENT | {"DASK_DISTRIBUTED__WORKER__DAEMON": "False"}
+    told = folder / "scheduler.json"
+    common = {"cwd": folder, "env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    started = [subprocess.Popen(
+        [*dask, "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", told], **common
+    )]
+    workers = [
+        subprocess.Popen(
+            [*dask, "worker", "--scheduler-file", told, "--nthreads", "1", "--no-nanny", "--no-dashboard"], **common
+        )
+        for _ in range(2)
+    ]
+    started += workers
+    try:
+        yield told, workers
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def address_in(told: Path) -> str:
+    end_s = time.monotonic() + 60
+    while not told.exists() or not told.read_text().strip():
+        assert time.monotonic() < end_s, "the scheduler did not start"
+        time.sleep(0.1)
+    return json.loads(told.read_text())["address"]
+
+
+def started(*arguments, folder: Path) -> subprocess.Popen:
+    return subprocess.Popen(
+        [MOBILESCOPE, *map(str, arguments)], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )
+
+
+def said_until(process: subprocess.Popen, start: str) -> str:
+    said = ""
+    for line in process.stderr:
+        said += line
+        if line.startswith(start):
+            return said
+    raise AssertionError(said)
+
+
+def assert_same_pairs(path: Path, reference: Path) -> None:
+    with PairStore.open(path) as store, PairStore.open(reference) as other:
+        assert store.records == other.records
+        for index in range(len(store.records)):
+            np.testing.assert_array_equal(store.input(index), other.input(index))
+            np.testing.assert_array_equal(store.label(index), other.label(index))
+            np.testing.assert_array_equal(store.map(index), other.map(index))
+
+
+def test_a_worker_that_dies_and_a_broken_session_do_not_end_the_rest(session, copies, cluster, command):
+    told, workers = cluster
+    address = address_in(told)
+    process = started("register", "one.h5", "broken.h5", "two.h5", "--cluster", address, "--json", folder=copies)
+    said = said_until(process, "register: ")
+    workers[0].kill()
+    output, rest = process.communicate(timeout=240)
+    run = Run(process.returncode, output, said + rest)
+    assert run.status == 1
+    assert "Traceback" not in run.errors
+    assert f"at {address}, dashboard: " in run.errors
+    assert "1 of 3 failed: broken.h5" in run.errors
+    for name in ("one", "two"):
+        assert_same_pairs(copies / f"{name}.pairs.h5", session.with_name("run.pairs.h5"))
+    assert sorted(path.name for path in copies.iterdir() if path.name.startswith(".")) == []
+
+    # What is done needs no cluster.
+    again = register_sessions([copies / "one.h5", copies / "two.h5"], lambda: pytest.fail("a cluster was opened"))
+    assert [(each.state, each.accepted, each.made) for each in again] == [("done before", PAIRS, 0)] * 2
+
+    # The worker that is left looks through pair files; what comes of it is what this process finds.
+    for options in ((), ("--cluster", address)):
+        status, _, said = command("dataset", copies / "one.h5", "--out", copies / f"set{len(options)}.h5", *options)
+        assert status == 0, said
+    assert Dataset.read(copies / "set0.h5").digest == Dataset.read(copies / "set2.h5").digest
+
+
+def test_ctrl_c_and_a_kill_keep_the_pairs_that_are_done(session, copies):
+    arguments = ("register", "one.h5", "--cluster", "local", "--workers", "1", "--json")
+    process = started(*arguments, folder=copies)
+    said = said_until(process, "register: ")
+    os.killpg(process.pid, signal.SIGINT)
+    _, rest = process.communicate(timeout=120)
+    assert process.returncode == 130, said + rest
+    assert "Traceback" not in said + rest
+    assert "run the same command again; what was finished is kept" in rest
+    assert not (copies / "one.pairs.h5").exists()
+
+    process = started(*arguments, folder=copies)
+    said_until(process, "register: ")
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.communicate(timeout=60)
+    assert not psutil.wait_procs(children, timeout=60)[1], "workers outlive their cluster"
+    kept = sorted((copies / ".one.pairs.h5.parts").glob("0*.h5"))
+    assert 2 <= len(kept) <= PAIRS
+    kept[0].unlink()
+    (outcome,) = mobilescope(*arguments, folder=copies).json()["sessions"]
+    made = PAIRS - len(kept) + 1
+    assert (outcome["state"], outcome["accepted"], outcome["made"]) == ("registered", PAIRS, made)
+    assert_same_pairs(copies / "one.pairs.h5", session.with_name("run.pairs.h5"))
+
+
+def test_pairs_of_other_settings_are_not_taken_and_a_damaged_one_is_made_anew(session, copies):
+    target, plan = copies / "one.pairs.h5", plan_pairing(session, PairVariant(), GateThresholds())
+    folder, key = parts_folder(target), plan.provenance["made_of"]
+    assert begin_parts(folder, key) == set()
+    for number in range(2):
+        slide, capture = plan.jobs[number]
+        job = PartJob(
+            session, folder, number, capture, plan.cells[slide, capture.index], "training", PairVariant(),
+            GateThresholds(), plan.provenance,
+        )
+        assert make_part(job, __version__)
+    with pytest.raises(ClusterError, match="install the same version"):
+        make_part(job, "0.0.1")
+    part_path(folder, 1).write_bytes(part_path(folder, 1).read_bytes()[:100])  # a power cut may leave that
+    with pytest.raises(MobilescopeError, match="it makes this pair anew"):
+        join_parts(folder, 2, target, plan.provenance)
+    assert not target.exists()
+    assert begin_parts(folder, key) == {0}
+    assert make_part(job, __version__)
+    assert join_parts(folder, 2, target, plan.provenance) == Counted(2, 0)
+    assert not folder.exists()
+    begin_parts(folder, key)
+    make_part(job, __version__)
+    assert begin_parts(folder, "of something else") == set()
+
+
+def test_what_makes_no_sense_on_a_cluster_is_refused(copies, command, monkeypatch):
+    monkeypatch.chdir(copies)
+    for arguments, words in (
+        (("one.h5", "two.h5", "--out", "p.h5"), "--out names one pair file"),
+        (("one.h5", "--workers", "2"), "--workers is for a cluster"),
+        (("one.h5", "one.h5"), "is given twice"),
+        (("one.h5", "picture.png"), "is a session, and the other is none"),
+        (("one.h5", "--cluster", "tcp://127.0.0.1:9", "--workers", "2"), "--workers is for a local cluster"),
+    ):
+        status, output, said = command("register", *arguments)
+        assert (status, output) == (2, ""), said
+        assert words in said.splitlines()[-1]
+    status, _, said = command("register", "one.h5", "--cluster", "tcp://127.0.0.1:9")
+    assert status == 1
+    assert "no dask scheduler answers at tcp://127.0.0.1:9" in said.splitlines()[-1]
