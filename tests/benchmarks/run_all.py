@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "live": ["--seconds", "2"],
     "gpu": ["--repeats", "2"],
     "training": ["--steps", "4", "--batch", "2"],
+    "scale": ["--side", "320", "--captures", "2", "--sessions", "1", "--workers", "1", "--repeats", "1"],
     "trust": None,
     "evaluation": None,
     "quality": None,
