@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 LOCAL = "local"
 _CONNECT_S = 10
-_FIRST_WORKER_S = 60
+_NO_WORKER_S = 60
 _LOOK_S = 0.25
 # So many tasks for each thread lie ready, so that none waits for this program; a scheduler is slow with millions.
 _AHEAD = 4
@@ -46,6 +47,7 @@ class Crowd:
         self._running: dict[Future[Any], Any] = {}
         self._run = uuid.uuid4().hex[:8]
         self._given = 0
+        self._bare_since_s: float | None = None
         self._ended: SimpleQueue[Future[Any]] = SimpleQueue()
 
     @property
@@ -86,9 +88,21 @@ class Crowd:
             try:
                 future = self._ended.get(timeout=_LOOK_S)
             except Empty:
+                self._check_workers()
                 continue
             return self._outcome(future, self._running.pop(future))
         return None
+
+    def _check_workers(self) -> None:
+        """Give up when the cluster has had no worker for a while; those of a local one are started anew by then."""
+        if self._client.nthreads():
+            self._bare_since_s = None
+        elif self._bare_since_s is None:
+            self._bare_since_s = time.monotonic()
+        elif time.monotonic() - self._bare_since_s > _NO_WORKER_S:
+            raise ClusterError(
+                "no worker is left on the cluster", "start some, then run the same command again; it goes on"
+            )
 
     def drop(self) -> None:
         """Take back what no worker has begun."""
@@ -145,7 +159,7 @@ def opened_cluster(address: str, workers: int | None, tell: Callable[[str], None
                 f"no dask scheduler answers at {address} ({error})", "check the address, or start 'dask scheduler'"
             ) from error
         try:
-            client.wait_for_workers(1, timeout=_FIRST_WORKER_S)
+            client.wait_for_workers(1, timeout=_NO_WORKER_S)
         except TimeoutError as error:
             raise ClusterError(f"the cluster at {address} has no workers", "start 'dask worker ADDRESS'") from error
         count = len(client.nthreads())

@@ -36,7 +36,6 @@ class PartJob:
     role: Role
     variant: PairVariant
     thresholds: GateThresholds
-    provenance: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def make_part(job: PartJob, version: str) -> bool:
     # A worker that was given up may still be at the same pair.
     own = job.folder / f"{job.number:06d}-{uuid.uuid4().hex[:8]}.new"
     try:
-        with PairWriter(own, job.provenance) as writer:
+        with PairWriter(own, job.variant.provenance()) as writer:
             store_pair(writer, pair, job.role, job.variant.warp)
         own.replace(part_path(job.folder, job.number))
     except OSError as error:

@@ -160,7 +160,7 @@ class _Run:
         cell = work.plan.cells.get((slide, capture.index))
         job = PartJob(
             work.session.absolute(), parts_folder(work.target), number, capture, cell, work.plan.roles[slide],
-            self._variant, self._thresholds, work.plan.provenance,
+            self._variant, self._thresholds,
         )
         self._crowd.submit((work, number), make_part, job, __version__)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +25,7 @@ from mobilescope.data.schema import CODEC
 DATASET_FORMAT = "mobilescope-dataset"
 DATASET_VERSION = 1
 _CHUNK_ROWS = 65_536
+_SPARE_FILES = 256
 
 Role = Literal["training", "validation", "blind"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -133,6 +135,14 @@ def check_member(dataset: Path, member: Member, file: h5py.File, path: Path) -> 
         raise InputFileError(
             f"{path} is no longer what the dataset {dataset} was made of", "make the dataset again"
         )
+
+
+def allow_open_files(count: int) -> None:
+    """Let this process hold so many files open beside those it has, as far as the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = len(list(Path("/proc/self/fd").iterdir())) + count + _SPARE_FILES
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
 
 
 def member_problems(dataset: Path, members: Sequence[Member]) -> list[str]:

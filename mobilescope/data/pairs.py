@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.factor import GridFactor
-from mobilescope.data.datasets import DATASET_FORMAT, Dataset, Role, check_member, joined_provenance, member_path
+from mobilescope.data.datasets import (
+    DATASET_FORMAT,
+    Dataset,
+    Role,
+    allow_open_files,
+    check_member,
+    joined_provenance,
+    member_path,
+)
 from mobilescope.data.files import (
     file_format,
     naming_write_failures,
@@ -254,6 +262,7 @@ class PairStore:
     def _open_dataset(cls, path: Path) -> Self:
         """Open every file of a dataset; slides that it leaves out are left out."""
         dataset, stores = Dataset.read(path), []
+        allow_open_files(len(dataset.members))
         try:
             for member in dataset.members:
                 stores.append(store := cls.open(member_path(path, member)))

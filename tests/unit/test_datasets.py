@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from pathlib import Path
 
@@ -231,6 +232,18 @@ def test_a_file_that_changed_or_is_gone_is_named(files, write_pairs, tmp_path):
     with pytest.raises(InputFileError, match=r"tuesday\.pairs\.h5"):
         train(out, tmp_path / "m.pt", QUICK, network=TINY)
     assert "is not there" in describe(out)["problems"][0]
+
+
+def test_a_dataset_of_more_files_than_may_be_open_is_read(files, tmp_path):
+    out = tmp_path / "all.h5"
+    make_dataset(files, out, PLAN)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 1, before[1]))
+    try:
+        with PairStore.open(out) as store:
+            assert len(store.records) == 7
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_damaged_dataset_is_refused(files, tmp_path):
