@@ -234,14 +234,17 @@ def test_a_file_that_changed_or_is_gone_is_named(files, write_pairs, tmp_path):
     assert "is not there" in describe(out)["problems"][0]
 
 
-def test_a_dataset_of_more_files_than_may_be_open_is_read(files, tmp_path):
-    out = tmp_path / "all.h5"
-    make_dataset(files, out, PLAN)
+def test_a_dataset_of_more_files_than_may_be_open_is_read(write_pairs, tmp_path):
+    days = [
+        write_pairs((f"slide {day}", "training"), name=f"{day}.h5", seed=day, session_digest=f"{day:064d}")
+        for day in range(8)
+    ]
+    make_dataset(days, tmp_path / "all.h5", PLAN)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 1, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 4, before[1]))
     try:
-        with PairStore.open(out) as store:
-            assert len(store.records) == 7
+        with PairStore.open(tmp_path / "all.h5") as store:
+            assert len(store.records) == 8
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
