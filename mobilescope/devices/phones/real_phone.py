@@ -26,15 +26,18 @@ class RealPhone:
         Rows and columns of its frame; learned from the source when first needed where it is not given.
     ask_mount : callable
         Has the person put a named slide on the phone scope.
+    on_close : callable
+        Frees what the mover holds.
     """
 
     def __init__(
         self, source: PictureSource, *, illuminator: Illuminator, mover: Mover, pixel_um: float,
         frame_shape: tuple[int, int] | None, ask_mount: Callable[[str], None],
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
         self._source, self._illuminator, self._mover = source, illuminator, mover
         self._pixel_um, self._shape, self._ask_mount = pixel_um, frame_shape, ask_mount
-        self._stop = StopToken()
+        self._stop, self._on_close = StopToken(), on_close
         self._known: set[str] = set()
         self._mounted = ""
 
@@ -55,6 +58,10 @@ class RealPhone:
         """Width and height of a capture at the specimen."""
         rows, columns = self.frame_shape
         return columns * self._pixel_um, rows * self._pixel_um
+
+    def expect(self, frame_shape: tuple[int, int]) -> None:
+        """Take pictures of this frame alone, which a session began with."""
+        self._shape = frame_shape
 
     def heed(self, stop: StopToken) -> None:
         """End what waits, from now on, when this token asks for it."""
@@ -95,8 +102,11 @@ class RealPhone:
         )
 
     def close(self) -> None:
-        """Free the phone."""
-        self._source.close()
+        """Free the phone and its stage."""
+        try:
+            self._source.close()
+        finally:
+            self._on_close()
 
     def _check(self, picture: PhonePicture, wanted: tuple[int, int]) -> None:
         """Refuse a picture of another frame, and one that was there already; know it from now on."""

@@ -134,7 +134,7 @@ class WebcamPictures:
             choices = "; ".join(f"{key}: {_listed(offered[key])}" for key in missed if offered.get(key))
             raise DeviceError(
                 f"{self.name} did not take its settings: {_differences(missed)}",
-                f"it offers {choices}" if choices else "this phone may not have them: leave them out, or set them by hand",
+                f"it offers {choices}" if choices else "this phone may not have them: leave them out",
             )
         self._locked = True
 
