@@ -53,7 +53,7 @@ def capture(
         )
         stop = stack.enter_context(stoppable())
         progress = stack.enter_context(ProgressDisplay())
-        writer = stack.enter_context(open_writer(session, job, instruments))
+        writer = stack.enter_context(open_writer(session, job, instruments, on_progress=progress))
         capture_job(writer, job, instruments, slides=slide or (), on_progress=progress, stop=stop)
     say(f"session: {session}")
     if json:

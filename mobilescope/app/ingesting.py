@@ -115,7 +115,7 @@ def ingest_folder(
     tally.already = len(found.pictures) - len(rest)
     header, rest = _header(session, begun, rest, config, options, slide, source, tally)
     if header is not None:
-        with SessionWriter.create_or_resume(session, header) as writer:
+        with SessionWriter.create_or_resume(session, header, on_progress=on_progress) as writer:
             index = _next_index(session, slide)
             for done, picture in enumerate(rest, start=1):
                 stop.raise_if_requested("ingesting")
