@@ -56,7 +56,7 @@ class Phone:
             return self._press(words[2])
         if words[:2] == ["am", "start"]:
             self.started.append(command)
-            return "Starting: Intent { }\nStatus: ok\n" if self.app_starts else "Error: Activity class does not exist.\n"
+            return "Starting: Intent { }\nStatus: ok\n" if self.app_starts else "Error: no such activity class.\n"
         if words[0] == "sha256sum":
             if not self.has_sha256sum:
                 return "/system/bin/sh: sha256sum: inaccessible or not found\n"

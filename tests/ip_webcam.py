@@ -39,12 +39,11 @@ class IpWebcam:
             "quality": "90", "photo_size": "96x64",
         }
         self.deaf, self.told_exposure_s, self.told_iso = set(), None, None
-        self.forget_after_still = self.frozen = self.truncated = self.notes = False
+        self.forget_after_still = self.frozen = self.truncated = False
         self.notes = True
         self.orientation = None
-        self.stalled = threading.Event()
         self.asked = []
-        self.stills = 0
+        self.stills = self.frames = 0
         self._port = 0
         self._server = None
         self._open = threading.Event()
@@ -82,7 +81,6 @@ class IpWebcam:
     def pull(self):
         """Refuse connections, as a phone that fell asleep."""
         self._open.clear()
-        self.stalled.set()
         if self._server is not None:
             self._server.shutdown()
             self._server.server_close()
@@ -137,10 +135,9 @@ class IpWebcam:
         request.send_response(200)
         request.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         request.end_headers()
-        number = 0
         while self._open.is_set():
-            number += 0 if self.frozen else 1
-            data = jpeg_bytes(seed=number, shape=self.shape)
+            self.frames += 0 if self.frozen else 1
+            data = jpeg_bytes(seed=self.frames, shape=self.shape)
             try:
                 request.wfile.write(
                     b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n%s\r\n" % (len(data), data)

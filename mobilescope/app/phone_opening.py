@@ -29,6 +29,7 @@ _ADB_PATIENCE_S = 30.0
 _HTTP_PATIENCE_S = 20.0
 _STREAM_PATIENCE_S = 10.0
 _SETTLE_S = 1.0
+_ADB_SETTLE_S = 0.4
 _LATENCY_MS = 500.0
 # An address or a patience may change while a session is gone on with.
 _OF_THE_WAY = {
@@ -89,6 +90,7 @@ def picture_source(phone: PhoneConfig) -> PictureSource:
             lambda: AdbLink(phone.serial, host=phone.host, port=phone.port),
             camera_folder=phone.camera_folder or USUAL_FOLDER, camera_app=phone.camera_app,
             trigger=phone.trigger or "camera-key", pictures=pictures, keep=phone.folder, tell=say,
+            settle_s=phone.settle_s or _ADB_SETTLE_S,
             patience_s=patience_s or (_FOLDER_PATIENCE_S if phone.trigger == "by-hand" else _ADB_PATIENCE_S),
         )
     assert phone.url is not None

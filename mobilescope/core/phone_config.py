@@ -19,7 +19,7 @@ _OF_KINDS: dict[str, tuple[PhoneKind, ...]] = {
     "preset": ("twin",),
     "folder": ("folder", "adb"),
     "pictures": ("folder", "adb"),
-    "settle_s": ("folder",),
+    "settle_s": ("folder", "adb"),
     "serial": ("adb",),
     "camera_folder": ("adb",),
     "camera_app": ("adb",),

@@ -23,7 +23,6 @@ from mobilescope.imaging.capture_files import file_digest, read_capture_files
 USUAL_FOLDER = "/sdcard/DCIM/Camera"
 _KEYS = {"camera-key": "KEYCODE_CAMERA", "volume-key": "KEYCODE_VOLUME_UP"}
 _INTENT = "android.media.action.STILL_IMAGE_CAMERA"
-_SETTLE_S = 0.4
 _APP_STARTS_S = 1.5
 _WAKES_S = 3.0
 _SHA256 = re.compile(r"^\\?([0-9a-f]{64})\b")
@@ -45,7 +44,7 @@ class AdbPictures:
 
     def __init__(
         self, connect: Callable[[], AdbLink], *, camera_folder: str, camera_app: str | None, trigger: Trigger,
-        pictures: Pictures, patience_s: float, keep: Path | None, tell: Callable[[str], None],
+        pictures: Pictures, settle_s: float, patience_s: float, keep: Path | None, tell: Callable[[str], None],
         app_starts_s: float = _APP_STARTS_S,
     ) -> None:
         self._connect, self._link = connect, None
@@ -53,8 +52,8 @@ class AdbPictures:
         self._patience_s, self._keep, self._app_starts_s = patience_s, keep, app_starts_s
         self._app_runs = False
         self._arrivals = Arrivals(
-            lambda: self._opened().listing(self._folder), self._fetch, pictures=pictures, settle_s=_SETTLE_S,
-            tell=tell, where=f"{self._folder} on the phone",
+            lambda: self._opened().listing(self._folder), self._fetch, pictures=pictures, settle_s=settle_s,
+            tell=tell, where=f"{self._folder} on the phone", pause_s=min(0.2, settle_s / 2),
         )
 
     _link: AdbLink | None
