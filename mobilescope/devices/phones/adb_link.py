@@ -58,10 +58,11 @@ def server_runs(host: str | None = None, port: int | None = None) -> bool:
 
 def adb_phones(host: str | None = None, port: int | None = None) -> list[AdbPhone]:
     """Return the phones that adb's server knows, usable or not."""
-    with _talking("adb's server"):
+    client = _client(host, port)
+    with _talking("adb's server", client):
         return [
             AdbPhone(info.serial, info.state, str(info.tags.get("model", "")).replace("_", " "))
-            for info in _client(host, port).list(extended=True)
+            for info in client.list(extended=True)
         ]
 
 
@@ -83,7 +84,8 @@ class AdbLink:
         self._host, self._port = host, port
         phone = self._chosen(serial)
         self.serial, self.model = phone.serial, phone.model or "Android phone"
-        self._device = _client(host, port).device(serial=phone.serial)
+        self._client = _client(host, port)
+        self._device = self._client.device(serial=phone.serial)
 
     def shell(self, command: str) -> str:
         """Run a command on the phone and return what it printed."""
@@ -126,7 +128,7 @@ class AdbLink:
     def _minding(self, what: str) -> Iterator[None]:
         """Say which phone failed, and how it stands with it now."""
         try:
-            with _talking(f"{what} on {self.model}"):
+            with _talking(f"{what} on {self.model}", self._client):
                 yield
         except DeviceError as error:
             state = self._state()
@@ -169,12 +171,23 @@ class AdbLink:
 def _client(host: str | None, port: int | None) -> Any:
     from adbutils import AdbClient  # slow to import, and wanted by few
 
-    return AdbClient(host=host or "", port=port or 0, socket_timeout=_ANSWER_S)
+    class Client(AdbClient):  # type: ignore[misc]
+        """Closes its connections itself: adbutils leaves those open on which a request was refused."""
+
+        def __init__(self) -> None:
+            super().__init__(host=host or "", port=port or 0, socket_timeout=_ANSWER_S)
+            self.opened: list[Any] = []
+
+        def make_connection(self, timeout: float | None = None) -> Any:
+            self.opened.append(super().make_connection(timeout))
+            return self.opened[-1]
+
+    return Client()
 
 
 @contextmanager
-def _talking(what: str) -> Iterator[None]:
-    """Turn what adbutils and the system raise into one kind of error."""
+def _talking(what: str, client: Any) -> Iterator[None]:
+    """Turn what adbutils and the system raise into one kind of error, and leave no connection open."""
     from adbutils import AdbError
 
     try:
@@ -185,3 +198,7 @@ def _talking(what: str) -> Iterator[None]:
         raise DeviceError(
             f"{what} failed: {reason}", "check the cable, and that adb devices lists the phone"
         ) from error
+    finally:
+        for connection in client.opened:
+            connection.close()
+        client.opened.clear()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
-from mobilescope.core.errors import DeviceError, InputFileError, UserError
+from mobilescope.core.errors import DeviceError, InputFileError, LinkLostError, UserError
 from mobilescope.core.phone_config import Pictures, Trigger
 from mobilescope.core.phone_picture import PhonePicture
 from mobilescope.core.progress import StopToken
@@ -93,6 +93,8 @@ class AdbPictures:
             return self._arrivals.wait(stop, self._patience_s, known)
         except DeviceError as error:
             self._app_runs = False
+            if isinstance(error, LinkLostError):
+                raise
             # adb answers in a phone's sleep too; then this says why no picture came.
             if _LOCKED.search(self._opened().shell("dumpsys window")):
                 raise DeviceError(f"{self.name} is locked ({error.cause})", "unlock it, and let it stay so") from error

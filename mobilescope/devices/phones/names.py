@@ -80,7 +80,12 @@ def paired_by_name(names: Iterable[str]) -> list[PictureNames]:
             found.append(PictureNames(raws[0], jpegs[0]))
             continue
         # Several of a kind have one stem: those whose whole stems agree belong together.
-        left = {PurePosixPath(name).stem.lower(): name for name in jpegs}
-        found += [PictureNames(raw, left.pop(PurePosixPath(raw).stem.lower(), None)) for raw in raws]
-        found += [PictureNames(None, name) for name in left.values()]
+        left = list(jpegs)
+        for raw in raws:
+            stem = PurePosixPath(raw).stem.lower()
+            beside = next((name for name in left if PurePosixPath(name).stem.lower() == stem), None)
+            if beside is not None:
+                left.remove(beside)
+            found.append(PictureNames(raw, beside))
+        found += [PictureNames(None, name) for name in left]
     return found
