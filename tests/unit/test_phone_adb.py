@@ -148,7 +148,7 @@ def test_a_phone_that_sleeps_is_woken_and_one_that_does_not_wake_is_told(shots, 
 
 
 def test_a_locked_phone_is_told(shots):
-    with AdbServer(Phone(shoot=shots, locked=True)) as server, pytest.raises(DeviceError, match=r"is locked.*unlock it"):
+    with AdbServer(Phone(shoot=shots, locked=True)) as server, pytest.raises(DeviceError, match=r"locked.*unlock it"):
         taken(source(server, patience_s=0.3))
 
 
