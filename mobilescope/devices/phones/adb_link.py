@@ -5,6 +5,7 @@ adbutils speaks the protocol; here its failures become messages that say what to
 
 from __future__ import annotations
 
+import os
 import socket
 import stat
 import struct
@@ -50,9 +51,13 @@ class AdbPhone:
 def server_runs(host: str | None = None, port: int | None = None) -> bool:
     """Tell whether an adb server answers; none is started."""
     try:
-        with socket.create_connection((host or _DEFAULT_HOST, port or _DEFAULT_PORT), timeout=_KNOCK_S):
+        place = (
+            host or os.environ.get("ANDROID_ADB_SERVER_HOST", _DEFAULT_HOST),
+            port or int(os.environ.get("ANDROID_ADB_SERVER_PORT", _DEFAULT_PORT)),
+        )
+        with socket.create_connection(place, timeout=_KNOCK_S):
             return True
-    except OSError:
+    except (OSError, ValueError, OverflowError):
         return False
 
 
