@@ -91,8 +91,9 @@ def _image(path: Path, centre_um: NDArray[np.float64], tiles: TilesToIngest, sha
     if pixels.dtype == np.uint16:
         pixels = np.round(pixels / 257.0).astype(np.uint8)
     colour = np.ascontiguousarray(np.broadcast_to(pixels, (*shape, 3)).astype(np.uint8, copy=False))
+    place = PositionUm(float(centre_um[0]), float(centre_um[1]), 0.0)
     return BenchtopImage(
-        pixels=colour, pixel_size_um=tiles.pixel_size_um, position=PositionUm(float(centre_um[0]), float(centre_um[1]), 0.0),
+        pixels=colour, pixel_size_um=tiles.pixel_size_um, position=place,
         time_s=path.stat().st_mtime, exposure_ms=math.nan, light=_LIGHT, device="benchtop, not named",
         settings={
             "ingested": "yes", "file": shown_name(path.name), "sha256": file_digest(path), "time_from": "file date",
