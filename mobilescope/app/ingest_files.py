@@ -13,9 +13,11 @@ from mobilescope.core.progress import Progress, ProgressListener, StopToken
 from mobilescope.devices.phones.folder_pictures import look
 from mobilescope.devices.phones.names import (
     DEVELOPED_SUFFIXES,
+    FOREIGN_SUFFIXES,
     JPEG_SUFFIXES,
     RAW_SUFFIXES,
     PictureNames,
+    foreign_reason,
     is_safe,
     is_temporary,
     paired_by_name,
@@ -82,7 +84,7 @@ def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> S
     """
     if not folder.is_dir():
         raise InputFileError(f"there is no folder {folder}", "check the path")
-    known = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES
+    known = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES + FOREIGN_SUFFIXES
     there = look(folder)
     names = sorted((name for name in there if suffix_of(name) in known and not name.startswith(".")), key=natural_key)
     skipped: list[Skipped] = []
@@ -102,7 +104,8 @@ def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> S
             first[digest], digests[name] = name, digest
         on_progress(Progress("look", done, len(names)))
     if not names:
-        raise InputFileError(f"{folder} holds no picture", f"their names end in {', '.join(known)}")
+        read = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES
+        raise InputFileError(f"{folder} holds no picture", f"their names end in {', '.join(read)}")
     apart = [name for name in digests if suffix_of(name) in DEVELOPED_SUFFIXES]
     found = [_found(folder, PictureNames(None, None), digests, there[name].changed, name) for name in apart]
     pairs = _paired(folder, [name for name in digests if name not in set(apart)])
@@ -117,7 +120,7 @@ def _unusable(name: str, size: int) -> str:
         return "its name has characters that no picture's name needs"
     if is_temporary(name):
         return "its name is that of a file which is still being written"
-    return "" if size else "it is empty"
+    return foreign_reason(name) or ("" if size else "it is empty")
 
 
 def _paired(folder: Path, names: Iterable[str]) -> list[PictureNames]:

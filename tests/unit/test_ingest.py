@@ -118,13 +118,16 @@ def test_bad_files_are_named_with_the_reason_and_the_rest_goes_in(folder):
     dng(folder / "small.dng", seed=5, shape=(32, 32), after_s=50)
     dng(folder / "turned.dng", seed=6, shape=SHAPE[::-1], after_s=51)
     dng(folder / "IMG.part.dng", seed=7)
+    (folder / "live.HEIC").write_bytes(b"ftypheic")
     (folder / "notes.txt").write_text("not looked at")
     result = ingest(folder)
     assert result.added == 1
     reasons = {each.file: each.reason for each in result.skipped}
     assert set(reasons) == {
         "fake.dng", "text.jpg", "cut.jpg", "empty.jpg", "small.dng", "turned.dng", "IMG.part.dng",
+        "live.HEIC",
     }
+    assert reasons["live.HEIC"] == "HEIC is not read: set the camera to DNG or JPEG"
     assert "no JPEG" in reasons["text.jpg"]
     assert "not whole" in reasons["cut.jpg"]
     assert "32x32" in reasons["small.dng"]
