@@ -88,30 +88,44 @@ def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> S
     there = look(folder)
     names = sorted((name for name in there if suffix_of(name) in known and not name.startswith(".")), key=natural_key)
     skipped: list[Skipped] = []
-    duplicates: list[tuple[str, str]] = []
-    first: dict[str, str] = {}
-    digests: dict[str, str] = {}
+    alike: dict[str, list[str]] = {}
     for done, name in enumerate(names, start=1):
         stop.raise_if_requested("ingesting")
         reason = _unusable(name, there[name].size)
         if reason:
             skipped.append(Skipped(shown_name(name), reason))
             continue
-        digest = file_digest(folder / name)
-        if digest in first:
-            duplicates.append((shown_name(name), shown_name(first[digest])))
-        else:
-            first[digest], digests[name] = name, digest
+        alike.setdefault(file_digest(folder / name), []).append(name)
         on_progress(Progress("look", done, len(names)))
     if not names:
         read = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES
         raise InputFileError(f"{folder} holds no picture", f"their names end in {', '.join(read)}")
+    digests, duplicates = _originals(alike)
     apart = [name for name in digests if suffix_of(name) in DEVELOPED_SUFFIXES]
     found = [_found(folder, PictureNames(None, None), digests, there[name].changed, name) for name in apart]
     pairs = _paired(folder, [name for name in digests if name not in set(apart)])
     found += [_found(folder, pair, digests, there[pair.names[0]].changed) for pair in pairs]
     found.sort(key=lambda picture: (picture.time_s, natural_key(picture.files[0].name)))
     return Survey(tuple(found), tuple(duplicates), tuple(skipped))
+
+
+def _originals(alike: dict[str, list[str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return the digest of each file that is no copy, and the copies with what they are copies of.
+
+    Of files with the same bytes, the original is the one that has a partner, or the plainest name.
+    """
+    paired = {name for pair in paired_by_name(_camera_files(alike)) if pair.dng and pair.jpeg for name in pair.names}
+    digests: dict[str, str] = {}
+    duplicates: list[tuple[str, str]] = []
+    for digest, names in alike.items():
+        original, *copies = sorted(names, key=lambda name: (name not in paired, len(name), natural_key(name)))
+        digests[original] = digest
+        duplicates += [(shown_name(copy), shown_name(original)) for copy in copies]
+    return digests, duplicates
+
+
+def _camera_files(alike: dict[str, list[str]]) -> list[str]:
+    return [name for names in alike.values() for name in names if suffix_of(name) not in DEVELOPED_SUFFIXES]
 
 
 def _unusable(name: str, size: int) -> str:
