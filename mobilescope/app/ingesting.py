@@ -129,12 +129,21 @@ def ingest_folder(
             if options.benchtop is not None:
                 tally.tiles, bad = put_tiles(writer, slide, options.benchtop, on_progress=on_progress, stop=stop)
                 tally.skipped += bad
-            for each in tally.skipped:
-                writer.add_event("warning", f"ingest left {each.file} out: {each.reason}")
+            _note_skipped(writer, session, tally.skipped)
     return IngestResult(
         session, slide, tally.added, tally.already, tally.unplaced, tally.untimed, tally.tiles,
         found.duplicates, tuple(tally.skipped),
     )
+
+
+def _note_skipped(writer: SessionWriter, session: Path, skipped: list[Skipped]) -> None:
+    """Keep what was left out as events, once however often the folder is ingested."""
+    with Session.open(session) as opened:
+        noted = {event.text for event in opened.events()}
+    for each in skipped:
+        text = f"ingest left {each.file} out: {each.reason}"
+        if text not in noted:
+            writer.add_event("warning", text)
 
 
 def _put(

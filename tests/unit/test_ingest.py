@@ -133,6 +133,7 @@ def test_bad_files_are_named_with_the_reason_and_the_rest_goes_in(folder):
     assert "32x32" in reasons["small.dng"]
     assert "turned" in reasons["turned.dng"]
     assert "still being written" in reasons["IMG.part.dng"]
+    ingest(folder)
     with Session.open(folder.parent / "s.h5") as session:
         assert sum("left fake.dng out" in event.text for event in session.events()) == 1
 
