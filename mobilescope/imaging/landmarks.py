@@ -79,11 +79,11 @@ def evened(grey: Grey, covered: NDArray[np.bool_] | None = None) -> Grey:
     soft = np.asarray(cv2.GaussianBlur(grey, (0, 0), 0.5), dtype=np.float32)
     if covered is None or covered.all():
         away = soft - _around(soft)
-        return np.asarray(away / (np.sqrt(_around(away * away)) + _LEAST_SPREAD), dtype=np.float32)
+        return np.asarray(away / (_root(_around(away * away)) + _LEAST_SPREAD), dtype=np.float32)
     weight = covered.astype(np.float32)
     share = np.maximum(_around(weight), np.float32(1e-3))
     away = np.asarray((soft - _around(soft * weight) / share) * weight, dtype=np.float32)
-    return np.asarray(away / (np.sqrt(_around(away * away) / share) + _LEAST_SPREAD), dtype=np.float32)
+    return np.asarray(away / (_root(_around(away * away) / share) + _LEAST_SPREAD), dtype=np.float32)
 
 
 def _around(plane: Grey) -> Grey:
@@ -91,6 +91,11 @@ def _around(plane: Grey) -> Grey:
     side = (_WINDOW_PX, _WINDOW_PX)
     once = cv2.blur(plane, side, borderType=cv2.BORDER_REFLECT_101)
     return np.asarray(cv2.blur(once, side, borderType=cv2.BORDER_REFLECT_101), dtype=np.float32)
+
+
+def _root(variance: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Return the square root; running sums in single precision may end a little below 0."""
+    return np.sqrt(np.maximum(variance, 0))
 
 
 def landmarks_of(

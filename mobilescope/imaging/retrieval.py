@@ -26,7 +26,7 @@ PlaceVerdict = Literal["found", "not_found", "blank", "ambiguous"]
 LEAST_FIELD_PX = 96
 _LIKE = 10
 _PLACES = 5
-_MOST_WANTED = 900
+_MOST_WANTED = 400
 _DENSITY = 1.5
 _LEAST_SPECIMEN = 0.01
 # Checked at half of the index's pitch, in a picture no larger than this.
