@@ -20,7 +20,7 @@ _LINE_EVERY_S = 2.0
 def watch(run: LiveRun, told: threading.Event, *, seconds: float | None) -> None:
     """Show a run's status until it ends, is told to, or its seconds are over; raises what failed in it."""
     until_s = None if seconds is None else time.monotonic() + seconds
-    with _line() as put:
+    with status_place() as put:
         while not told.is_set() and not run.pipeline.wait(_LOOK_S):
             put(status_line(run.pipeline.snapshot(), run.ladder.status()))
             if until_s is not None and time.monotonic() >= until_s:
@@ -40,7 +40,8 @@ class _Lines:
 
 
 @contextmanager
-def _line() -> Iterator[_Lines | StatusLine]:
+def status_place() -> Iterator[_Lines | StatusLine]:
+    """Yield what puts a status line: in place on a terminal, now and then elsewhere."""
     if not stderr.is_terminal:
         yield _Lines()
         return

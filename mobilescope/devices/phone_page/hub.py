@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import DeviceError
+from mobilescope.core.phone_page_config import LockWishes
 from mobilescope.core.protocols import Frame
 from mobilescope.devices.phone_page import messages
 from mobilescope.devices.phone_page.clock import PhoneClock
@@ -27,7 +28,7 @@ from mobilescope.devices.phone_page.link import PageLink
 from mobilescope.devices.phone_page.messages import CloseCode, PageRefusedError, PreviewPacket
 from mobilescope.devices.phone_page.pairing import Client, PairingDesk
 from mobilescope.devices.phone_page.stills import Still, StillStore
-from mobilescope.devices.phone_page.values import LockWishes, PageSnapshot, change_of
+from mobilescope.devices.phone_page.values import PageSnapshot, change_of
 
 When = Literal["now", "tap"]
 _RATE_OVER_S = 3.0
@@ -148,7 +149,7 @@ class PhoneHub:
                 return now.camera
             time.sleep(0.05)
         why = self.snapshot().why_no_still() or "the phone's camera did not open"
-        raise DeviceError(f"{why}; waited {timeout_s:g} s", "scan the code in the terminal with the phone, and tap Start")
+        raise DeviceError(f"{why}; waited {timeout_s:g} s", "scan the terminal's code with the phone, and tap Start")
 
     def show_enhanced(self, jpeg: bytes, frame: Frame, **notes: Any) -> None:
         """Send what was made of a frame back to the phone."""
@@ -210,6 +211,7 @@ class PhoneHub:
         """Note a still that is safe: whoever asked for it has it."""
         with self._lock:
             self._now = replace(self._now, stills=len(self.store))
+            self._check_size(still)
             asked = self._asked.get(still.header.request or "")
             listeners = list(self._listeners)
         if asked is not None and not asked.still.done():
@@ -307,6 +309,18 @@ class PhoneHub:
             session.link.send("warning", text=warning)
             self._on_event(warning or "The phone's stills are as they were again.")
         self._now = replace(self._now, camera=report, camera_failure="", warning=warning)
+
+    def _check_size(self, still: Still) -> None:
+        """Warn of a still that is not of the size that the phone's camera said."""
+        camera = self._now.camera
+        if still.header.source != "camera" or camera is None or not self._session or still.again:
+            return
+        said = camera.still_width, camera.still_height
+        if (still.width, still.height) != said:
+            text = f"The last still has {still.width}x{still.height} pixels; the camera said {said[0]}x{said[1]}."
+            self._now = replace(self._now, warning=text)
+            self._session.link.send("warning", text=text)
+            self._on_event(text)
 
     def _decoded(self, session: _Session, packet: PreviewPacket, pixels: NDArray[np.uint8]) -> None:
         """Hand a picture to every stream and tell the page that it was seen; in the decoder's thread."""

@@ -20,7 +20,6 @@ from mobilescope.devices.phone_page.hub import PhoneHub
 from mobilescope.devices.phone_page.messages import MAX_PREVIEW_BYTES
 from mobilescope.devices.phone_page.routes import page_app
 
-DEFAULT_PORT = 8765
 _START_S = 15.0
 _PING_S = 4.0
 

@@ -50,6 +50,7 @@ class Still:
     height: int
     taken_s: float
     client: str
+    clock: ClockReading | None
     header: StillHeader
     again: bool = False
 
@@ -66,7 +67,7 @@ class StillStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = Lock()
-        self._known = {digest: path for digest, path in _noted(folder)}
+        self._known = dict(_noted(folder))
         for stale in folder.glob(f"{_PART}*"):
             with suppress(OSError):
                 if time.time() - stale.stat().st_mtime > _STALE_S:
@@ -118,7 +119,7 @@ class StillStore:
         with self._lock:
             known = self._known.get(digest)
             if known is not None and known.is_file():
-                return Still(known, digest, width, height, taken_s, client, header, again=True)
+                return Still(known, digest, width, height, taken_s, client, clock, header, again=True)
             path = self.folder / _name(taken_s, digest, header.name, ending)
             notes: dict[str, Any] = {
                 "sha256": digest, "bytes": part.stat().st_size, "width": width, "height": height, "taken_s": taken_s,
@@ -134,7 +135,7 @@ class StillStore:
             except OSError as error:
                 raise OutputError(f"{path} can't be written: {error.strerror}", "check the disk") from error
             self._known[digest] = path
-        return Still(path, digest, width, height, taken_s, client, header)
+        return Still(path, digest, width, height, taken_s, client, clock, header)
 
     def __len__(self) -> int:
         """Return how many stills are here."""

@@ -2,24 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mobilescope.core.strict_model import StrictModel
 from mobilescope.devices.phone_page.clock import ClockReading
 from mobilescope.devices.phone_page.messages import CameraReport, Rates
-
-
-class LockWishes(StrictModel):
-    """What the camera is to be held at; a setting left out is held where its automatic found it.
-
-    ``focus`` and ``zoom`` are in the phone's own units, as its page shows them.
-    """
-
-    exposure_ms: float | None = None
-    iso: float | None = None
-    white_balance_k: float | None = None
-    focus: float | None = None
-    zoom: float | None = None
 
 
 @dataclass(frozen=True)
@@ -52,7 +38,7 @@ class PageSnapshot:
     refused: int = 0
     last_refusal: str = ""
     warning: str = ""
-    paired: int = field(default=0)
+    paired: int = 0
 
     def why_no_still(self) -> str:
         """Return what keeps the phone from taking a picture, as a sentence's beginning; empty where nothing does."""
