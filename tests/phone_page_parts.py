@@ -36,7 +36,7 @@ def serving(folder, *, wishes=None, book=None, pixel_size_um=0.9, port=0, host="
     events = []
     hub = PhoneHub(
         PairingDesk(book), StillStore(stills), wishes=wishes or LockWishes(), pixel_size_um=pixel_size_um,
-        on_event=events.append,
+        on_event=events.append, settle_ms=100,
     )
     with PhonePageServer(hub, host=host, port=port, state=folder / "state") as server:
         server.events = events

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -145,7 +146,7 @@ def new_code(page: PhonePageServer, *, picture: Path | None = None) -> None:
     url = page.pairing_url(code)
     qr = segno.make(url, error="m", micro=False)
     if stderr.is_terminal:
-        qr.terminal(out=stderr.file, border=2, compact=True)
+        qr.terminal(out=sys.stderr, border=2, compact=True)
     if picture is not None:
         if picture.suffix.lower() not in (".svg", ".png"):
             raise UserError(f"{picture} is neither .svg nor .png", "give the QR code's file such a name")

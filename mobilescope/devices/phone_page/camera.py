@@ -30,7 +30,7 @@ class BrowserPhoneOptions:
     when : str
         ``tap``: whoever moves the slide says when, on the page; ``now``: at once, where a stage moves it.
     frame_shape : tuple of int or None
-        Rows and columns that stills must have; None takes those of the phone that connects first.
+        Rows and columns that stills must have; None learns them from a first still.
     timeout_s : float or None
         How long to wait for a still; None for a time that suits ``when``.
     """
@@ -68,10 +68,11 @@ class BrowserPhone:
 
     @property
     def frame_shape(self) -> tuple[int, int]:
-        """Rows and columns of a still; waits for a phone where the options don't say."""
+        """Rows and columns of a still as it is stored; waits for a phone and takes one where the options don't say."""
         if self._shape is None:
-            camera = self._hub.wait_for_camera(self._options.pairing_s)
-            self._shape = camera.still_height, camera.still_width
+            self._hub.wait_for_camera(self._options.pairing_s)
+            still = self._hub.take(timeout_s=_NOTHING_S["now"])
+            self._shape = still.height, still.width
         return self._shape
 
     @property

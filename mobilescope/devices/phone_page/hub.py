@@ -61,14 +61,17 @@ class PhoneHub:
         Pixel pitch of the preview at the specimen.
     on_event : callable
         Told a line for a person whenever something happens.
+    settle_ms : int
+        How long the camera's automatics have before they are held.
     """
 
     def __init__(
         self, desk: PairingDesk, store: StillStore, *, wishes: LockWishes, pixel_size_um: float | None,
-        on_event: Callable[[str], None],
+        on_event: Callable[[str], None], settle_ms: int = 1200,
     ) -> None:
         self.desk, self.store = desk, store
         self._wishes, self._pixel_size_um, self._on_event = wishes, pixel_size_um, on_event
+        self._settle_ms = settle_ms
         self._lock = threading.RLock()
         self._session: _Session | None = None
         self._clocks: dict[str, PhoneClock] = {}
@@ -246,7 +249,7 @@ class PhoneHub:
             text, level = self._guidance
             link.send(
                 "welcome", secret=secret, name=client.name, locks=self._wishes.model_dump(), enhances=self._enhances,
-                stills=len(self.store),
+                stills=len(self.store), settle_ms=self._settle_ms,
             )
             link.send("guidance", text=text, level=level)
             for request, asked in self._asked.items():
@@ -316,8 +319,8 @@ class PhoneHub:
         if still.header.source != "camera" or camera is None or not self._session or still.again:
             return
         said = camera.still_width, camera.still_height
-        if (still.width, still.height) != said:
-            text = f"The last still has {still.width}x{still.height} pixels; the camera said {said[0]}x{said[1]}."
+        if still.shown != said:
+            text = f"The last still has {still.shown[0]}x{still.shown[1]} pixels; the camera said {said[0]}x{said[1]}."
             self._now = replace(self._now, warning=text)
             self._session.link.send("warning", text=text)
             self._on_event(text)

@@ -16,6 +16,8 @@ Model = TypeVar("Model", bound=BaseModel)
 
 PROTOCOL = 1
 MAX_PREVIEW_BYTES = 4 * 1024**2
+# A message up to here is read before it is refused: its sender hears why, which a connection that is cut does not tell.
+MAX_MESSAGE_BYTES = 4 * MAX_PREVIEW_BYTES
 MAX_PREVIEW_SIDE_PX = 4096
 MAX_STILL_BYTES = 128 * 1024**2
 MAX_STILL_HEADER_BYTES = 16 * 1024

@@ -17,7 +17,7 @@ from mobilescope.core.errors import DeviceError, PortError
 from mobilescope.devices.phone_page.addresses import host_names, is_loopback, reachable_at
 from mobilescope.devices.phone_page.certificate import Certificate, certificate_for
 from mobilescope.devices.phone_page.hub import PhoneHub
-from mobilescope.devices.phone_page.messages import MAX_PREVIEW_BYTES
+from mobilescope.devices.phone_page.messages import MAX_MESSAGE_BYTES
 from mobilescope.devices.phone_page.routes import page_app
 
 _START_S = 15.0
@@ -86,7 +86,7 @@ class PhonePageServer:
         config = uvicorn.Config(
             page_app(hub, host_names(host)), log_config=None, log_level="error", access_log=False, lifespan="off",
             server_header=False, proxy_headers=False, ws="websockets-sansio", ws_per_message_deflate=False,
-            ws_max_size=MAX_PREVIEW_BYTES, ws_ping_interval=_PING_S, ws_ping_timeout=2 * _PING_S,
+            ws_max_size=MAX_MESSAGE_BYTES, ws_ping_interval=_PING_S, ws_ping_timeout=2 * _PING_S,
             timeout_graceful_shutdown=1, limit_concurrency=64,
             ssl_certfile=None if certificate is None else certificate.file,
         )

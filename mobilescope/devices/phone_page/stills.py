@@ -26,6 +26,8 @@ _MARGIN_BYTES = 64 * 1024**2
 _ENDINGS = {".jpg", ".png", ".dng", ".tif", ".heic"}
 # A picture of more pixels is no phone's.
 _MOST_PIXELS = 400_000_000
+_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 class StillRefusedError(Exception):
@@ -39,7 +41,9 @@ class Still:
     Attributes
     ----------
     width, height : int
-        As its file says, 0 for a kind of file that is kept unread (HEIC).
+        As it is stored, 0 for kinds of file that are kept unread.
+    shown : tuple of int
+        Width and height as its EXIF data say that it is shown.
     taken_s : float
         Seconds since the epoch on this computer's clock.
     """
@@ -48,6 +52,7 @@ class Still:
     digest: str
     width: int
     height: int
+    shown: tuple[int, int]
     taken_s: float
     client: str
     clock: ClockReading | None
@@ -114,12 +119,12 @@ class StillStore:
             if hashlib.file_digest(arrived, "sha256").hexdigest() != digest:
                 raise StillRefusedError("the still was damaged on its way")
             ending = _ending(arrived)
-        width, height = _size(part, ending)
+        (width, height), shown = _sizes(part, ending)
         taken_s = header.wall_ms / 1000 - (0.0 if clock is None else clock.ahead_ms / 1000)
         with self._lock:
             known = self._known.get(digest)
             if known is not None and known.is_file():
-                return Still(known, digest, width, height, taken_s, client, clock, header, again=True)
+                return Still(known, digest, width, height, shown, taken_s, client, clock, header, again=True)
             path = self.folder / _name(taken_s, digest, header.name, ending)
             notes: dict[str, Any] = {
                 "sha256": digest, "bytes": part.stat().st_size, "width": width, "height": height, "taken_s": taken_s,
@@ -135,7 +140,7 @@ class StillStore:
             except OSError as error:
                 raise OutputError(f"{path} can't be written: {error.strerror}", "check the disk") from error
             self._known[digest] = path
-        return Still(path, digest, width, height, taken_s, client, clock, header)
+        return Still(path, digest, width, height, shown, taken_s, client, clock, header)
 
     def __len__(self) -> int:
         """Return how many stills are here."""
@@ -174,18 +179,18 @@ def _ending(stream: BinaryIO) -> str:
     raise StillRefusedError("this is neither JPEG nor PNG, DNG, TIFF or HEIC")
 
 
-def _size(path: Path, ending: str) -> tuple[int, int]:
-    """Return width and height; (0, 0) for kinds that are kept unread."""
+def _sizes(path: Path, ending: str) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return width and height as stored and as shown, (0, 0) for kinds that are kept unread."""
     if ending not in (".jpg", ".png"):
-        return 0, 0
+        return (0, 0), (0, 0)
     try:
         with Image.open(path, formats=["JPEG", "PNG", "MPO"]) as picture:
-            width, height = picture.size
+            size, orientation = picture.size, picture.getexif().get(_ORIENTATION, 1)
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise StillRefusedError("this begins as a picture and can't be read as one") from error
-    if width * height > _MOST_PIXELS:
-        raise StillRefusedError(f"a picture of {width}x{height} pixels")
-    return width, height
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise StillRefusedError(f"a picture of {size[0]}x{size[1]} pixels")
+    return size, size[::-1] if orientation in _ON_ITS_SIDE else size
 
 
 def _noted(folder: Path) -> Iterator[tuple[str, Path]]:

@@ -1,6 +1,6 @@
 // The phone's camera: opened, held still in every setting that it offers, and read back after each change.
 
-const SETTLE_MS = 1200, RAISE_MS = 3000;
+const RAISE_MS = 3000;
 
 // wish: key of what the computer asks; per: the browser's unit in ours (its exposure counts 100 µs).
 const SETTINGS = [
@@ -30,7 +30,7 @@ export class Lens {
     this.work = Promise.resolve();
   }
 
-  async open(wishes, ended) {
+  async open({ wishes, settleMs }, ended) {
     this.close();
     const { width, height, fps } = this.want;
     const stream = await navigator.mediaDevices.getUserMedia({
@@ -48,7 +48,7 @@ export class Lens {
     this.imageCapture = "ImageCapture" in window ? new ImageCapture(this.track) : null;
     this.caps = this.track.getCapabilities?.() ?? {};
     this.held = {};
-    await wait(SETTLE_MS);
+    await wait(settleMs);
     await this.planStills();
     await this.lockAll(wishes);
     clearInterval(this.timer);

@@ -10,7 +10,7 @@ const PREVIEW = { width: 1280, height: 720, fps: 30 };
 const options = new URLSearchParams(location.search);
 
 const state = {
-  link: "connecting", camera: false, opening: false, wishes: {}, enhances: false, view: "both", wanted: null, taking: false, done: new Set(),
+  link: "connecting", camera: false, opening: false, wishes: {}, settleMs: 1000, enhances: false, view: "both", wanted: null, taking: false, done: new Set(),
   saved: 0, waiting: 0, wake: "not offered", turn: "not offered",
 };
 
@@ -123,6 +123,7 @@ const link = new Link({
   message(message) {
     if (message.kind === "welcome") {
       state.wishes = message.locks;
+      state.settleMs = message.settle_ms;
       state.enhances = message.enhances;
       state.saved = message.stills;
       state.wanted = null;
@@ -200,7 +201,7 @@ async function start() {
   state.opening = true;
   cover("One moment", "Opening the camera and holding its settings…");
   try {
-    await lens.open(state.wishes, failed);
+    await lens.open(state, failed);
     await preview.start(PREVIEW.fps);
     state.camera = true;
     $("cover").hidden = true;
