@@ -153,7 +153,7 @@ def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
     cells = {}
     for slide in plan.slides:
         captures = session.captures(slide.name)
-        if not captures:
+        if not captures or slide.capture is None:
             continue
         pitch = captures[0].pixel_size_um
         grid = slide.fields(columns * pitch, rows * pitch)

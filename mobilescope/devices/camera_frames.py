@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.core.addresses import without_secret
 from mobilescope.core.errors import DeviceError, UserError
 from mobilescope.core.mailbox import Mailbox
 from mobilescope.core.protocols import Frame
@@ -52,7 +53,7 @@ class CameraFrames:
     @property
     def name(self) -> str:
         """The camera's number or address."""
-        return f"camera {self._address}"
+        return f"camera {without_secret(str(self._address))}"
 
     def read(self) -> Frame | None:
         """Return the newest frame that was not read yet; DeviceError for a camera that is gone."""
