@@ -20,6 +20,7 @@ from mobilescope.core.phone_page_config import DEFAULT_PORT, LockWishes
 
 if TYPE_CHECKING:
     from mobilescope.app.live import LiveOptions, LiveRun
+    from mobilescope.devices.phone_page.hub import PhoneHub
     from mobilescope.devices.phone_page.server import PhonePageServer
     from mobilescope.enhance.live_values import LivePicture, Picture
 
@@ -71,11 +72,7 @@ def served_page(options: PageOptions, *, on_event: Callable[[str], None] = say) 
     UserError
         What it needs is not installed, or the address, the port or the folder can't be had.
     """
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise UserError(
-            f"the phone's page needs {', '.join(missing)}", "install it with: pip install 'mobilescope[phone]'"
-        )
+    check_installed()
     from mobilescope.devices.phone_page.addresses import lan_address
     from mobilescope.devices.phone_page.hub import PhoneHub
     from mobilescope.devices.phone_page.pairing import PairingDesk
@@ -98,6 +95,23 @@ def served_page(options: PageOptions, *, on_event: Callable[[str], None] = say) 
         if options.usb:
             stack.enter_context(_reversed_port(server.port))
         yield server
+
+
+@contextmanager
+def announced_hub(options: PageOptions) -> Iterator[PhoneHub]:
+    """Serve the page, tell how a phone is paired, and yield what knows the phone."""
+    with served_page(options) as page:
+        announce(page)
+        yield page.hub
+
+
+def check_installed() -> None:
+    """Refuse to go on without what the page needs; UserError names it."""
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"the phone's page needs {', '.join(missing)}", "install it with: pip install 'mobilescope[phone]'"
+        )
 
 
 @contextmanager

@@ -6,14 +6,14 @@ import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
-from conftest import SoftwareRing
 from phone_page_parts import ARGUMENTS, CHROMIUM, PHONE, serving
 
 from mobilescope.core.phone_page_config import LockWishes
-from mobilescope.devices.phone_page.camera import BrowserPhone, BrowserPhoneOptions
+from mobilescope.core.progress import StopToken
+from mobilescope.devices.phone_page.pictures import BrowserPictures
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 if not CHROMIUM.exists():
@@ -247,17 +247,19 @@ def test_a_file_of_the_camera_app_is_sent_under_a_harmless_name(phone, server, t
 
 def test_a_capture_through_the_page_is_what_the_camera_gave(phone, server):
     page = opened(phone, server)
-    camera = BrowserPhone(
-        server.hub, BrowserPhoneOptions(pixel_um=0.5, when="now"), light=SoftwareRing(), ask_mount=lambda _slide: None
-    )
-    assert asked(page, lambda: camera.frame_shape) == (2160, 3840)
-    capture = asked(page, lambda: camera.capture(1500.0, -200.0))
-    assert capture.bayer is None
-    assert capture.jpeg.startswith(b"\xff\xd8")
-    assert (capture.exposure_ms, capture.bayer_pixel_um) == (5.0, 0.5)
-    assert capture.settings["exposure"] == "locked 5 ms"
-    assert capture.settings["white balance"] == "not offered"
-    assert abs(capture.time_s - time.time()) < 30
+    source = BrowserPictures(lambda: nullcontext(server.hub), by_hand=True, patience_s=30)
+    assert asked(page, source.shape) == (2160, 3840)
+    source.prepare()
+    source.guide("Field 1: tap the shutter.")
+    page.locator("#shutter.wanted").click()
+    picture = asked(page, lambda: source.take(StopToken(), ()))
+    assert picture.shape == (2160, 3840)
+    assert picture.exposure_ms == 5.0
+    assert picture.facts["exposure"] == "locked 5 ms"
+    assert picture.facts["white balance"] == "not offered"
+    assert picture.facts["method"].startswith("ImageCapture")
+    assert abs(picture.captured_s - time.time()) < 30
+    page.locator("#shutter.wanted").wait_for(state="detached")
 
 
 def asked(page, work):

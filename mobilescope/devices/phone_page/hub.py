@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import DeviceError
 from mobilescope.core.phone_page_config import LockWishes
+from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import Frame
 from mobilescope.devices.phone_page import messages
 from mobilescope.devices.phone_page.clock import PhoneClock
@@ -34,10 +35,14 @@ When = Literal["now", "tap"]
 _RATE_OVER_S = 3.0
 _CLOCK_EVERY_S = 2.0
 _FIRST_CLOCKS = 4
+_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
+    """A still that the phone was asked for; ``tap`` leaves the moment to its user."""
+
+    request: str
     when: When
     still: Future[Still]
 
@@ -81,7 +86,7 @@ class PhoneHub:
         self._streams: list[PhonePageFrames] = []
         self._captured_ms: deque[tuple[int, float]] = deque(maxlen=256)
         self._last_captured_s = -math.inf
-        self._asked: dict[str, _Asked] = {}
+        self._asked: dict[str, Asked] = {}
         self._listeners: list[Callable[[Still], None]] = []
         self._guidance: tuple[str, str] = ("Point the phone at the specimen and focus.", "info")
         self._enhances = False
@@ -115,33 +120,51 @@ class PhoneHub:
         with self._lock:
             self._listeners.append(listener)
 
-    def take(self, *, when: When = "now", timeout_s: float = 20.0) -> Still:
-        """Have the phone take a still and wait until it is safe on the disk; ``tap`` leaves the moment to its user.
+    def ask(self, when: When) -> Asked:
+        """Have the phone take a still; one that goes and comes back is asked again. `wait` or `withdraw` ends it."""
+        asked = Asked(secrets.token_hex(8), when, Future())
+        with self._lock:
+            self._asked[asked.request] = asked
+            if self._session:
+                self._session.link.send("take", request=asked.request, when=when)
+        return asked
 
-        A phone that goes and comes back meanwhile is asked again.
+    def wait(self, asked: Asked, *, timeout_s: float, stop: StopToken | None = None) -> Still:
+        """Wait until a still that was asked for is safe on the disk.
 
         Raises
         ------
         DeviceError
             None came in time, or the phone can't take one: no phone, asleep, camera gone.
+        CancelledError
+            A stop was asked for.
         """
-        request, asked = secrets.token_hex(8), _Asked(when, Future())
-        with self._lock:
-            self._asked[request] = asked
-            if self._session:
-                self._session.link.send("take", request=request, when=when)
+        until_s = time.monotonic() + timeout_s
         try:
-            return asked.still.result(timeout_s)
-        except NotYet as error:
-            why = self.snapshot().why_no_still() or "the phone sent no still"
-            raise DeviceError(
-                f"{why}; none came in {timeout_s:g} s", "wake the phone, open the page, and keep it in front"
-            ) from error
+            while True:
+                try:
+                    return asked.still.result(min(_POLL_S, max(0.0, until_s - time.monotonic())))
+                except NotYet as error:
+                    if stop is not None:
+                        stop.raise_if_requested("waiting for a still of the phone")
+                    if time.monotonic() >= until_s:
+                        why = self.snapshot().why_no_still() or "the phone sent no still"
+                        raise DeviceError(
+                            f"{why}; none came in {timeout_s:g} s", "wake the phone, open the page, keep it in front"
+                        ) from error
         finally:
-            with self._lock:
-                self._asked.pop(request, None)
-                if self._session:
-                    self._session.link.send("take_done", request=request)
+            self.withdraw(asked)
+
+    def withdraw(self, asked: Asked) -> None:
+        """Ask no longer."""
+        with self._lock:
+            self._asked.pop(asked.request, None)
+            if self._session:
+                self._session.link.send("take_done", request=asked.request)
+
+    def take(self, *, timeout_s: float = 20.0) -> Still:
+        """Have the phone take a still now and wait until it is safe; DeviceError as for `wait`."""
+        return self.wait(self.ask("now"), timeout_s=timeout_s)
 
     def wait_for_camera(self, timeout_s: float) -> messages.CameraReport:
         """Wait until a phone is connected and its camera open; DeviceError where that takes longer."""
