@@ -137,7 +137,7 @@ def _hear(page: PhonePageServer, told: threading.Event) -> None:
 
 def _watch(page: PhonePageServer, run: LiveRun | None, told: threading.Event, *, seconds: float | None) -> None:
     """Show how things stand until told to end; raises what failed in the live run."""
-    from mobilescope.app.live_display import status_place
+    from mobilescope.app.status_lines import status_place
 
     until_s = None if seconds is None else time.monotonic() + seconds
     with status_place() as put:
@@ -151,7 +151,10 @@ def _watch(page: PhonePageServer, run: LiveRun | None, told: threading.Event, *,
 
 def _status(page: PhonePageServer, run: LiveRun | None) -> str:
     from mobilescope.devices.phone_page.words import status_line
-    from mobilescope.enhance.live_words import rung_words
 
     line = status_line(page.hub.snapshot())
-    return line if run is None else f"{line}; {rung_words(run.ladder.status())}"
+    if run is None:
+        return line
+    from mobilescope.enhance.live_words import rung_words
+
+    return f"{line}; {rung_words(run.ladder.status())}"

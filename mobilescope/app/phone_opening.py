@@ -123,7 +123,7 @@ def _browser(phone: PhoneConfig, *, by_hand: bool) -> PictureSource:
     )
     usual = PageOptions()
     options = PageOptions(
-        host=phone.host or usual.host, port=phone.port or usual.port, usb=bool(phone.usb),
+        host=phone.host or usual.host, port=usual.port if phone.port is None else phone.port, usb=bool(phone.usb),
         out=phone.folder or usual.out, wishes=wishes,
     )
     return BrowserPictures(

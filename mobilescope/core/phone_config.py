@@ -78,7 +78,7 @@ class PhoneConfig(StrictModel):
     camera_app: str | None = Field(default=None, pattern=r"^[A-Za-z][\w.]*(/[\w.]+)?$")
     trigger: Trigger | None = None
     host: str | None = Field(default=None, min_length=1)
-    port: int | None = Field(default=None, ge=1, le=65535)
+    port: int | None = Field(default=None, ge=0, le=65535)
     url: str | None = Field(default=None, min_length=1)
     still: Still | None = None
     exposure_ms: float | None = Field(default=None, gt=0, le=60_000)

@@ -22,6 +22,9 @@ export class Outbox {
     this.secret = secret;
     this.on = on;
     this.memory = new Map();
+    // What the last still took from the camera to the computer's disk, for whoever measures.
+    this.begun = new Map();
+    this.lastMs = null;
     this.sending = null;
     this.delayMs = 500;
   }
@@ -37,8 +40,10 @@ export class Outbox {
   }
 
   async add(blob, header) {
+    const begun = performance.now();
     const buffer = await blob.arrayBuffer();
-    const entry = { digest: await sha256(buffer), header, buffer, type: blob.type, at: Date.now() };
+    const entry = { digest: await sha256(buffer), header, buffer, at: Date.now() };
+    this.begun.set(entry.digest, begun);
     if (this.db) await this.change((store) => store.put(entry));
     else this.memory.set(entry.digest, entry);
     await this.tell();
@@ -69,6 +74,8 @@ export class Outbox {
       if (answer.ok) {
         await this.remove(entry.digest);
         this.delayMs = 500;
+        this.lastMs = performance.now() - (this.begun.get(entry.digest) ?? NaN);
+        this.begun.delete(entry.digest);
         this.on.saved({ ...said, request: entry.header.request });
       } else if (answer.status === 413 || (answer.status === 422 && !/damaged/.test(said.reason ?? ""))) {
         await this.remove(entry.digest);
