@@ -13,6 +13,7 @@ from mobilescope.app.asking import ask_person
 from mobilescope.app.console import say
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.phone_config import PhoneConfig
+from mobilescope.core.phone_page_config import LockWishes
 from mobilescope.core.phone_picture import PictureSource
 from mobilescope.core.protocols import Illuminator, XYZStage
 from mobilescope.devices.phones.adb_link import AdbLink
@@ -30,11 +31,12 @@ _HTTP_PATIENCE_S = 20.0
 _STREAM_PATIENCE_S = 10.0
 _SETTLE_S = 1.0
 _ADB_SETTLE_S = 0.4
+_BROWSER_PATIENCE_S = 600.0
 _LATENCY_MS = 500.0
 # An address or a patience may change while a session is gone on with.
 _OF_THE_WAY = {
     "folder", "settle_s", "patience_s", "serial", "host", "port", "url", "camera_folder", "camera_app", "trigger",
-    "latency_ms",
+    "latency_ms", "usb",
 }
 
 
@@ -61,7 +63,7 @@ def open_phone(
     """
     phone = config.phone
     assert phone.pixel_um is not None  # the configuration's own check, as all below
-    pictures = picture_source(phone)
+    pictures = picture_source(phone, moved_by_stage=config.stage.kind not in ("none", "manual"))
     opened = ExitStack()
     return RealPhone(
         pictures, illuminator=illuminator, mover=_mover(config, source, pictures, opened), pixel_um=phone.pixel_um,
@@ -76,8 +78,8 @@ def described_phone(phone: PhoneConfig) -> dict[str, Any]:
     return {name: value for name, value in described.items() if name not in of_way}
 
 
-def picture_source(phone: PhoneConfig) -> PictureSource:
-    """Return where a real phone's pictures come from."""
+def picture_source(phone: PhoneConfig, *, moved_by_stage: bool = True) -> PictureSource:
+    """Return where a real phone's pictures come from; ``moved_by_stage`` tells that no person brings the fields."""
     patience_s, pictures = phone.patience_s, phone.pictures or "dng+jpeg"
     if phone.kind == "folder":
         assert phone.folder is not None
@@ -93,6 +95,8 @@ def picture_source(phone: PhoneConfig) -> PictureSource:
             settle_s=phone.settle_s or _ADB_SETTLE_S,
             patience_s=patience_s or (_FOLDER_PATIENCE_S if phone.trigger == "by-hand" else _ADB_PATIENCE_S),
         )
+    if phone.kind == "browser":
+        return _browser(phone, by_hand=phone.trigger == "by-hand" or not moved_by_stage)
     assert phone.url is not None
     if phone.kind == "webcam":
         wanted = wanted_settings(
@@ -107,9 +111,42 @@ def picture_source(phone: PhoneConfig) -> PictureSource:
     )
 
 
+def _browser(phone: PhoneConfig, *, by_hand: bool) -> PictureSource:
+    from mobilescope.app.phone_serving import PageOptions, announced_hub, check_installed
+
+    check_installed()
+    from mobilescope.devices.phone_page.pictures import BrowserPictures
+
+    wishes = LockWishes(
+        exposure_ms=phone.exposure_ms, iso=phone.iso, white_balance_k=phone.white_balance_k, focus=phone.focus_distance,
+        zoom=phone.zoom,
+    )
+    usual = PageOptions()
+    options = PageOptions(
+        host=phone.host or usual.host, port=usual.port if phone.port is None else phone.port, usb=bool(phone.usb),
+        out=phone.folder or usual.out, wishes=wishes,
+    )
+    return BrowserPictures(
+        lambda: announced_hub(options), by_hand=by_hand, patience_s=phone.patience_s or _BROWSER_PATIENCE_S
+    )
+
+
+def _teller(pictures: PictureSource) -> Callable[[str], None]:
+    """Return what shows a line to the person at the phone: in the terminal, and on the phone that can show it."""
+    guide = getattr(pictures, "guide", None)
+    if guide is None:
+        return say
+
+    def tell(text: str) -> None:
+        guide(text.replace("take a picture (Ctrl-C ends)", "tap the shutter"))
+        say(text)
+
+    return tell
+
+
 def _mover(config: InstrumentConfig, source: str, pictures: PictureSource, opened: ExitStack) -> Mover:
     if config.stage.kind == "none":
-        return PersonMover(ask_person, say, releases=pictures.waits_for_person)
+        return PersonMover(ask_person, _teller(pictures), releases=pictures.waits_for_person)
     stages: list[XYZStage] = []
 
     def stage() -> XYZStage:
@@ -119,6 +156,6 @@ def _mover(config: InstrumentConfig, source: str, pictures: PictureSource, opene
             stages.append(opened.enter_context(opened_stage(config, source=source, whose="phone", port=None)))
         return stages[0]
 
-    return StageMover(stage, say if pictures.waits_for_person else None)
+    return StageMover(stage, _teller(pictures) if pictures.waits_for_person else None)
 
 

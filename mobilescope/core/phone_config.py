@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from mobilescope.core.strict_model import StrictModel
 
-PhoneKind = Literal["twin", "folder", "adb", "webcam", "stream"]
+PhoneKind = Literal["twin", "folder", "adb", "webcam", "stream", "browser"]
 Pictures = Literal["dng+jpeg", "dng", "jpeg"]
 Trigger = Literal["camera-key", "volume-key", "by-hand"]
 Still = Literal["photo", "photoaf", "shot"]
@@ -17,27 +17,30 @@ Still = Literal["photo", "photoaf", "shot"]
 # Which keys belong to which kinds; all others are for any kind, or for every kind but the twin.
 _OF_KINDS: dict[str, tuple[PhoneKind, ...]] = {
     "preset": ("twin",),
-    "folder": ("folder", "adb"),
+    "folder": ("folder", "adb", "browser"),
     "pictures": ("folder", "adb"),
     "settle_s": ("folder", "adb"),
     "serial": ("adb",),
     "camera_folder": ("adb",),
     "camera_app": ("adb",),
-    "trigger": ("adb",),
-    "host": ("adb",),
-    "port": ("adb",),
+    "trigger": ("adb", "browser"),
+    "host": ("adb", "browser"),
+    "port": ("adb", "browser"),
     "url": ("webcam", "stream"),
     "still": ("webcam",),
-    "exposure_ms": ("webcam",),
-    "iso": ("webcam",),
+    "exposure_ms": ("webcam", "browser"),
+    "iso": ("webcam", "browser"),
     "white_balance": ("webcam",),
-    "focus_distance": ("webcam",),
+    "focus_distance": ("webcam", "browser"),
+    "white_balance_k": ("browser",),
+    "zoom": ("browser",),
+    "usb": ("browser",),
     "settings": ("webcam",),
     "latency_ms": ("stream",),
-    "patience_s": ("folder", "adb", "webcam", "stream"),
-    "pixel_um": ("folder", "adb", "webcam", "stream"),
-    "frame_rows": ("folder", "adb", "webcam", "stream"),
-    "frame_columns": ("folder", "adb", "webcam", "stream"),
+    "patience_s": ("folder", "adb", "webcam", "stream", "browser"),
+    "pixel_um": ("folder", "adb", "webcam", "stream", "browser"),
+    "frame_rows": ("folder", "adb", "webcam", "stream", "browser"),
+    "frame_columns": ("folder", "adb", "webcam", "stream", "browser"),
 }
 _NEEDED: dict[PhoneKind, dict[str, str]] = {
     "twin": {},
@@ -45,6 +48,7 @@ _NEEDED: dict[PhoneKind, dict[str, str]] = {
     "adb": {},
     "webcam": {"url": "the app's address, such as http://192.168.1.20:8080"},
     "stream": {"url": "the stream's address, or camera:0 for a camera on this machine"},
+    "browser": {},
 }
 _PIXEL = "the pitch of the sensor's pixels at the specimen, in µm"
 
@@ -54,8 +58,9 @@ class PhoneConfig(StrictModel):
 
     ``twin`` is simulated. ``folder`` waits for pictures in a folder, ``adb`` has an Android phone on a cable take them
     and fetches them, ``webcam`` asks an app that speaks as IP Webcam does, ``stream`` takes the newest frame of a
-    camera or video stream. Real phones need ``pixel_um``, the pitch of the Bayer lattice at the specimen. Rows and
-    columns of their frame are learned from a first picture where they are not given.
+    camera or video stream, ``browser`` serves the page of `mobilescope phone`. Real phones need ``pixel_um``, the pitch
+    of the Bayer lattice at the specimen. Rows and columns of their frame are learned from a first picture where they
+    are not given.
     """
 
     kind: PhoneKind = "twin"
@@ -73,7 +78,7 @@ class PhoneConfig(StrictModel):
     camera_app: str | None = Field(default=None, pattern=r"^[A-Za-z][\w.]*(/[\w.]+)?$")
     trigger: Trigger | None = None
     host: str | None = Field(default=None, min_length=1)
-    port: int | None = Field(default=None, ge=1, le=65535)
+    port: int | None = Field(default=None, ge=0, le=65535)
     url: str | None = Field(default=None, min_length=1)
     still: Still | None = None
     exposure_ms: float | None = Field(default=None, gt=0, le=60_000)
@@ -82,6 +87,9 @@ class PhoneConfig(StrictModel):
     focus_distance: float | None = Field(default=None, ge=0)
     settings: dict[str, str | int | float | bool] | None = None
     latency_ms: float | None = Field(default=None, ge=0, le=60_000)
+    white_balance_k: float | None = Field(default=None, ge=1000, le=40_000)
+    zoom: float | None = Field(default=None, gt=0)
+    usb: bool | None = None
 
     @model_validator(mode="after")
     def _keys_fit_the_kind(self) -> Self:
@@ -96,6 +104,8 @@ class PhoneConfig(StrictModel):
                 raise ValueError(f"kind = \"{self.kind}\" needs {name}, {what}")
         if (self.frame_rows is None) != (self.frame_columns is None):
             raise ValueError("frame_rows and frame_columns go together")
+        if self.kind == "browser" and self.trigger not in (None, "by-hand"):
+            raise ValueError('trigger of kind = "browser" is "by-hand" or left out')
         if self.kind == "webcam" and not (self.url or "").startswith(("http://", "https://")):
             raise ValueError("url begins with http:// or https://")
         return self
