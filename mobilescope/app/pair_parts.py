@@ -13,7 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from mobilescope import __version__
 from mobilescope.app.aligning import align_capture
-from mobilescope.app.pairing import store_pair
+from mobilescope.app.pairing import better_of, store_pair
+from mobilescope.app.placing import Search, has_position
 from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.data.datasets import Role
@@ -36,6 +37,7 @@ class PartJob:
     role: Role
     variant: PairVariant
     thresholds: GateThresholds
+    search: Search | None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,11 @@ def make_part(job: PartJob, version: str) -> bool:
     threadpool_limits(1)
     if not job.folder.is_dir():
         raise InputFileError(f"a worker does not see {job.folder}", "give every worker the same folders")
-    pair = align_capture(job.session, job.capture, job.cell, job.variant, job.thresholds)
+    at_once = None if has_position(job.capture) else job.search
+    pair = align_capture(job.session, job.capture, job.cell, job.variant, job.thresholds, at_once)
+    if pair.lost and job.search is not None:
+        found = align_capture(job.session, job.capture, job.cell, job.variant, job.thresholds, job.search)
+        pair = better_of(pair, found)
     # A worker that was given up may still be at the same pair.
     own = job.folder / f"{job.number:06d}-{uuid.uuid4().hex[:8]}.new"
     try:

@@ -43,6 +43,9 @@ def register(
         float | None,
         typer.Option(help="Send the phone's picture through a JPEG so many times smaller than its 3 bytes a pixel."),
     ] = None,
+    search: Annotated[
+        bool, typer.Option(help="Search the whole mosaic for captures that have no position or do not lie there.")
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Pair file to write; without it beside the session, named after the options.")
     ] = None,
@@ -61,10 +64,11 @@ def register(
 ) -> None:
     """Register sessions' phone captures with their mosaics into pairs, or one image with another.
 
-    Each pair has its quality and a verdict. Several sessions, or one with --cluster, are registered on a dask cluster,
-    a local one if no address is given: what is done already is skipped, a run that was stopped or killed goes on, and
-    sessions that fail are named at the end. Of two images, the map gives for each pixel of the first its row and column
-    in the second; the exit status is 3 where it is refused.
+    Each pair has its quality and a verdict. A capture without a position, or one that does not lie there, is searched
+    for in its slide's mosaic. Several sessions, or one with --cluster, are registered on a dask cluster, a local one if
+    no address is given: what is done already is skipped, a run that was stopped or killed goes on, and sessions that
+    fail are named at the end. Of two images, where the second may be a whole mosaic, the map gives for each pixel of
+    the first its row and column in the second; the exit status is 3 where it is refused.
 
     Example: mobilescope register demo/session.h5 --warp benchtop --json
 
@@ -80,7 +84,8 @@ def register(
     if len(source) > 1 or cluster is not None:
         if out is not None:
             raise UserError("--out names one pair file", "leave it out: each session's stand beside it")
-        _register_many(source, cluster, workers, {"warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio}, json)
+        variant = {"warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio}
+        _register_many(source, cluster, workers, variant, search=search, json=json)
         return
     if workers is not None:
         raise UserError("--workers is for a cluster", "give --cluster local too")
@@ -89,12 +94,15 @@ def register(
     (session,) = source
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
-            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, on_progress=progress, stop=stop
+            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, search=search,
+            on_progress=progress, stop=stop,
         )
-    say(f"{result.accepted} pairs accepted, {result.refused} refused: {result.pairs}")
+    found = f" ({result.searched} found by searching the mosaic)" if result.searched else ""
+    say(f"{result.accepted} pairs accepted{found}, {result.refused} refused: {result.pairs}")
     if json:
         print_json({
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
+            "searched": result.searched,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
         })
 
@@ -112,14 +120,17 @@ def _are_images(given: list[Path]) -> bool:
 
 
 def _register_many(
-    sessions: list[Path], cluster: str | None, workers: int | None, variant: dict[str, Any], json: bool
+    sessions: list[Path], cluster: str | None, workers: int | None, variant: dict[str, Any], *, search: bool,
+    json: bool,
 ) -> None:
     from mobilescope.app.cluster import LOCAL, opened_cluster
     from mobilescope.app.scaling import outcome_table, register_sessions
 
     opening = partial(opened_cluster, cluster or LOCAL, workers, say)
     with stoppable() as stop, ProgressDisplay() as progress:
-        outcomes = register_sessions(sessions, opening, **variant, on_progress=progress, stop=stop)
+        outcomes = register_sessions(
+            sessions, opening, **variant, search=search, on_progress=progress, stop=stop
+        )
     for line in outcome_table(outcomes).lines():
         say(line)
     if json:
@@ -134,9 +145,11 @@ def _register_images(
 ) -> None:
     from mobilescope.app.registering import register_images
 
-    result = register_images(
-        moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file
-    )
+    with stoppable() as stop, ProgressDisplay() as progress:
+        result = register_images(
+            moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file,
+            on_progress=progress, stop=stop,
+        )
     if result.accepted:
         say(
             f"accepted: residual {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "

@@ -82,6 +82,7 @@ def register_sessions(
     factor: float = DEFAULT_FACTOR,
     jpeg_ratio: float | None = None,
     thresholds: GateThresholds | None = None,
+    search: bool = True,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> list[SessionOutcome]:
@@ -93,6 +94,8 @@ def register_sessions(
 
     Parameters
     ----------
+    search : bool
+        See `register_session`.
     cluster : callable
         Opens the cluster; only where something is left to do.
 
@@ -111,7 +114,7 @@ def register_sessions(
     for session in sessions:
         stop.raise_if_requested("registration")
         try:
-            found = _begun(session, variant, thresholds)
+            found = _begun(session, variant, thresholds, search)
         except (MobilescopeError, OSError) as error:
             outcomes[session] = SessionOutcome(session, None, "failed", reason=str(error))
             continue
@@ -160,7 +163,7 @@ class _Run:
         cell = work.plan.cells.get((slide, capture.index))
         job = PartJob(
             work.session.absolute(), parts_folder(work.target), number, capture, cell, work.plan.roles[slide],
-            self._variant, self._thresholds,
+            self._variant, self._thresholds, work.plan.searches.get(slide),
         )
         self._crowd.submit((work, number), make_part, job, __version__)
 
@@ -212,9 +215,11 @@ def _check_once(sessions: Sequence[Path]) -> None:
             raise UserError(f"{session} is given twice", "give each session once")
 
 
-def _begun(session: Path, variant: PairVariant, thresholds: GateThresholds) -> _Work | SessionOutcome:
+def _begun(
+    session: Path, variant: PairVariant, thresholds: GateThresholds, search: bool
+) -> _Work | SessionOutcome:
     """Return what there is to do for a session, or how it came out if there is nothing."""
-    plan = plan_pairing(session, variant, thresholds)
+    plan = plan_pairing(session.absolute(), variant, thresholds, search=search)
     key, target = str(plan.provenance["made_of"]), pairs_path(session.absolute(), variant)
     prepare_file(target)
     counted = _made_before(target, key)

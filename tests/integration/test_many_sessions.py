@@ -210,7 +210,7 @@ def test_pairs_of_other_settings_are_not_taken_and_a_damaged_one_is_made_anew(se
         slide, capture = plan.jobs[number]
         job = PartJob(
             session, folder, number, capture, plan.cells[slide, capture.index], "training", PairVariant(),
-            GateThresholds(),
+            GateThresholds(), None,
         )
         assert make_part(job, __version__)
     with pytest.raises(ClusterError, match="install the same version"):
