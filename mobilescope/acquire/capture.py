@@ -28,6 +28,8 @@ def capture_fields(
     ------
     CancelledError
         When asked to stop; every capture taken so far is kept.
+    LimitError
+        A field lies outside a real phone scope's stage; nothing was moved.
     DeviceError
         The light was out at a capture, which is not kept then.
     """
@@ -36,6 +38,7 @@ def capture_fields(
         return
     if isinstance(phone, AttendedPhone):
         phone.heed(stop)
+        phone.check_fields((each.x_um, each.y_um) for each in grid if not sink.has_capture(slide, each.index))
     phone.mount(mounted or slide)
     try:
         phone.illuminator.set_colour(*colour)
