@@ -6,6 +6,7 @@ import base64
 import json
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -39,7 +40,7 @@ class IpWebcam:
             "quality": "90", "photo_size": "96x64",
         }
         self.deaf, self.told_exposure_s, self.told_iso = set(), None, None
-        self.forget_after_still = self.frozen = self.truncated = False
+        self.forget_after_still = self.frozen = self.truncated = self.trickles = False
         self.notes = True
         self.orientation = None
         self.asked = []
@@ -129,6 +130,14 @@ class IpWebcam:
         request.send_header("Content-Type", kind)
         request.send_header("Content-Length", str(len(data)))
         request.end_headers()
+        if self.trickles:
+            for byte in data:
+                with suppress(OSError):
+                    request.wfile.write(bytes((byte,)))
+                if not self._open.wait(0) or not self.trickles:
+                    return
+                time.sleep(0.05)
+            return
         request.wfile.write(data[: len(data) // 2] if cut else data)
 
     def _stream(self, request):

@@ -46,6 +46,8 @@ def capture(
     prepare_session(session)
     ask_mount = lying_there([each.mounted for each in chosen]) if yes else ask_for_phone
     say(f"instrument: {config.name}")
+    if config.phone.kind != "twin" and config.ring.kind == "simulated":
+        say("warning: the phone is real and the ring simulated: the light that is stored is not what lights the slide")
     with ExitStack() as stack:
         paper = paper_benchtop(config.benchtop, source=source, session=session)
         instruments = stack.enter_context(

@@ -10,6 +10,7 @@ import typer
 
 from mobilescope.app.cli_types import Json, SessionOption
 from mobilescope.app.console import ProgressDisplay, print_json, say, stoppable
+from mobilescope.core.errors import UserError
 
 
 class SlideRole(StrEnum):
@@ -37,6 +38,16 @@ def ingest(
     positions: Annotated[
         Path | None, typer.Option(help="Table file,x_um,y_um: where the fields lie; without it that stays unknown.")
     ] = None,
+    benchtop: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Benchtop tiles of the same slide, put in as well.")
+    ] = None,
+    tile_positions: Annotated[
+        Path | None, typer.Option(help="With --benchtop: table file,x_um,y_um of the tiles' centres.")
+    ] = None,
+    tile_pixel_um: Annotated[
+        float | None,
+        typer.Option("--tile-pixel-um", min=0.001, max=1000, help="With --benchtop: pixel size of its tiles."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Put a folder of phone pictures into a session: a new one, or that of a scan.
@@ -48,6 +59,7 @@ def ingest(
     Example: mobilescope --config scope.toml ingest DCIM --session my.h5 --slide lung-3 --pixel-um 0.46
     """
     from mobilescope.app.folders import prepare_session
+    from mobilescope.app.ingest_tiles import tiles_to_ingest
     from mobilescope.app.ingesting import IngestOptions, ingest_folder
     from mobilescope.app.instrument import load_instrument
     from mobilescope.plans.job import load_plan
@@ -55,9 +67,14 @@ def ingest(
     instrument: Path | None = context.find_root().params.get("config")
     config = load_instrument(instrument)
     prepare_session(session)
+    if (benchtop is None) != (tile_positions is None):
+        raise UserError("--benchtop and --tile-positions go together", "give both, or neither")
+    tiles = None
+    if benchtop is not None and tile_positions is not None:
+        tiles = tiles_to_ingest(benchtop, tile_positions, tile_pixel_um)
     options = IngestOptions(
         slide, None if role is None else role.value, stain, pixel_um, positions,
-        None if plan is None else load_plan(plan),
+        None if plan is None else load_plan(plan), tiles,
     )
     with stoppable() as stop, ProgressDisplay() as progress:
         result = ingest_folder(
@@ -72,6 +89,7 @@ def ingest(
     parts += [f"{result.already} were there already"] if result.already else []
     parts += [f"{result.unplaced} without a position"] if result.unplaced else []
     parts += [f"{result.untimed} timed by the file's date"] if result.untimed else []
+    parts += [f"{result.tiles} tiles added"] if benchtop is not None else []
     say(f"{result.slide}: {', '.join(parts)}")
     say(f"session: {result.session}")
     if json:

@@ -13,9 +13,11 @@ from mobilescope.core.progress import Progress, ProgressListener, StopToken
 from mobilescope.devices.phones.folder_pictures import look
 from mobilescope.devices.phones.names import (
     DEVELOPED_SUFFIXES,
+    FOREIGN_SUFFIXES,
     JPEG_SUFFIXES,
     RAW_SUFFIXES,
     PictureNames,
+    foreign_reason,
     is_safe,
     is_temporary,
     paired_by_name,
@@ -82,27 +84,23 @@ def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> S
     """
     if not folder.is_dir():
         raise InputFileError(f"there is no folder {folder}", "check the path")
-    known = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES
+    known = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES + FOREIGN_SUFFIXES
     there = look(folder)
     names = sorted((name for name in there if suffix_of(name) in known and not name.startswith(".")), key=natural_key)
     skipped: list[Skipped] = []
-    duplicates: list[tuple[str, str]] = []
-    first: dict[str, str] = {}
-    digests: dict[str, str] = {}
+    alike: dict[str, list[str]] = {}
     for done, name in enumerate(names, start=1):
         stop.raise_if_requested("ingesting")
         reason = _unusable(name, there[name].size)
         if reason:
             skipped.append(Skipped(shown_name(name), reason))
             continue
-        digest = file_digest(folder / name)
-        if digest in first:
-            duplicates.append((shown_name(name), shown_name(first[digest])))
-        else:
-            first[digest], digests[name] = name, digest
+        alike.setdefault(file_digest(folder / name), []).append(name)
         on_progress(Progress("look", done, len(names)))
     if not names:
-        raise InputFileError(f"{folder} holds no picture", f"their names end in {', '.join(known)}")
+        read = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES
+        raise InputFileError(f"{folder} holds no picture", f"their names end in {', '.join(read)}")
+    digests, duplicates = _originals(alike)
     apart = [name for name in digests if suffix_of(name) in DEVELOPED_SUFFIXES]
     found = [_found(folder, PictureNames(None, None), digests, there[name].changed, name) for name in apart]
     pairs = _paired(folder, [name for name in digests if name not in set(apart)])
@@ -111,13 +109,32 @@ def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> S
     return Survey(tuple(found), tuple(duplicates), tuple(skipped))
 
 
+def _originals(alike: dict[str, list[str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return the digest of each file that is no copy, and the copies with what they are copies of.
+
+    Of files with the same bytes, the original is the one that has a partner, or the plainest name.
+    """
+    paired = {name for pair in paired_by_name(_camera_files(alike)) if pair.dng and pair.jpeg for name in pair.names}
+    digests: dict[str, str] = {}
+    duplicates: list[tuple[str, str]] = []
+    for digest, names in alike.items():
+        original, *copies = sorted(names, key=lambda name: (name not in paired, len(name), natural_key(name)))
+        digests[original] = digest
+        duplicates += [(shown_name(copy), shown_name(original)) for copy in copies]
+    return digests, duplicates
+
+
+def _camera_files(alike: dict[str, list[str]]) -> list[str]:
+    return [name for names in alike.values() for name in names if suffix_of(name) not in DEVELOPED_SUFFIXES]
+
+
 def _unusable(name: str, size: int) -> str:
     """Return why a file is not even looked into, empty where it is."""
     if not is_safe(name):
         return "its name has characters that no picture's name needs"
     if is_temporary(name):
         return "its name is that of a file which is still being written"
-    return "" if size else "it is empty"
+    return foreign_reason(name) or ("" if size else "it is empty")
 
 
 def _paired(folder: Path, names: Iterable[str]) -> list[PictureNames]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mobilescope.app.acquiring import known_files, session_header
 from mobilescope.app.ingest_files import FoundPicture, Skipped, survey
+from mobilescope.app.ingest_tiles import TilesToIngest, put_tiles
 from mobilescope.app.instrument import describe
 from mobilescope.app.paper_benchtop import paper_benchtop
 from mobilescope.app.tile_folders import read_positions
@@ -31,6 +32,7 @@ class IngestOptions:
     """What is to be known about the pictures; None where the session or the instrument file tells.
 
     ``positions`` is a table ``file,x_um,y_um``; a picture that it does not name has an unknown position, NaN.
+    ``benchtop`` are the slide's tiles.
     """
 
     slide: str | None = None
@@ -39,6 +41,7 @@ class IngestOptions:
     pixel_um: float | None = None
     positions: Path | None = None
     plan: JobPlan | None = None
+    benchtop: TilesToIngest | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class IngestResult:
     already: int
     unplaced: int
     untimed: int
+    tiles: int
     duplicates: tuple[tuple[str, str], ...]
     skipped: tuple[Skipped, ...]
 
@@ -58,7 +62,7 @@ class IngestResult:
         """Return plain values."""
         return {
             "session": str(self.session), "slide": self.slide, "added": self.added, "already": self.already,
-            "unplaced": self.unplaced, "untimed": self.untimed,
+            "unplaced": self.unplaced, "untimed": self.untimed, "tiles": self.tiles,
             "duplicates": [{"file": copy, "of": first} for copy, first in self.duplicates],
             "skipped": [{"file": each.file, "reason": each.reason} for each in self.skipped],
         }
@@ -70,6 +74,7 @@ class _Tally:
     already: int = 0
     unplaced: int = 0
     untimed: int = 0
+    tiles: int = 0
     skipped: list[Skipped] = field(default_factory=list)
 
 
@@ -121,12 +126,24 @@ def ingest_folder(
                 stop.raise_if_requested("ingesting")
                 index += _put(writer, slide, index, picture, places, pixel_um, header.phone_shape, tally)
                 on_progress(Progress(f"ingest {slide}", done, len(rest)))
-            for each in tally.skipped:
-                writer.add_event("warning", f"ingest left {each.file} out: {each.reason}")
+            if options.benchtop is not None:
+                tally.tiles, bad = put_tiles(writer, slide, options.benchtop, on_progress=on_progress, stop=stop)
+                tally.skipped += bad
+            _note_skipped(writer, session, tally.skipped)
     return IngestResult(
-        session, slide, tally.added, tally.already, tally.unplaced, tally.untimed, found.duplicates,
-        tuple(tally.skipped),
+        session, slide, tally.added, tally.already, tally.unplaced, tally.untimed, tally.tiles,
+        found.duplicates, tuple(tally.skipped),
     )
+
+
+def _note_skipped(writer: SessionWriter, session: Path, skipped: list[Skipped]) -> None:
+    """Keep what was left out as events, once however often the folder is ingested."""
+    with Session.open(session) as opened:
+        noted = {event.text for event in opened.events()}
+    for each in skipped:
+        text = f"ingest left {each.file} out: {each.reason}"
+        if text not in noted:
+            writer.add_event("warning", text)
 
 
 def _put(
@@ -182,7 +199,13 @@ def _header(
 
     The first picture that reads decides on the frame of a new session.
     """
+    tiles = options.benchtop
     if begun is not None:
+        if tiles is not None and tiles.shape != begun.benchtop_shape:
+            raise UserError(
+                f"the tiles have {tiles.shape[1]}x{tiles.shape[0]} px, and {session} was begun for "
+                f"{begun.benchtop_shape[1]}x{begun.benchtop_shape[0]}", "put them into another session"
+            )
         return begun, rest
     shape = config.phone.frame_shape
     while shape is None and rest:
@@ -194,7 +217,10 @@ def _header(
     if shape is None:
         reasons = "; ".join(f"{each.file}: {each.reason}" for each in tally.skipped[:3])
         raise InputFileError(f"no picture can be used ({reasons})", "give files as the phone saved them")
-    benchtop = paper_benchtop(config.benchtop, source=source, session=None).frame_shape
+    if tiles is not None:
+        benchtop = tiles.shape
+    else:
+        benchtop = paper_benchtop(config.benchtop, source=source, session=None).frame_shape
     if options.plan is not None:
         return session_header(options.plan, describe(config), benchtop, shape), rest
     entry = SlideEntry(name=slide, role=options.role or "training", stain=options.stain or "")

@@ -107,7 +107,7 @@ def picture_source(phone: PhoneConfig, *, moved_by_stage: bool = True) -> Pictur
         return WebcamPictures(app, wanted=wanted, still=phone.still or "photo")
     return StreamPictures(
         phone.url, latency_ms=_LATENCY_MS if phone.latency_ms is None else phone.latency_ms,
-        patience_s=patience_s or _STREAM_PATIENCE_S,
+        patience_s=patience_s or _STREAM_PATIENCE_S, frame_shape=phone.frame_shape,
     )
 
 

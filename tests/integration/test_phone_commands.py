@@ -253,8 +253,8 @@ def test_ingest_tells_what_it_did_and_fails_softly(folder):
     pair(folder / "arriving", "b", seed=1, after_s=4)
     command = ("--config", "scope.toml", "ingest", "arriving", "--session", "s.h5", "--slide", "s", "--json")
     assert mobilescope(*command, folder=folder).json() | {"session": "", "skipped": []} == {
-        "session": "", "slide": "s", "added": 2, "already": 0, "unplaced": 2, "untimed": 0, "duplicates": [],
-        "skipped": [],
+        "session": "", "slide": "s", "added": 2, "already": 0, "unplaced": 2, "untimed": 0, "tiles": 0,
+        "duplicates": [], "skipped": [],
     }
     (folder / "arriving" / "bad.dng").write_text("no")
     again = mobilescope(*command, folder=folder)

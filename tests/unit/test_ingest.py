@@ -11,10 +11,14 @@ import numpy as np
 import pytest
 import tifffile
 from phone_files import SHAPE, dng, jpeg, jpeg_bytes, pair
+from tile_scans import PIXEL_UM, TILE_PX, write_scan
 
 from mobilescope.app.acquiring import plan_of
 from mobilescope.app.developing import develop_capture
+from mobilescope.app.ingest_tiles import tiles_to_ingest
 from mobilescope.app.ingesting import IngestOptions, ingest_folder
+from mobilescope.app.mosaicking import stitch_slide
+from mobilescope.app.tile_folders import read_tile
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import CancelledError, ConfigError, InputFileError, UserError
 from mobilescope.core.progress import StopToken
@@ -97,12 +101,12 @@ def test_a_stop_keeps_what_is_in_and_the_next_run_goes_on(folder):
 
 def test_copies_are_told_and_left_out(folder):
     pair(folder, "a")
-    shutil.copy(folder / "a.dng", folder / "a-copy.dng")
+    shutil.copy(folder / "a.dng", folder / "Copy of a.dng")
     shutil.copy(folder / "a.jpg", folder / "z.jpg")
     result = ingest(folder)
     assert result.added == 1
-    assert set(result.duplicates) == {("a-copy.dng", "a.dng"), ("z.jpg", "a.jpg")} or \
-        set(result.duplicates) == {("a.dng", "a-copy.dng"), ("z.jpg", "a.jpg")}
+    assert set(result.duplicates) == {("Copy of a.dng", "a.dng"), ("z.jpg", "a.jpg")}
+    assert captures(folder)[0].settings["jpeg_file"] == "a.jpg"
 
 
 def test_bad_files_are_named_with_the_reason_and_the_rest_goes_in(folder):
@@ -114,18 +118,22 @@ def test_bad_files_are_named_with_the_reason_and_the_rest_goes_in(folder):
     dng(folder / "small.dng", seed=5, shape=(32, 32), after_s=50)
     dng(folder / "turned.dng", seed=6, shape=SHAPE[::-1], after_s=51)
     dng(folder / "IMG.part.dng", seed=7)
+    (folder / "live.HEIC").write_bytes(b"ftypheic")
     (folder / "notes.txt").write_text("not looked at")
     result = ingest(folder)
     assert result.added == 1
     reasons = {each.file: each.reason for each in result.skipped}
     assert set(reasons) == {
         "fake.dng", "text.jpg", "cut.jpg", "empty.jpg", "small.dng", "turned.dng", "IMG.part.dng",
+        "live.HEIC",
     }
+    assert reasons["live.HEIC"] == "HEIC is not read: set the camera to DNG or JPEG"
     assert "no JPEG" in reasons["text.jpg"]
     assert "not whole" in reasons["cut.jpg"]
     assert "32x32" in reasons["small.dng"]
     assert "turned" in reasons["turned.dng"]
     assert "still being written" in reasons["IMG.part.dng"]
+    ingest(folder)
     with Session.open(folder.parent / "s.h5") as session:
         assert sum("left fake.dng out" in event.text for event in session.events()) == 1
 
@@ -238,3 +246,40 @@ def test_a_real_benchtop_whose_frame_is_not_known_is_asked_for(folder):
     config = InstrumentConfig.model_validate({"benchtop": {"kind": "micromanager", "backend": "java"}})
     with pytest.raises(ConfigError, match=r"scope\.toml: the frame of the benchtop"):
         ingest(folder, config=config)
+
+
+def test_the_benchtops_tiles_go_in_beside_and_are_stitched_as_if_scanned(folder, tmp_path):
+    pair(folder, "a")
+    scan = write_scan(tmp_path / "tiles", 2, 3, channels=3)
+    tiles = tiles_to_ingest(scan.folder, scan.table, PIXEL_UM)
+    result = ingest(folder, benchtop=tiles)
+    assert (result.added, result.tiles, result.skipped) == (1, 6, ())
+    with Session.open(tmp_path / "s.h5") as session:
+        assert session.verify() == []
+        assert session.header.benchtop_shape == (TILE_PX, TILE_PX)
+        assert [(tile.row, tile.column) for tile in session.tiles("s")] == [(r, c) for r in range(2) for c in range(3)]
+        first = session.tiles("s")[0]
+        np.testing.assert_array_equal(session.tile_pixels(first), read_tile(scan.folder / scan.names[0]))
+    stitched = stitch_slide(tmp_path / "s.h5", "s", positions_only=True)
+    assert scan.errors_px(list(stitched.tile_entries)).max() < 0.5
+    assert ingest(folder, benchtop=tiles).tiles == 0
+
+
+def test_a_tile_that_can_not_be_used_is_named_and_two_at_one_place_are_refused(folder, tmp_path):
+    pair(folder, "a")
+    scan = write_scan(tmp_path / "tiles", 2, 2, channels=3)
+    (scan.folder / scan.names[3]).write_bytes(b"no picture")
+    result = ingest(folder, benchtop=tiles_to_ingest(scan.folder, scan.table, PIXEL_UM))
+    assert (result.tiles, [each.file for each in result.skipped]) == (3, [scan.names[3]])
+    lines = scan.table.read_text().splitlines()
+    scan.table.write_text("\n".join([*lines[:2], f"{scan.names[1]},{lines[1].split(',', 1)[1]}"]))
+    with pytest.raises(UserError, match="at one place"):
+        tiles_to_ingest(scan.folder, scan.table, PIXEL_UM)
+
+
+def test_tiles_of_another_size_than_the_sessions_are_refused(folder, tmp_path):
+    pair(folder, "a")
+    ingest(folder)
+    scan = write_scan(tmp_path / "tiles", 1, 2, channels=3)
+    with pytest.raises(UserError, match=r"160x160 px.*begun for 96x128"):
+        ingest(folder, benchtop=tiles_to_ingest(scan.folder, scan.table, PIXEL_UM))

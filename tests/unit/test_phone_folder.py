@@ -236,6 +236,17 @@ def test_links_and_strange_names_are_left_alone(watch, tmp_path):
     assert r"'a\nb.dng'" in source.said[0]
 
 
+def test_a_camera_that_saves_what_nothing_reads_is_told_so_once(watch):
+    source = watch("jpeg")
+    for number in (1, 2):
+        (source.folder / f"IMG_{number}.heic").write_bytes(b"ftypheic")
+    thread = later(lambda: jpeg(source.folder / "a.jpg"), 0.4)
+    source.take(NOBODY, ())
+    thread.join()
+    assert len(source.said) == 1
+    assert "HEIC is not read: set the camera to DNG or JPEG" in source.said[0]
+
+
 def test_a_folder_that_is_gone_is_told(watch):
     source = watch()
     shutil.rmtree(source.folder)

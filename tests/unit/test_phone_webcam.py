@@ -100,6 +100,19 @@ def test_a_picture_that_breaks_off_is_not_kept(app):
         source(app).take(NOBODY, ())
 
 
+def test_an_answer_that_trickles_has_an_end(app):
+    app.trickles = True
+    with pytest.raises(LinkLostError, match=r"no whole answer in 0.5 s"):
+        source(app, patience_s=0.5).take(NOBODY, ())
+    app.trickles = False
+
+
+def test_an_answer_without_end_is_given_up(app, monkeypatch):
+    monkeypatch.setattr("mobilescope.devices.phones.http_app._MOST_BYTES", 1000)
+    with pytest.raises(DeviceError, match=r"sends more than"):
+        source(app).take(NOBODY, ())
+
+
 def test_a_password_is_used_and_never_shown(app):
     app.password = "lab:se%cret"
     with pytest.raises(UserError, match=r"wants a user name and a password.*NAME:PASSWORD"):

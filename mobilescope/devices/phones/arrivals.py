@@ -19,7 +19,9 @@ from mobilescope.devices.phones.names import (
     JPEG_SUFFIXES,
     RAW_SUFFIXES,
     PictureNames,
+    foreign_reason,
     is_picture,
+    is_safe,
     is_temporary,
     paired_by_name,
     suffix_of,
@@ -136,7 +138,13 @@ class Arrivals:
         for name in [name for name in seen if name not in there]:
             del seen[name]
         for name, stamp in there.items():
-            if name in self._old or suffix_of(name) not in self._suffixes:
+            if name in self._old:
+                continue
+            foreign = foreign_reason(name)
+            if foreign and is_safe(name) and foreign not in self._told:
+                self._told.add(foreign)
+                self._tell(f"{name} is passed over: {foreign}")
+            if suffix_of(name) not in self._suffixes:
                 continue
             if not is_picture(name, self._suffixes):
                 if name not in self._told and not is_temporary(name):

@@ -94,7 +94,7 @@ class HttpApp:
 
     def _whole(self, answer: Any, deadline_s: float, path: str) -> bytes:
         parts, size = [], 0
-        while chunk := answer.read(_CHUNK):
+        while chunk := answer.read1(_CHUNK):
             parts.append(chunk)
             size += len(chunk)
             if size > _MOST_BYTES:

@@ -13,6 +13,8 @@ from pathlib import PurePosixPath
 RAW_SUFFIXES = (".dng",)
 JPEG_SUFFIXES = (".jpg", ".jpeg")
 DEVELOPED_SUFFIXES = (".tif", ".tiff", ".png")
+# What phones save as well, and nothing here reads.
+FOREIGN_SUFFIXES = (".heic", ".heif", ".avif", ".webp", ".jxl", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf")
 
 _MOST_LETTERS = 200
 # What copying programs call a file until it is whole; those that append a suffix are no picture's name anyway.
@@ -42,6 +44,12 @@ class PictureNames:
 def suffix_of(name: str) -> str:
     """Return a name's suffix in small letters."""
     return PurePosixPath(name).suffix.lower()
+
+
+def foreign_reason(name: str) -> str:
+    """Return why a picture of a kind that nothing here reads is left out, empty for other names."""
+    suffix = suffix_of(name)
+    return f"{suffix[1:].upper()} is not read: set the camera to DNG or JPEG" if suffix in FOREIGN_SUFFIXES else ""
 
 
 def is_safe(name: str) -> bool:

@@ -28,12 +28,17 @@ class StreamPictures:
     latency_ms : float
         How old a frame of this stream is when it arrives: frames that arrive earlier than that after the request
         were exposed before it, and are let pass.
+    frame_shape : tuple of int, optional
+        Rows and columns to ask a USB camera for.
     """
 
     waits_for_person = False
 
-    def __init__(self, address: str, *, latency_ms: float, patience_s: float) -> None:
+    def __init__(
+        self, address: str, *, latency_ms: float, patience_s: float, frame_shape: tuple[int, int] | None = None
+    ) -> None:
         self._address, self._latency_s, self._patience_s = address, latency_ms / 1000, patience_s
+        self._frame_shape = frame_shape
         self._frames: CameraFrames | None = None
         self._prepared_s = 0.0
 
@@ -69,7 +74,9 @@ class StreamPictures:
         if self._frames is None:
             number = self._address.removeprefix(_CAMERA)
             usb = self._address.startswith(_CAMERA) and number.isdigit()
-            self._frames = CameraFrames(int(number) if usb else self._address, patience_s=self._patience_s)
+            self._frames = CameraFrames(
+                int(number) if usb else self._address, patience_s=self._patience_s, frame_shape=self._frame_shape
+            )
         frame = self._frames.read()
         if frame is None:
             raise DeviceError(f"{self.name} has ended", "start it again, then run the same command")
