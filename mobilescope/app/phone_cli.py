@@ -40,6 +40,7 @@ def phone(
     region: Annotated[
         str | None, typer.Option(metavar="R,C,H,W", help="Enhance this part of the preview alone, in its pixels.")
     ] = None,
+    rung: Annotated[str, typer.Option(help="auto, full, region, distilled or colour, as for live.")] = "auto",
     pixel_size_um: Annotated[
         float | None, typer.Option("--pixel-size-um", min=0.01, max=100, help="Pixel size of the preview.")
     ] = None,
@@ -88,7 +89,7 @@ def phone(
 
             live = LiveOptions(
                 model=model, source=SourceOptions("phone"), frames_per_s=fps, fast_model=fast_model, device=device,
-                region=region,
+                region=region, rung=rung,
             )
             run = stack.enter_context(enhanced_for_the_phone(page, live))
         announce(page, picture=qr)
@@ -107,7 +108,7 @@ def _keeper(
         taken.append(still)
         size = f", {still.width}x{still.height}" if still.width else ""
         say(f"saved {still.path}{size} from {still.client}")
-        page.hub.guide(f"Saved, {len(taken)} so far. Go to the next field.")
+        page.hub.guide("Saved. Go to the next field, focus, then tap the shutter.")
         if most is not None and len(taken) >= most:
             told.set()
 
