@@ -220,7 +220,7 @@ def test_a_mistake_is_one_line_and_exit_status_2(tmp_path):
 
 def test_a_qr_code_in_a_file_of_no_known_kind_is_refused(tmp_path):
     options = PageOptions(out=tmp_path, port=0)
-    with pytest.raises(UserError, match="neither .svg nor .png"), served_page(options) as page:
+    with pytest.raises(UserError, match=r"neither \.svg nor \.png"), served_page(options) as page:
         announce(page, picture=tmp_path / "code.txt")
 
 
