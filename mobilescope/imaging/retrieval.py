@@ -185,7 +185,7 @@ class _Search:
         check_um = max(self._index.pixel_um / 2, max(self._field_um) / _CHECK_SIDE_PX)
         small, drawn_um = _at_pitch(self._grey, self._pixel_um, check_um)
         if specimen_mask(small).mean() < _LEAST_SPECIMEN:
-            return FieldPlace("blank", "the field is blank: it shows no specimen", FieldEvidence())
+            return FieldPlace("blank", "the field shows no specimen: it is blank or far out of focus", FieldEvidence())
         known, places = self._places(self._grey, small, drawn_um)
         if not places or not self._holds(places[0]):
             return self._nowhere(known, places, small, drawn_um)
@@ -203,10 +203,14 @@ class _Search:
             wanted, index.landmarks, nearest(wanted, index.landmarks, _LIKE), field_um=self._field_um,
             pixel_um=index.pixel_um, most=_PLACES,
         )
+        # What too few landmarks speak for is not looked at: chance brings a few together at several places.
+        believed = [each for each in proposed if each.agreeing >= self._limits.least_agreeing]
+        if not believed:
+            return len(wanted), [CheckedPlace(each.to_mosaic, each.agreeing, 0.0, 0.0) for each in proposed[:1]]
         even = evened(small)
         start = Affine(np.array([[1, 0, _shift(check_um, self._pixel_um)], [0, 1, _shift(check_um, self._pixel_um)]]))
         checked = []
-        for each in proposed:
+        for each in believed:
             place = check_place(even, check_um, each.to_mosaic.after(start), each.agreeing, self._read, refine=True)
             checked.append(place)
         back = start.inverse()
@@ -240,7 +244,7 @@ class _Search:
             )
         return FieldPlace(
             "not_found", f"no place in the mosaic shows this field (at most {evidence.agreeing} of {known} landmarks "
-            f"agree, correlation {evidence.correlation:.2f})", evidence,
+            f"agree{f', correlation {evidence.correlation:.2f}' if evidence.covered else ''})", evidence,
         )
 
     def _judged(
