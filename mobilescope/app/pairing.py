@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -167,14 +168,13 @@ def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
     cells = {}
     for slide in plan.slides:
         captures = session.captures(slide.name)
-        if not captures:
+        if not captures or slide.capture is None:
             continue
         pitch = captures[0].pixel_size_um
         grid = slide.fields(columns * pitch, rows * pitch)
         for capture in captures:
-            cells[slide.name, capture.index] = evaluation_cell(
-                slide, grid, capture.position.x_um, capture.position.y_um
-            )
+            place = capture.position.x_um, capture.position.y_um
+            cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, grid, *place)
     return cells
 
 
