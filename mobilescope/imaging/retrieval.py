@@ -45,6 +45,8 @@ class SearchLimits:
     least_agreeing : int
         Landmarks that speak for it.
     least_correlation : float
+    least_covered : float
+        Share of the field that must lie on the mosaic.
     rival_share : float
         Another place that correlates by more than this share of the best makes the field ambiguous.
     scale_tolerance : float
@@ -53,6 +55,7 @@ class SearchLimits:
 
     least_agreeing: int = _LEAST_AGREEING
     least_correlation: float = _LEAST_CORRELATION
+    least_covered: float = 0.3
     rival_share: float = _RIVAL_SHARE
     scale_tolerance: float = 0.3
 
@@ -224,6 +227,7 @@ class _Search:
         limits = self._limits
         return (
             place.agreeing >= limits.least_agreeing and place.correlation >= limits.least_correlation
+            and place.covered >= limits.least_covered
             and abs(_scale(place.to_mosaic) - 1) <= limits.scale_tolerance
         )
 
