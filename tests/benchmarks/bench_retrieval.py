@@ -353,6 +353,7 @@ def print_slide(figures, answers, side):
     for kind in dict.fromkeys(each["kind"] for each in answers):
         mine = [each for each in answers if each["kind"] == kind]
         seconds, cpu_s = ([each[name] for each in mine] for name in ("seconds", "cpu_s"))
+        theirs = [each["peer_seconds"] for each in mine if "peer_seconds" in each]
         verdicts = [each["verdict"] for each in mine]
         print(
             f"  {kind:10} {len(mine):4} {counted(mine)}  {np.median(seconds):.2f} s (95 % "
@@ -362,7 +363,8 @@ def print_slide(figures, answers, side):
             f"correlation {min(each['correlation'] for each in mine):.2f}-"
             f"{max(each['correlation'] for each in mine):.2f}, verdicts "
             f"{ {name: verdicts.count(name) for name in dict.fromkeys(verdicts)} }  "
-            f"peer {counted(mine, 'peer_outcome')}",
+            f"peer {counted(mine, 'peer_outcome')}"
+            + (f" {np.median(theirs):.3f} s" if theirs else ""),
             flush=True,
         )
 
