@@ -49,7 +49,8 @@ class PairRecord:
         Whether the pair passed the quality gate; why not, if it did not.
     quality : dict of float
         Named figures of the registration and of both images; NaN where one could not be measured. An input that was
-        stored as JPEG adds ``jpeg_bytes``, ``jpeg_quality`` and ``jpeg_ratio``.
+        stored as JPEG adds ``jpeg_bytes``, ``jpeg_quality`` and ``jpeg_ratio``; one that was found by a search of the
+        mosaic ``place_x_um``, ``place_y_um``, ``place_rotation_deg``, ``place_correlation`` and ``place_landmarks``.
     warp : str
         Which image was resampled onto the other's lattice.
     origin_px : tuple of float

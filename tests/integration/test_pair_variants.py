@@ -281,7 +281,8 @@ def test_the_command_makes_a_variant_and_inspect_tells_of_it(session, command, t
     status, output, _ = command("register", session, *options)
     assert status == 0
     assert json.loads(output) == {
-        "pairs": str(target), "accepted": FIELDS, "refused": 0, "warp": "benchtop", "factor": 2.0, "jpeg_ratio": 10.0,
+        "pairs": str(target), "accepted": FIELDS, "refused": 0, "searched": 0, "warp": "benchtop", "factor": 2.0,
+        "jpeg_ratio": 10.0,
     }
     status, output, said = command("inspect", target, "--json")
     facts = json.loads(output)
