@@ -104,7 +104,8 @@ def read_dng(path: Path) -> RawFrame:
             if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None or raw.raw_pattern.shape != (2, 2):
                 raise InputFileError(f"{path} holds no Bayer mosaic", "save raw pictures as unprocessed DNG")
             visible = np.asarray(raw.raw_image_visible)
-            sites = np.asarray(raw.raw_colors_visible[:2, :2])
+            top, left = raw.sizes.top_margin, raw.sizes.left_margin
+            sites = np.array([[raw.raw_color(top + row, left + column) for column in (0, 1)] for row in (0, 1)])
             names = raw.color_desc.decode("ascii", "replace")
             blacks, white = list(raw.black_level_per_channel), int(raw.white_level)
             gains = list(raw.camera_whitebalance)
