@@ -20,6 +20,10 @@ from mobilescope.data.schema import CAPTURE_ROW, EVENT_BYTES, EVENT_ROW, FLAT_FI
 
 Row = NDArray[np.void]
 
+# What a ring tells beyond the columns of its light stands among the settings under these names.
+_LIGHT_PREFIX = "light_"
+_LIGHT_TEXTS = ("pattern", "firmware")
+
 
 @dataclass(frozen=True)
 class TileRecord:
@@ -258,12 +262,16 @@ def _fill_image(
     set_text(light, "source", image.light.source)
     set_text(record, "slide", slide)
     set_text(record, "device", image.device)
-    set_text(record, "settings", json.dumps(image.settings, ensure_ascii=False, sort_keys=True))
+    settings = image.settings | _light_settings(image.light)
+    set_text(record, "settings", json.dumps(settings, ensure_ascii=False, sort_keys=True))
     set_text(record, "software_version", __version__)
 
 
 def _image_fields(frame: int, row: Any) -> dict[str, Any]:
     light = row["light"]
+    settings = json.loads(row["settings"])
+    told = {name: settings.pop(_LIGHT_PREFIX + name) for name in _LIGHT_TEXTS if _LIGHT_PREFIX + name in settings}
+    share = float(settings.pop(_LIGHT_PREFIX + "lit_share", 1.0))
     return {
         "frame": frame,
         **{name: _text(row, name) for name in ("slide", "device", "software_version")},
@@ -272,10 +280,16 @@ def _image_fields(frame: int, row: Any) -> dict[str, Any]:
         "position": PositionUm(float(row["x_um"]), float(row["y_um"]), float(row["z_um"])),
         "light": LightState(
             bool(light["on"]), int(light["red"]), int(light["green"]), int(light["blue"]),
-            float(light["brightness"]), _text(light, "source"),
+            float(light["brightness"]), _text(light, "source"), **told, lit_share=share,
         ),
-        "settings": json.loads(row["settings"]),
+        "settings": settings,
     }
+
+
+def _light_settings(light: LightState) -> dict[str, str]:
+    """Return what a light tells beyond its columns, as settings."""
+    told = {_LIGHT_PREFIX + name: getattr(light, name) for name in _LIGHT_TEXTS if getattr(light, name)}
+    return told if light.lit_share == 1.0 else told | {_LIGHT_PREFIX + "lit_share": repr(light.lit_share)}
 
 
 def _text(row: Any, field: str) -> str:

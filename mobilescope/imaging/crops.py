@@ -60,5 +60,6 @@ def central_crops(shape: tuple[int, int], preset: CropPreset) -> tuple[Crop, ...
     top, left = ((length - side) // 2 // 2 * 2 for length in shape)
     part = side // _PARTS
     return tuple(
-        Crop((top + row * part, left + column * part), (part, part)) for row in range(_PARTS) for column in range(_PARTS)
+        Crop((top + row * part, left + column * part), (part, part))
+        for row in range(_PARTS) for column in range(_PARTS)
     )
