@@ -52,7 +52,10 @@ class TileRecord:
 
 @dataclass(frozen=True)
 class CaptureRecord:
-    """One phone capture; ``position`` is nominal, ``pixel_size_um`` the pitch of the Bayer lattice."""
+    """One phone capture; ``position`` is nominal, ``pixel_size_um`` the pitch of the Bayer lattice.
+
+    ``channel`` is the name of the further light that it was taken in, empty for the one that is compared.
+    """
 
     frame: int
     slide: str
@@ -76,6 +79,7 @@ class CaptureRecord:
     jpeg_offset: int
     jpeg_length: int
     jpeg_sha256: str
+    channel: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,14 @@ def tile_row(
     return record
 
 
-def capture_row(slide: str, index: int, row: int, column: int, capture: PhoneCapture, jpeg_offset: int) -> Row:
+def capture_row(
+    slide: str, index: int, row: int, column: int, capture: PhoneCapture, jpeg_offset: int, channel: str = ""
+) -> Row:
     """Return the table row of a phone capture, still without digests and checksum."""
     record = np.zeros((), CAPTURE_ROW)
     _fill_image(record, slide, row, column, index, capture.nominal, capture)
     record["pixel_size_um"] = capture.bayer_pixel_um
+    set_text(record, "channel", channel)
     set_text(record, "cfa", capture.cfa)
     for name in ("black_level", "white_level", "white_balance", "iso"):
         record[name] = getattr(capture, name)
@@ -120,10 +127,11 @@ def capture_row(slide: str, index: int, row: int, column: int, capture: PhoneCap
     return record
 
 
-def flat_field_row(time_s: float) -> Row:
+def flat_field_row(time_s: float, channel: str = "") -> Row:
     """Return the table row of a flat-field frame, still without digest and checksum."""
     record = np.zeros((), FLAT_FIELD_ROW)
     record["time_s"] = time_s
+    set_text(record, "channel", channel)
     set_text(record, "software_version", __version__)
     return record
 
@@ -204,13 +212,20 @@ def frame_checksum(row: Any) -> str:
     return _text(row, "checksum") if "checksum" in row.dtype.names else SHA256 + _text(row, "sha256")
 
 
-def current_tile_row(row: Any) -> Row:
-    """Return a tile's row of any version as one of this version, still without the row's own checksum."""
-    record = np.zeros((), TILE_ROW)
-    for name in TILE_ROW.names or ():
+def channel_of(row: Any) -> str:
+    """Return the channel of a flat field's or capture's row; empty where it has none, as in earlier versions."""
+    return _text(row, "channel") if "channel" in row.dtype.names else ""
+
+
+def current_row(row: Any, row_type: np.dtype[np.void]) -> Row:
+    """Return a row of any version as one of this version, still without the row's own checksum."""
+    record = np.zeros((), row_type)
+    names = row_type.names or ()
+    for name in names:
         if name in row.dtype.names:
             record[name] = row[name]
-    set_text(record, "checksum", frame_checksum(row))
+    if "checksum" in names:
+        set_text(record, "checksum", frame_checksum(row))
     return record
 
 
@@ -240,7 +255,7 @@ def capture_record(frame: int, row: Any) -> CaptureRecord:
         white_balance=(red, green, blue),
         black_level=int(row["black_level"]), white_level=int(row["white_level"]), iso=int(row["iso"]),
         jpeg_offset=int(row["jpeg_offset"]), jpeg_length=int(row["jpeg_length"]),
-        jpeg_sha256=_text(row, "jpeg_sha256"),
+        jpeg_sha256=_text(row, "jpeg_sha256"), channel=channel_of(row),
     )
 
 

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, SessionError
-from mobilescope.core.protocols import FUSED_PLANE
+from mobilescope.core.protocols import FUSED_PLANE, FlatFieldKind
 from mobilescope.data import layout
 from mobilescope.data.checksums import CRC32C, SHA256, matches
 from mobilescope.data.files import open_for_reading, read_part
@@ -25,6 +25,7 @@ from mobilescope.data.records import (
     Row,
     TileRecord,
     capture_record,
+    channel_of,
     committed,
     event_record,
     frame_checksum,
@@ -34,8 +35,6 @@ from mobilescope.data.recovery import check_storage, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
 
 _REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
-
-FlatFieldKind = Literal["benchtop", "phone"]
 
 
 class Session:
@@ -127,9 +126,17 @@ class Session:
                     chosen[place] = tile
         return list(chosen.values())
 
-    def captures(self, slide: str) -> list[CaptureRecord]:
-        """Return a slide's phone captures in the order of capture; an unknown slide is a SessionError."""
-        return [capture_record(frame, row) for frame, row in self._rows(layout.PHONE, slide)]
+    def captures(self, slide: str, *, channel: str | None = "") -> list[CaptureRecord]:
+        """Return a slide's phone captures in the order of capture; an unknown slide is a SessionError.
+
+        Parameters
+        ----------
+        channel : str or None
+            The further light of the plan that they were taken in; empty for those that are compared with the benchtop,
+            None for all.
+        """
+        found = [capture_record(frame, row) for frame, row in self._rows(layout.PHONE, slide)]
+        return [capture for capture in found if channel in (None, capture.channel)]
 
     def tile_pixels(self, record: TileRecord) -> NDArray[np.uint8]:
         """Read a tile, shape (rows, columns, 3), uint8, sRGB."""
@@ -149,10 +156,20 @@ class Session:
         """Return the positions tried and their scores, shape (samples, 2) as (z_um, score)."""
         return np.column_stack([record.focus.curve_z_um, record.focus.curve_score]).astype(np.float64)
 
-    def flat_field(self, kind: FlatFieldKind) -> NDArray[np.float32] | None:
-        """Read the latest flat field of a kind, float32 counts in that camera's frame shape; None if there is none."""
+    def flat_field(self, kind: FlatFieldKind, channel: str = "") -> NDArray[np.float32] | None:
+        """Read the latest flat field of a kind and channel, float32 counts in that camera's frame shape.
+
+        One that was stored without a channel holds for all that have none of their own; None if there is none either.
+        """
         rows, _ = self._table(layout.FLAT_FIELDS[kind])
-        return self._frame(layout.FLAT_FIELDS[kind], len(rows) - 1) if len(rows) else None
+        channels = [channel_of(row) for row in rows]
+        of_it = [frame for wanted in ("", channel) for frame, name in enumerate(channels) if name == wanted]
+        return self._frame(layout.FLAT_FIELDS[kind], of_it[-1]) if of_it else None
+
+    def flat_field_channels(self, kind: FlatFieldKind) -> dict[str, str]:
+        """Return the channels of which a kind of flat field is there, each with the SHA-256 of its latest frame."""
+        rows, _ = self._table(layout.FLAT_FIELDS[kind])
+        return {channel_of(row): row["sha256"].decode() for row in rows}
 
     def events(self) -> list[EventRecord]:
         """Return what was noted while the session was written, in order."""
@@ -168,6 +185,10 @@ class Session:
             if name == layout.PHONE:
                 total.update(rows["jpeg_sha256"].tobytes())
         return total.hexdigest()
+
+    def count(self, name: str) -> int:
+        """Return how many images of a series there are."""
+        return len(self._table(name)[0])
 
     def stored(self, name: str) -> Iterator[tuple[Row, NDArray[Any], bytes]]:
         """Yield row, frame and JPEG of each image of a series, as they are; damage is an InputFileError."""
@@ -208,9 +229,11 @@ class Session:
         """Return what is in the session, ready for JSON."""
         slides = []
         for slide in self.slides:
-            tiles = self.tiles(slide.name)
+            tiles, captures = self.tiles(slide.name), self.captures(slide.name, channel=None)
             slides.append({
-                **slide.model_dump(), "tiles": len(tiles), "captures": len(self.captures(slide.name)),
+                **slide.model_dump(), "tiles": len(tiles),
+                "captures": sum(not capture.channel for capture in captures),
+                "lights": _counted(capture.channel for capture in captures if capture.channel),
                 "focus_verdicts": _counted(tile.focus.verdict for tile in tiles),
                 "marks": _counted(tile.mark or "unmarked" for tile in tiles),
                 "attempts": _counted(str(tile.attempt) for tile in tiles),
