@@ -51,7 +51,6 @@ def capture_fields(
         A light that this ring can't show.
     """
     stop = stop or StopToken()
-    phone.mount(slide)
     main = FieldLight(name="white", colour=colour) if any(colour) else FieldLight(name="white", pattern="dark")
     steps = [(position, channel, light) for position in grid for channel, light in (
         ("", main), *((light.name, light) for light in lights if light.is_due(position.index)),
@@ -59,6 +58,7 @@ def capture_fields(
     left = [step for step in steps if not sink.has_capture(slide, step[0].index, step[1])]
     if not left:
         return
+    phone.mount(slide)
     try:
         if lights:
             for light in {channel: light for _, channel, light in left}.values():

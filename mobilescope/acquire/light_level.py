@@ -38,7 +38,7 @@ def check_lit(capture: PhoneCapture, what: str) -> None:
 
 def _level(capture: PhoneCapture, percentile: float) -> float:
     """Return a percentile of the picture, from 0 at black to 1 at white."""
-    picture = capture.bayer if capture.cfa else decompress(capture.jpeg)
+    picture = decompress(capture.jpeg) if capture.bayer is None else capture.bayer
     # Two rows of eight have all colours of the mosaic, and take a quarter of the time.
     rows = picture[np.arange(picture.shape[0]) % 8 < 2]
     counts = float(np.percentile(rows, percentile))

@@ -14,7 +14,9 @@ from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.channels import channel_switch
 from mobilescope.app.instrument import Instruments
+from mobilescope.app.light_keeping import keep_light
 from mobilescope.core.config import PhoneConfig, validate
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import BoundedStage
@@ -166,11 +168,19 @@ def capture_job(
     stop: StopToken | None = None,
 ) -> None:
     """Capture every slide with the phone; what the session has is not taken again."""
+    keep_light(writer, _development(instruments).calibration)
     for slide in plan.slides:
         if slide.capture is None:
             continue
         grid = capture_grid(slide, instruments)
-        capture_fields(instruments.phone, writer, slide.name, grid, on_progress=on_progress, stop=stop)
+        capture_fields(
+            instruments.phone, writer, slide.name, grid, lights=slide.capture.lights, on_progress=on_progress, stop=stop
+        )
+
+
+def _development(instruments: Instruments) -> DevelopmentConfig:
+    table = instruments.description.get("development", {})
+    return validate(DevelopmentConfig, table, source="the instrument", prefix="development")
 
 
 def evaluation_cell(slide: SlidePlan, grid: FieldGrid, x_um: float, y_um: float) -> RegionUm | None:

@@ -16,7 +16,9 @@ from threadpoolctl import threadpool_limits
 from mobilescope import __version__
 from mobilescope.app.acquiring import evaluation_cell, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
+from mobilescope.app.development import development_of, recipe_of
 from mobilescope.app.folders import prepare_file
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -27,6 +29,7 @@ from mobilescope.data.pairs import PAIRS_FORMAT, PairWriter
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
+from mobilescope.imaging.crops import central_crops
 from mobilescope.imaging.quality import GateThresholds
 
 
@@ -62,6 +65,7 @@ def register_session(
     warp: Warp = "phone",
     factor: float = DEFAULT_FACTOR,
     jpeg_ratio: float | None = None,
+    development: DevelopmentConfig | None = None,
     out: Path | None = None,
     thresholds: GateThresholds | None = None,
     workers: int = 2,
@@ -76,6 +80,8 @@ def register_session(
     ----------
     warp, factor, jpeg_ratio
         How the pairs are made, see `PairVariant`.
+    development : DevelopmentConfig, optional
+        How captures are developed, and which parts of them are compared; as the session says, if not given.
     out : Path, optional
         The pair file to write; without it `layout.pairs_path` names it.
 
@@ -86,30 +92,40 @@ def register_session(
     """
     stop = stop or StopToken()
     thresholds = thresholds or GateThresholds()
-    variant = PairVariant(warp, factor, jpeg_ratio)
     with Session.open(session_path) as session:
-        jobs = [(slide.name, capture) for slide in session.slides for capture in session.captures(slide.name)]
+        development = development or development_of(session)
+        variant = PairVariant(warp, factor, jpeg_ratio, development.crops)
+        parts = len(central_crops(_developed_shape(session), variant.crops))
+        jobs = [
+            (slide.name, capture, part)
+            for slide in session.slides for capture in session.captures(slide.name) for part in range(parts)
+        ]
         roles = {slide.name: slide.role for slide in session.slides}
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
         cells = _cells(session)
-        provenance = _provenance(session, jobs[0][1], variant) | {"thresholds": thresholds.model_dump()}
+        provenance = _provenance(session, jobs[0][1], variant) | {
+            "development": recipe_of(session, development).provenance
+            | {"settings": development.model_dump(mode="json", exclude_none=True)},
+            "thresholds": thresholds.model_dump(),
+        }
     target = out or pairs_path(session_path, variant)
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
     prepare_file(target)
     accepted = refused = 0
     with PairWriter(target, provenance) as writer:
-        for done, pair in enumerate(_aligned(session_path, jobs, cells, variant, thresholds, workers, stop), start=1):
-            slide = pair.capture.slide
+        aligned = _aligned(session_path, jobs, cells, variant, thresholds, development, workers, stop)
+        across = 2 if parts > 1 else 1
+        for done, ((slide, _, part), pair) in enumerate(zip(jobs, aligned, strict=True), start=1):
             writer.add(
                 pair.input,
                 pair.label,
                 slide=slide,
                 role=roles[slide],
                 capture=pair.capture.index,
-                row=pair.capture.row,
-                column=pair.capture.column,
+                row=across * pair.capture.row + part // across,
+                column=across * pair.capture.column + part % across,
                 accepted=pair.accepted,
                 reason=pair.reason,
                 quality=pair.quality,
@@ -146,6 +162,11 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
     }
 
 
+def _developed_shape(session: Session) -> tuple[int, int]:
+    rows, columns = session.header.phone_shape
+    return rows // 2, columns // 2
+
+
 def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
     """Return what may be evaluated of each capture, by slide and index."""
     plan = plan_of(session)
@@ -166,18 +187,22 @@ def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
 
 def _aligned(
     session_path: Path,
-    jobs: list[tuple[str, CaptureRecord]],
+    jobs: list[tuple[str, CaptureRecord, int]],
     cells: dict[tuple[str, int], RegionUm | None],
     variant: PairVariant,
     thresholds: GateThresholds,
+    development: DevelopmentConfig,
     workers: int,
     stop: StopToken,
 ) -> Iterator[AlignedPair]:
     """Yield the aligned pairs in the order of the captures, computed in worker processes."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         futures = [
-            pool.submit(align_capture, session_path, capture, cells.get((slide, capture.index)), variant, thresholds)
-            for slide, capture in jobs
+            pool.submit(
+                align_capture, session_path, capture, cells.get((slide, capture.index)), variant, thresholds,
+                development=development, part=part,
+            )
+            for slide, capture, part in jobs
         ]
         try:
             for future in futures:

@@ -108,7 +108,8 @@ class SessionHeader(StrictModel):
         """Say how ``other`` differs in what a session must not change, or return an empty string.
 
         The time of creation and the software version may differ: a session can be resumed after an update. So may what
-        ``other`` says beyond this one, since the software that began the session did not know it.
+        ``other`` says beyond this one, since the software that began the session did not know it, and how captures are
+        developed, since that changes nothing of what is stored.
         """
         slides = [[f"{slide.name} ({slide.role})" for slide in header.slides] for header in (self, other)]
         if slides[0] != slides[1]:
@@ -123,7 +124,7 @@ class SessionHeader(StrictModel):
 def _first_difference(mine: JsonValue, others: JsonValue, where: str) -> str:
     """Name the first value of ``mine`` that is another one in ``others``; an empty string where there is none."""
     if isinstance(mine, dict) and isinstance(others, dict):
-        parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items()]
+        parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items() if key != "development"]
     elif isinstance(mine, list) and isinstance(others, list) and len(mine) == len(others):
         parts = [(f"{where}.{index}", value, others[index]) for index, value in enumerate(mine)]
     else:
