@@ -16,14 +16,13 @@ from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.data.phone_light import DARK, read_phone_light
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
-from mobilescope.imaging.defects import GREATEST_SHARE, Places, dead_pixels, hot_pixels
+from mobilescope.imaging.defects import GREATEST_SHARE, Places, defects_of
 from mobilescope.imaging.dng import preset_key
 from mobilescope.imaging.flat_field import clear_light, neutral_gains, shading_of
 from mobilescope.imaging.white_balance import Gains
 
 _NEUTRAL: Gains = (1.0, 1.0, 1.0)
 _TAKE_LIGHT = "take dark frames and a clear field: mobilescope calibrate light"
-_NO_PLACES: Places = np.empty((0, 2), dtype=np.intp)
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +135,9 @@ def _recipe(session: Session, first: CaptureRecord, development: DevelopmentConf
     levels = {"black_level": float(first.black_level), "white_level": float(first.white_level)}
     if known.clear is not None and (development.flat_field or development.white_balance == "reference"):
         light = clear_light(known.clear, cfa=first.cfa, dark=known.dark, **levels)
-    hot = dead = _NO_PLACES
-    if development.defects:
-        hot = _NO_PLACES if known.dark is None else hot_pixels(known.dark, **levels)
-        dead = _NO_PLACES if known.clear is None else dead_pixels(known.clear, black_level=levels["black_level"])
-    defects = np.unique(np.concatenate([hot, dead]), axis=0)
+    dark, clear = (known.dark, known.clear) if development.defects else (None, None)
+    hot, dead = defects_of(dark, clear, **levels)
+    defects = np.concatenate([hot, dead])
     frame = session.header.phone_shape
     if len(defects) > GREATEST_SHARE * frame[0] * frame[1]:
         raise InputImageError(

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mobilescope.acquire.phone_light import take_light_frames
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.instrument import build_instruments
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.phone_light import PhoneLight, write_phone_light
-from mobilescope.imaging.defects import dead_pixels, hot_pixels
+from mobilescope.imaging.defects import defects_of
 from mobilescope.imaging.flat_field import clear_light, neutral_gains
 
 LIGHT_FILE = "phone-light.h5"
@@ -85,8 +83,9 @@ def found_in(light: PhoneLight) -> LightFound:
     """Return what the frames say; InputImageError where they can't serve."""
     levels = {"black_level": float(light.black_level), "white_level": float(light.white_level)}
     smooth = clear_light(light.clear, cfa=light.cfa, dark=light.dark, **levels)
+    hot, dead = defects_of(light.dark, light.clear, **levels)
+    green = smooth[..., 1]
     return LightFound(
-        len(hot_pixels(light.dark, **levels)), len(dead_pixels(light.clear, black_level=levels["black_level"])),
-        neutral_gains(smooth), float(np.min(smooth[..., 1]) / np.max(smooth[..., 1])), light.frames,
+        len(hot), len(dead), neutral_gains(smooth), float(green.min() / green.max()), light.frames,
         light.light.pattern, light.light.firmware,
     )

@@ -56,6 +56,20 @@ def dead_pixels(clear: NDArray[Any], *, black_level: float) -> Places:
     return np.argwhere(found)
 
 
+def defects_of(
+    dark: NDArray[Any] | None, clear: NDArray[Any] | None, *, black_level: float, white_level: float
+) -> tuple[Places, Places]:
+    """Return hot pixels, and those that are dead without being hot; of means that are not known, none."""
+    hot = dead = np.empty((0, 2), dtype=np.intp)
+    if dark is not None:
+        hot = hot_pixels(dark, black_level=black_level, white_level=white_level)
+    if clear is not None:
+        known = set(map(tuple, hot))
+        found = dead_pixels(clear, black_level=black_level)
+        dead = found[[tuple(place) not in known for place in found]] if len(found) else found
+    return hot, dead
+
+
 def without_defects(bayer: NDArray[np.uint16], places: Places) -> NDArray[np.uint16]:
     """Return a frame whose pixels at ``places`` are the median of their sound neighbours of the same site.
 
