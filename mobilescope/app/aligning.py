@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.developing import develop_capture
+from mobilescope.app.development import development_of
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputImageError, RegistrationError
 from mobilescope.core.geometry import RegionUm
@@ -43,7 +44,7 @@ class AlignedPair:
     """One capture and its label on lattices that meet, or the reason why not.
 
     ``origin_px``, ``window`` and ``crop_px`` are those of `PairRecord`, ``map_xy`` is that of `PairStore.map`. Of a
-    part of a capture, ``capture`` has that part's place.
+    part of a capture, ``capture`` has that part's place on the slide and in the grid of all parts.
     A capture that could not be registered keeps its pixels beside the mosaic's at the nominal place, as evidence.
     """
 
@@ -82,13 +83,13 @@ class _Surroundings:
 
 
 def align_capture(
-    session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant, thresholds: GateThresholds,
-    *, development: DevelopmentConfig | None = None, part: int = 0,
+    session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant, thresholds: GateThresholds
 ) -> AlignedPair:
     """Register one capture, or one of its crops, with its slide's mosaic and resample, once, what the variant says."""
     with Session.open(session_path) as session, Mosaic.open(session_path, capture.slide) as mosaic:
+        development = variant.development or development_of(session)
         whole, figures = _seen(session, capture, variant, development)
-        crop = central_crops((whole.shape[0], whole.shape[1]), variant.crops)[part]
+        crop = central_crops((whole.shape[0], whole.shape[1]), development.crops)[capture.part]
         seen, (capture, cell) = whole[crop.part], _part_of(capture, cell, crop, (whole.shape[0], whole.shape[1]))
         pitch_um = developed_pixel_um(capture)
         try:
@@ -121,13 +122,17 @@ def developed_pixel_um(capture: CaptureRecord) -> float:
 def _part_of(
     capture: CaptureRecord, cell: RegionUm | None, crop: Crop, shape: tuple[int, int]
 ) -> tuple[CaptureRecord, RegionUm | None]:
-    """Return the capture with the place of its crop, and what of the cell may be evaluated of it."""
+    """Return the capture with the places of its crop on the slide and in the grid of crops, and the crop's own cell."""
     if crop.shape == shape:
         return capture, cell
     pitch_um = developed_pixel_um(capture)
     x_um, y_um = crop.offset_um(shape, pitch_um)
     at = capture.position
-    moved = replace(capture, position=PositionUm(at.x_um + x_um, at.y_um + y_um, at.z_um))
+    row, column = divmod(capture.part, 2)
+    moved = replace(
+        capture, position=PositionUm(at.x_um + x_um, at.y_um + y_um, at.z_um), row=2 * capture.row + row,
+        column=2 * capture.column + column,
+    )
     own = RegionUm.centred(moved.position.x_um, moved.position.y_um, crop.shape[1] * pitch_um, crop.shape[0] * pitch_um)
     return moved, None if cell is None else cell.intersection(own)
 
@@ -144,7 +149,7 @@ def _in_the_capture(drawn: _Drawn, crop: Crop, variant: PairVariant) -> _Drawn:
 
 
 def _seen(
-    session: Session, capture: CaptureRecord, variant: PairVariant, development: DevelopmentConfig | None
+    session: Session, capture: CaptureRecord, variant: PairVariant, development: DevelopmentConfig
 ) -> tuple[NDArray[np.uint16], dict[str, float]]:
     """Return the capture as the network is to see it, and what its JPEG came to where it went through one."""
     developed = develop_capture(session, capture, development)

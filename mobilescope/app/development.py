@@ -149,7 +149,7 @@ def _recipe(session: Session, first: CaptureRecord, development: DevelopmentConf
     provenance = {
         "white_balance": development.white_balance, "gains": [round(gain, 6) for gain in gains],
         "crops": development.crops, "flat_field": evened, "hot_pixels": len(hot), "dead_pixels": len(dead),
-        "light": known.source,
+        "light": known.source, "settings": development.model_dump(mode="json", exclude_none=True),
     }
     return Recipe(
         gains, _NEUTRAL if isinstance(development.white_balance, str) else gains, defects,

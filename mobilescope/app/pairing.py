@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -78,10 +78,8 @@ def register_session(
 
     Parameters
     ----------
-    warp, factor, jpeg_ratio
+    warp, factor, jpeg_ratio, development
         How the pairs are made, see `PairVariant`.
-    development : DevelopmentConfig, optional
-        How captures are developed, and which parts of them are compared; as the session says, if not given.
     out : Path, optional
         The pair file to write; without it `layout.pairs_path` names it.
 
@@ -93,39 +91,29 @@ def register_session(
     stop = stop or StopToken()
     thresholds = thresholds or GateThresholds()
     with Session.open(session_path) as session:
-        development = development or development_of(session)
-        variant = PairVariant(warp, factor, jpeg_ratio, development.crops)
-        parts = len(central_crops(_developed_shape(session), variant.crops))
-        jobs = [
-            (slide.name, capture, part)
-            for slide in session.slides for capture in session.captures(slide.name) for part in range(parts)
-        ]
+        variant = PairVariant(warp, factor, jpeg_ratio, development or development_of(session))
+        jobs = [(slide.name, capture) for slide in session.slides for capture in _parts(session, slide.name, variant)]
         roles = {slide.name: slide.role for slide in session.slides}
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
         cells = _cells(session)
-        provenance = _provenance(session, jobs[0][1], variant) | {
-            "development": recipe_of(session, development).provenance
-            | {"settings": development.model_dump(mode="json", exclude_none=True)},
-            "thresholds": thresholds.model_dump(),
-        }
+        provenance = _provenance(session, jobs[0][1], variant) | {"thresholds": thresholds.model_dump()}
     target = out or pairs_path(session_path, variant)
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
     prepare_file(target)
     accepted = refused = 0
     with PairWriter(target, provenance) as writer:
-        aligned = _aligned(session_path, jobs, cells, variant, thresholds, development, workers, stop)
-        across = 2 if parts > 1 else 1
-        for done, ((slide, _, part), pair) in enumerate(zip(jobs, aligned, strict=True), start=1):
+        for done, pair in enumerate(_aligned(session_path, jobs, cells, variant, thresholds, workers, stop), start=1):
+            slide = pair.capture.slide
             writer.add(
                 pair.input,
                 pair.label,
                 slide=slide,
                 role=roles[slide],
                 capture=pair.capture.index,
-                row=across * pair.capture.row + part // across,
-                column=across * pair.capture.column + part % across,
+                row=pair.capture.row,
+                column=pair.capture.column,
                 accepted=pair.accepted,
                 reason=pair.reason,
                 quality=pair.quality,
@@ -153,6 +141,7 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
         "label_pixel_um": label_pixel_um,
         "input_pixel_um": input_pixel_um,
         **variant.provenance(),
+        "development": recipe_of(session, variant.development or development_of(session)).provenance,
         "instrument": instrument_name(session),
         "phone_half_pitch_um": phone_half_pitch_um(session),
         "stains": {slide.name: slide.stain for slide in plan_of(session).slides},
@@ -162,9 +151,12 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
     }
 
 
-def _developed_shape(session: Session) -> tuple[int, int]:
+def _parts(session: Session, slide: str, variant: PairVariant) -> list[CaptureRecord]:
+    """Return what makes a pair each: the captures of a slide, or the crops that the variant cuts them into."""
     rows, columns = session.header.phone_shape
-    return rows // 2, columns // 2
+    development = variant.development or development_of(session)
+    crops = central_crops((rows // 2, columns // 2), development.crops)
+    return [replace(capture, part=part) for capture in session.captures(slide) for part in range(len(crops))]
 
 
 def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
@@ -187,22 +179,18 @@ def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
 
 def _aligned(
     session_path: Path,
-    jobs: list[tuple[str, CaptureRecord, int]],
+    jobs: list[tuple[str, CaptureRecord]],
     cells: dict[tuple[str, int], RegionUm | None],
     variant: PairVariant,
     thresholds: GateThresholds,
-    development: DevelopmentConfig,
     workers: int,
     stop: StopToken,
 ) -> Iterator[AlignedPair]:
     """Yield the aligned pairs in the order of the captures, computed in worker processes."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         futures = [
-            pool.submit(
-                align_capture, session_path, capture, cells.get((slide, capture.index)), variant, thresholds,
-                development=development, part=part,
-            )
-            for slide, capture, part in jobs
+            pool.submit(align_capture, session_path, capture, cells.get((slide, capture.index)), variant, thresholds)
+            for slide, capture in jobs
         ]
         try:
             for future in futures:

@@ -98,7 +98,7 @@ class PairWriter:
     provenance : dict
         JSON-ready. The file's geometry: ``factor`` (label pixels per input pixel, 2.5 where it is missing),
         ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``,
-        ``crops``, ``development`` (white balance with its gains, defects, flat field, the settings).
+        ``development`` (white balance with its gains, crops, defects, flat field, the settings).
         Where it comes from: ``session``, ``session_digest``, ``instrument``, ``phone_half_pitch_um``, ``stains``
         by slide. How it was judged: ``thresholds``; ``software_version``.
 

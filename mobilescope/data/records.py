@@ -54,7 +54,8 @@ class TileRecord:
 class CaptureRecord:
     """One phone capture; ``position`` is nominal, ``pixel_size_um`` the pitch of the Bayer lattice.
 
-    ``channel`` is the name of the further light that it was taken in, empty for the one that is compared.
+    ``channel`` is the name of the further light that it was taken in, empty for the one that is compared. ``part``
+    tells which of the crops is meant where it is cut into some; no file holds it.
     """
 
     frame: int
@@ -80,6 +81,7 @@ class CaptureRecord:
     jpeg_length: int
     jpeg_sha256: str
     channel: str = ""
+    part: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import UserError
 from mobilescope.core.factor import GridFactor
 
 Warp = Literal["phone", "benchtop"]
-Crops = Literal["whole", "r18", "square"]
 
 DEFAULT_FACTOR = 2.5
 
@@ -29,8 +29,8 @@ class PairVariant:
         Label pixels per input pixel along each axis, a ratio of small whole numbers.
     jpeg_ratio : float or None
         How many times smaller than its 3 bytes a pixel the input is stored as JPEG; None takes it as developed.
-    crops : {"whole", "r18", "square"}
-        Which parts of a capture make a pair each: all of it, or four in its middle.
+    development : DevelopmentConfig or None
+        How captures are developed, and which parts of them make a pair each; None as the session says.
 
     Raises
     ------
@@ -41,13 +41,11 @@ class PairVariant:
     warp: Warp = "phone"
     factor: float = DEFAULT_FACTOR
     jpeg_ratio: float | None = None
-    crops: Crops = "whole"
+    development: DevelopmentConfig | None = None
 
     def __post_init__(self) -> None:
         if self.warp not in get_args(Warp):
             raise UserError(f"there is no warp {self.warp!r}", f"choose {' or '.join(get_args(Warp))}")
-        if self.crops not in get_args(Crops):
-            raise UserError(f"there are no crops {self.crops!r}", f"choose {', '.join(get_args(Crops))}")
         GridFactor.of(self.factor)
         if self.jpeg_ratio is not None and not (math.isfinite(self.jpeg_ratio) and self.jpeg_ratio > 1):
             raise UserError(f"a JPEG ratio of {self.jpeg_ratio:g}", "give a number above 1, such as 21")
@@ -64,7 +62,7 @@ class PairVariant:
             "" if self.warp == "phone" else f"-{self.warp}",
             "" if self.factor == DEFAULT_FACTOR else f"-x{self.factor:g}",
             "" if self.jpeg_ratio is None else f"-jpeg{self.jpeg_ratio:g}",
-            "" if self.crops == "whole" else f"-{self.crops}",
+            "" if self.development is None or self.development.crops == "whole" else f"-{self.development.crops}",
         ]
         return "".join(parts)
 
@@ -72,5 +70,5 @@ class PairVariant:
         """Return the variant's part of a pair file's provenance."""
         return {
             "warp": self.warp, "factor": self.factor,
-            "input": "raw" if self.jpeg_ratio is None else "jpeg", "jpeg_ratio": self.jpeg_ratio, "crops": self.crops,
+            "input": "raw" if self.jpeg_ratio is None else "jpeg", "jpeg_ratio": self.jpeg_ratio,
         }

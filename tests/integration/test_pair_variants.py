@@ -339,7 +339,7 @@ def test_crops_are_compared_apart_and_know_where_they_lie(session, truth, tmp_pa
     )
     assert (result.accepted, result.refused) == (4 * FIELDS, 0)
     with Session.open(session) as opened, PairStore.open(result.pairs) as store:
-        assert store.provenance["crops"] == "square"
+        assert store.provenance["development"]["crops"] == "square"
         assert [(record.capture, record.row, record.column) for record in store.records] == [
             (field, row, 2 * field + column) for field in range(FIELDS) for row in (0, 1) for column in (0, 1)
         ]
@@ -361,7 +361,8 @@ def test_crops_are_compared_apart_and_know_where_they_lie(session, truth, tmp_pa
 
 
 def test_the_map_of_a_crop_leads_into_the_whole_capture(session):
-    last = align_capture(session, captures_of(session)[0], None, PairVariant(crops="square"), GateThresholds(), part=3)
+    variant = PairVariant(development=DevelopmentConfig(crops="square"))
+    last = align_capture(session, replace(captures_of(session)[0], part=3), None, variant, GateThresholds())
     assert last.accepted
     places = last.map_xy.reshape(-1, 2)
     assert (places.min(axis=0) >= 96).all()
