@@ -65,7 +65,7 @@ class RawFrame:
     @property
     def settings(self) -> dict[str, str]:
         """What a session keeps of the file beside the frame."""
-        kept = {"file_sha256": self.sha256, "captured": self.captured}
+        kept = {"dng_sha256": self.sha256, "captured": self.captured}
         kept |= {preset_key(name): ",".join(f"{gain:.6g}" for gain in gains) for name, gains in self.presets.items()}
         return {name: value for name, value in kept.items() if value}
 

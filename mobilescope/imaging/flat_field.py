@@ -34,13 +34,15 @@ def clear_light(
     InputImageError
         A colour is all but dark, or at the white level.
     """
-    above = np.asarray(clear, dtype=np.float32) - np.asarray(black_level if dark is None else dark, dtype=np.float32)
-    above /= np.float32(white_level - black_level)
     light = np.empty((clear.shape[0] // 2, clear.shape[1] // 2, 3), dtype=np.float32)
     for channel, (colour, sites) in enumerate(cfa_sites(cfa).items()):
-        planes = np.stack([above[row::2, column::2] for row, column in sites])
-        light[..., channel] = cv2.GaussianBlur(np.asarray(planes.mean(axis=0), np.float32), (0, 0), _SMOOTHING_PX)
-        bright = float(np.percentile(light[..., channel], _BRIGHT_PERCENTILE))
+        plane = np.zeros(light.shape[:2], dtype=np.float32)
+        for row, column in sites:
+            plane += clear[row::2, column::2]
+            plane -= np.float32(black_level) if dark is None else dark[row::2, column::2]
+        plane /= np.float32(len(sites) * (white_level - black_level))
+        light[..., channel] = cv2.GaussianBlur(plane, (0, 0), _SMOOTHING_PX)
+        bright = _bright(light[..., channel])
         if bright < _LEAST_LIGHT:
             raise InputImageError(f"the clear field is dark in {colour} ({bright:.1%} of the range)", "more light")
         if bright > 0.98:
@@ -53,8 +55,16 @@ def shading_of(light: NDArray[np.float32]) -> NDArray[np.float32]:
 
     Colours are evened out one by one, so that the white balance in the middle stays; nothing becomes darker.
     """
-    bright = np.percentile(light.reshape(-1, 3), _BRIGHT_PERCENTILE, axis=0).astype(np.float32)
-    return np.clip(bright / np.maximum(light, np.float32(1e-6)), 1.0, np.float32(_GREATEST_GAIN))
+    bright = np.array([_bright(light[..., channel]) for channel in range(3)], dtype=np.float32)
+    shading = np.maximum(light, np.float32(1e-6))
+    np.divide(bright, shading, out=shading)
+    return np.clip(shading, 1.0, np.float32(_GREATEST_GAIN), out=shading)
+
+
+def _bright(plane: NDArray[np.float32]) -> float:
+    """Return what the brightest places of a smooth plane have; some of its pixels tell it."""
+    step = max(1, min(plane.shape) // 512)
+    return float(np.percentile(plane[::step, ::step], _BRIGHT_PERCENTILE))
 
 
 def neutral_gains(light: NDArray[np.float32]) -> tuple[float, float, float]:

@@ -82,7 +82,7 @@ def test_other_gains_change_the_colours_alone():
 
 def test_a_session_keeps_the_files_digest_and_its_gains():
     settings = read_dng(CAMERA).settings
-    assert settings["file_sha256"] == hashlib.sha256(CAMERA.read_bytes()).hexdigest()
+    assert settings["dng_sha256"] == hashlib.sha256(CAMERA.read_bytes()).hexdigest()
     assert [float(gain) for gain in settings["gains_cloudy"].split(",")] == pytest.approx((2.831, 1, 1.336), abs=1e-3)
 
 
