@@ -6,6 +6,7 @@ Frames are worked through in bands of rows that stay in the processor's cache.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -77,37 +78,32 @@ def develop_srgb(
 ) -> NDArray[np.uint16]:
     """Develop a Bayer frame to half-size 16-bit sRGB, shape (rows / 2, columns / 2, 3), uint16.
 
-    Parameters are those of `develop_half_size`; without ``shading`` a table of all counts does the work.
+    Parameters are those of `develop_half_size`; tables of all counts do the work.
     """
     sites = _checked(bayer, cfa, black_level, white_level, shading)
     developed = np.empty((bayer.shape[0] // 2, bayer.shape[1] // 2, 3), dtype=np.uint16)
-    if shading is not None:
-        for band, cells in _bands(bayer):
-            developed[band] = encode_16bit(develop_half_size(
-                cells, cfa=cfa, black_level=black_level, white_level=white_level, white_balance=white_balance,
-                shading=shading[band],
-            ))
-        return developed
     tables = [
-        _table(len(sites[colour]), black_level, white_level, white_balance[channel])
+        _table(len(sites[colour]), black_level, white_level, white_balance[channel], coded=shading is None)
         for channel, colour in enumerate("RGB")
     ]
     for band, cells in _bands(bayer):
         planes = []
-        for table, colour in zip(tables, "RGB", strict=True):
+        for channel, (table, colour) in enumerate(zip(tables, "RGB", strict=True)):
             (row, column), *other = sites[colour]
             counts = cells[row::2, column::2]
             for other_row, other_column in other:
                 counts = np.add(counts, cells[other_row::2, other_column::2], dtype=np.intp)
-            planes.append(np.take(table, counts, mode="clip"))
+            plane = np.take(table, counts, mode="clip")
+            planes.append(plane if shading is None else encode_16bit(plane * shading[band, :, channel]))
         cv2.merge(planes, developed[band])
     return developed
 
 
-def _table(sites: int, black_level: float, white_level: float, gain: float) -> NDArray[np.uint16]:
-    """Return the coded value for each sum of counts over so many sites."""
+def _table(sites: int, black_level: float, white_level: float, gain: float, *, coded: bool) -> NDArray[Any]:
+    """Return the light for each sum of counts over so many sites, sRGB-coded on 16 bit or linear."""
     counts = np.arange(sites * (_COUNTS - 1) + 1, dtype=np.float32) / np.float32(sites)
-    return encode_16bit((counts - np.float32(black_level)) * np.float32(gain / (white_level - black_level)))
+    light = (counts - np.float32(black_level)) * np.float32(gain / (white_level - black_level))
+    return encode_16bit(light) if coded else light
 
 
 def _bands(bayer: NDArray[np.uint16]) -> Iterator[tuple[slice, NDArray[np.uint16]]]:
