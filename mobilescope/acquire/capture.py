@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from mobilescope.acquire.light_level import check_dark, check_lit
 from mobilescope.core.errors import DeviceError, PlanError
+from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import CaptureSink, Illuminator, PhoneCamera, PhoneCapture
 from mobilescope.plans.field_lights import FieldLight
@@ -30,6 +31,7 @@ def capture_fields(
     slide: str,
     grid: FieldGrid,
     *,
+    mounted: str | None = None,
     colour: tuple[int, int, int] = (255, 255, 255),
     lights: Sequence[FieldLight] = (),
     on_progress: ProgressListener = ignore_progress,
@@ -39,7 +41,7 @@ def capture_fields(
 
     Each field is taken in ``colour``, which is what is compared with the benchtop, then in those of ``lights`` that
     are due there. Before the first capture every light is shown once, so that one that can't be had stops nothing
-    half way.
+    half way. ``mounted`` is the name of the slide to put on the phone scope, where it is another one.
 
     Raises
     ------
@@ -58,7 +60,9 @@ def capture_fields(
     left = [step for step in steps if not sink.has_capture(slide, step[0].index, step[1])]
     if not left:
         return
-    phone.mount(slide)
+    if isinstance(phone, AttendedPhone):
+        phone.heed(stop)
+    phone.mount(mounted or slide)
     try:
         if lights:
             for light in {channel: light for _, channel, light in left}.values():

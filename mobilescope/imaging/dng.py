@@ -65,9 +65,8 @@ class RawFrame:
     @property
     def settings(self) -> dict[str, str]:
         """What a session keeps of the file beside the frame."""
-        kept = {"dng_sha256": self.sha256, "captured": self.captured}
-        kept |= {preset_key(name): ",".join(f"{gain:.6g}" for gain in gains) for name, gains in self.presets.items()}
-        return {name: value for name, value in kept.items() if value}
+        gains = {preset_key(name): ",".join(f"{gain:.6g}" for gain in each) for name, each in self.presets.items()}
+        return {"dng_sha256": self.sha256} | gains
 
     def develop(self, white_balance: Gains | None = None) -> NDArray[np.uint16]:
         """Return the picture at half size, 16-bit sRGB, (rows / 2, columns / 2, 3); the camera's gains if None."""

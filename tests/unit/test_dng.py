@@ -12,6 +12,7 @@ import tifffile
 
 from mobilescope.app.images import open_picture
 from mobilescope.core.errors import InputFileError
+from mobilescope.imaging.capture_files import read_capture_files
 from mobilescope.imaging.colour import srgb_decode, to_float
 from mobilescope.imaging.dng import read_dng
 
@@ -84,6 +85,12 @@ def test_a_session_keeps_the_files_digest_and_its_gains():
     settings = read_dng(CAMERA).settings
     assert settings["dng_sha256"] == hashlib.sha256(CAMERA.read_bytes()).hexdigest()
     assert [float(gain) for gain in settings["gains_cloudy"].split(",")] == pytest.approx((2.831, 1, 1.336), abs=1e-3)
+
+
+def test_a_file_that_becomes_a_capture_brings_its_gains_along():
+    facts = read_capture_files(CAMERA, None).facts
+    assert facts["dng_sha256"] == hashlib.sha256(CAMERA.read_bytes()).hexdigest()
+    assert facts["gains_cloudy"] == read_dng(CAMERA).settings["gains_cloudy"]
 
 
 def synthetic(path, *, extra=(), shape=(64, 96)):
