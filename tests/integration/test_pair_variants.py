@@ -284,7 +284,8 @@ def test_the_command_makes_a_variant_and_inspect_tells_of_it(session, command, t
     status, output, _ = command("register", session, *options)
     assert status == 0
     assert json.loads(output) == {
-        "pairs": str(target), "accepted": FIELDS, "refused": 0, "warp": "benchtop", "factor": 2.0, "jpeg_ratio": 10.0,
+        "pairs": str(target), "accepted": FIELDS, "refused": 0, "searched": 0, "warp": "benchtop", "factor": 2.0,
+        "jpeg_ratio": 10.0,
         "development": {"white_balance": [1.2, 0.8, 1.4], "crops": "whole", "defects": True, "flat_field": True},
     }
     status, output, said = command("inspect", target, "--json")
