@@ -99,7 +99,16 @@ def parse_white_balance(text: str) -> str | Gains:
     return red, green, blue
 
 
-_last: tuple[tuple[Any, ...], Recipe] | None = None
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """The last recipe: of which state of a file, and of what in it."""
+
+    state: tuple[Any, ...]
+    origin: tuple[Any, ...]
+    recipe: Recipe
+
+
+_last: _Found | None = None
 
 
 def recipe_of(session: Session, development: DevelopmentConfig) -> Recipe:
@@ -113,12 +122,18 @@ def recipe_of(session: Session, development: DevelopmentConfig) -> Recipe:
         Dark frames or a clear field that can't be read, are of another camera, or can't serve.
     """
     global _last
+    path, known = session.path.absolute(), _last
+    facts = path.stat()
+    state = path, facts.st_ino, facts.st_size, facts.st_mtime_ns, development
+    if known is not None and known.state == state:
+        return known.recipe
+    # A session that is being written changes all the time, what its recipe is made of does not.
     first = _first_capture(session)
     channels = session.flat_field_channels("phone")
-    key = (session.path.absolute(), first.sha256, first.jpeg_sha256, tuple(sorted(channels.items())), development)
-    if _last is None or _last[0] != key:
-        _last = key, _recipe(session, first, development)
-    return _last[1]
+    origin = path, first.sha256, first.jpeg_sha256, tuple(sorted(channels.items())), development
+    recipe = known.recipe if known is not None and known.origin == origin else _recipe(session, first, development)
+    _last = _Found(state, origin, recipe)
+    return recipe
 
 
 def _first_capture(session: Session) -> CaptureRecord:

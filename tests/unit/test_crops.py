@@ -13,6 +13,9 @@ def test_r18_is_the_central_2048_in_four_and_its_area_is_the_papers():
     crops = central_crops((2684, 3576), "r18")
     assert [crop.shape for crop in crops] == [(1024, 1024)] * 4
     assert [crop.origin_px for crop in crops] == [(318, 764), (318, 1788), (1342, 764), (1342, 1788)]
+    assert [crop.origin_px for crop in central_crops((2048, 2048), "r18")] == [
+        (0, 0), (0, 1024), (1024, 0), (1024, 1024),
+    ]
     assert sum(np.prod(crop.shape) for crop in crops) * 0.404**2 / 1e6 == pytest.approx(0.685, abs=0.001)
 
 
