@@ -79,6 +79,7 @@ class RealPhone:
         """Have the person put the named slide on the phone scope."""
         if slide != self._mounted:
             self._ask_mount(slide)
+            self._mover.forget()
             self._mounted = slide
 
     def capture(self, x_um: float, y_um: float) -> PhoneCapture:
