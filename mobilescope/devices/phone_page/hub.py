@@ -81,7 +81,7 @@ class PhoneHub:
         self._session: _Session | None = None
         self._clocks: dict[str, PhoneClock] = {}
         self._first_camera: messages.CameraReport | None = None
-        self._now = PageSnapshot()
+        self._now = PageSnapshot(stills=len(store))
         self._times: deque[float] = deque(maxlen=256)
         self._streams: list[PhonePageFrames] = []
         self._captured_ms: deque[tuple[int, float]] = deque(maxlen=256)
