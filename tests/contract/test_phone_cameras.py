@@ -13,9 +13,11 @@ import pytest
 from adb_server import CAMERA, AdbServer, Phone
 from conftest import SoftwareRing, SoftwareStage
 from ip_webcam import IpWebcam
+from memory_sink import MemorySink
 from phone_files import SHAPE, dng, jpeg_bytes, pair
 from phone_page_parts import ScriptedPhone
 
+from mobilescope.acquire.capture import capture_fields
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.phone_opening import picture_source
 from mobilescope.core.errors import CancelledError, DeviceError, LimitError
@@ -26,6 +28,7 @@ from mobilescope.core.protocols import PhoneCamera
 from mobilescope.devices.phone_page.pictures import BrowserPictures
 from mobilescope.devices.phones.moving import StageMover
 from mobilescope.devices.phones.real_phone import RealPhone
+from mobilescope.plans.grids import FieldGrid
 
 PIXEL_UM = 0.5
 KINDS = ("twin", "folder", "adb", "webcam", "stream", "browser")
@@ -189,6 +192,16 @@ def test_the_stage_goes_to_each_field_and_its_word_is_kept(kind, make_phone):
     assert capture.settings["stage_um"] == "300.00 150.00 0.00"
     with pytest.raises(LimitError):
         ready.phone.capture(1e6, 0)
+
+
+@pytest.mark.parametrize("kind", REAL)
+def test_a_field_out_of_reach_is_refused_before_anything_moves(kind, make_phone):
+    ready, sink = make_phone(kind), MemorySink()
+    grid = FieldGrid(1, 3, 40_000.0, 100.0)
+    with pytest.raises(LimitError, match="x ="):
+        capture_fields(ready.phone, sink, "s", grid)
+    assert ready.stage.position().x_um == 0
+    assert sink.captures == {}
 
 
 @pytest.mark.parametrize("kind", REAL)
