@@ -44,7 +44,8 @@ class PairRecord:
     Attributes
     ----------
     capture, row, column : int
-        The phone capture's index, and the crop's place within that capture.
+        The phone capture's index, and its place in the grid of fields; where captures were cut into parts, that of the
+        part in the grid of all parts.
     accepted, reason : bool, str
         Whether the pair passed the quality gate; why not, if it did not.
     quality : dict of float
@@ -97,7 +98,8 @@ class PairWriter:
         The pairs file (`layout.pairs_path` names a session's).
     provenance : dict
         JSON-ready. The file's geometry: ``factor`` (label pixels per input pixel, 2.5 where it is missing),
-        ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``.
+        ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``,
+        ``development`` (white balance with its gains, crops, defects, flat field, the settings).
         Where it comes from: ``session``, ``session_digest``, ``instrument``, ``phone_half_pitch_um``, ``stains``
         by slide. How it was judged: ``thresholds``; ``software_version``.
 
