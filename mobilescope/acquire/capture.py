@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mobilescope.core.errors import DeviceError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.core.protocols import CaptureSink, PhoneCamera
+from mobilescope.core.protocols import CaptureSink, PhoneCamera, PhoneCapture
 from mobilescope.plans.grids import FieldGrid
 
 
@@ -36,13 +36,23 @@ def capture_fields(
         for position in grid:
             stop.raise_if_requested(f"capturing slide {slide!r}")
             if not sink.has_capture(slide, position.index):
-                capture = phone.capture(position.x_um, position.y_um)
-                if any(colour) and not capture.light.on:
-                    raise DeviceError(
-                        f"the light was out when field {position.index} of slide {slide!r} was captured",
-                        "check the ring's cable and supply, then run the same command again",
-                    )
+                capture = capture_lit(
+                    phone, position.x_um, position.y_um, f"field {position.index} of slide {slide!r}", colour
+                )
                 sink.add_phone_capture(slide, position.index, position.row, position.column, capture)
             on_progress(Progress(f"capture {slide}", position.index + 1, len(grid)))
     finally:
         phone.illuminator.off()
+
+
+def capture_lit(
+    phone: PhoneCamera, x_um: float, y_um: float, what: str, colour: tuple[int, int, int] = (255, 255, 255)
+) -> PhoneCapture:
+    """Capture a field under light that was switched on before; DeviceError where the light was out."""
+    capture = phone.capture(x_um, y_um)
+    if any(colour) and not capture.light.on:
+        raise DeviceError(
+            f"the light was out when {what} was captured",
+            "check the ring's cable and supply, then run the same command again",
+        )
+    return capture

@@ -16,7 +16,7 @@ from mobilescope.data import layout
 from mobilescope.data.files import PartialFile, naming_write_failures, replaced_when_whole
 from mobilescope.data.frames import MAX_BANDS
 from mobilescope.data.records import Row, current_tile_row
-from mobilescope.data.schema import EVENT_ROW, SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
+from mobilescope.data.schema import EVENT_ROW, LINK_ROW, SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
 from mobilescope.data.series import Series, Table
 
 SERIES = (layout.BENCHTOP, layout.PHONE, *layout.FLAT_FIELDS.values())
@@ -29,6 +29,7 @@ class SessionCopy:
         self._new = new
         self._series = {name: Series(new.file[name], pool) for name in SERIES}
         self._events = Table(new.file[layout.EVENTS])
+        self._links = Table(new.file[layout.LINKS])
         self._jpeg = new.file[layout.PHONE]["jpeg"]
 
     def add_image(self, name: str, frame: NDArray[Any], row: Any, jpeg: bytes = b"") -> None:
@@ -49,6 +50,13 @@ class SessionCopy:
         with naming_write_failures(self._new.path):
             self._new.claim(EVENT_ROW.itemsize)
             self._events.append(np.array(row))
+
+
+    def add_link(self, row: Any) -> None:
+        """Store the row of a pair."""
+        with naming_write_failures(self._new.path):
+            self._new.claim(LINK_ROW.itemsize)
+            self._links.append(np.array(row))
 
 
 @contextlib.contextmanager

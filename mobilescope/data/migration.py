@@ -48,6 +48,8 @@ def migrate(path: Path) -> bool:
             for name in SERIES:
                 for row, frame, jpeg in session.stored(name):
                     copy.add_image(name, frame, row, jpeg)
+            for row in session.stored_links():
+                copy.add_link(row)
             for row in session.stored_events():
                 copy.add_event(row)
             text = f"brought from version {version} to {SCHEMA_VERSION}; {backup.name} is the file as it was"

@@ -26,6 +26,7 @@ from mobilescope.core.errors import (
     UserError,
 )
 from mobilescope.core.focus_record import FocusRecord
+from mobilescope.core.pair_link import PairLink
 from mobilescope.core.protocols import BenchtopImage, PhoneCapture, TileKey, TileState
 from mobilescope.data import layout
 from mobilescope.data.files import (
@@ -37,6 +38,7 @@ from mobilescope.data.files import (
     write_failure,
 )
 from mobilescope.data.frames import MAX_BANDS
+from mobilescope.data.link_records import half_pair, link_row
 from mobilescope.data.lock import WriterLock
 from mobilescope.data.migration import migrate
 from mobilescope.data.records import capture_row, event_row, flat_field_row, key_and_state, set_text, tile_row
@@ -91,10 +93,13 @@ class SessionWriter:
         self._phone = Series(self._file[layout.PHONE], self._pool)
         self._flat_fields = {kind: Series(self._file[name], self._pool) for kind, name in layout.FLAT_FIELDS.items()}
         self._events = Table(self._file[layout.EVENTS])
+        self._links = Table(self._file[layout.LINKS])
         self._jpeg = self._file[layout.PHONE]["jpeg"]
         tiles, captures = self._benchtop.table.rows, self._phone.table.rows
         self._tiles = dict(key_and_state(row) for row in tiles)
         self._captures = {(row["slide"].decode(), int(row["index"])) for row in captures}
+        self._digests = {row[name].decode() for row in captures for name in ("sha256", "jpeg_sha256")}
+        self._linked = {(row["slide"].decode(), int(row["index"])) for row in self._links.rows}
         self._jpeg_end = int((captures["jpeg_offset"] + captures["jpeg_length"]).max()) if len(captures) else 0
 
     @classmethod
@@ -233,6 +238,36 @@ class SessionWriter:
                 self._phone.append(bayer, record)
             self._jpeg_end = end
             self._captures.add((slide, index))
+            self._digests.update(record[name].item().decode() for name in ("sha256", "jpeg_sha256"))
+
+    def next_capture_index(self, slide: str) -> int:
+        """Return a number that no capture of a slide has."""
+        return max((index for name, index in self._captures if name == slide), default=-1) + 1
+
+    def capture_digests(self) -> set[str]:
+        """Return the SHA-256 of each raw frame and JPEG that is committed."""
+        return self._digests
+
+    def add_pair_link(self, link: PairLink) -> None:
+        """Commit a pair: its capture and its tiles, which are there, and what links them.
+
+        Raises
+        ------
+        SessionError
+            One of its sides is not there, or the capture has its link already.
+        DiskSpaceError
+            Too little room; the session stays whole.
+        """
+        with self._serial:
+            known = (link.slide, link.index) in self._linked
+            self._check_new(link.slide, known, f"the link of capture {link.index} of slide {link.slide}")
+            missing = half_pair(link, self._captures, {(key.slide, key.row, key.column) for key in self._tiles})
+            if missing:
+                raise SessionError(f"{missing} in {self.path}", "store both sides first")
+            row = link_row(link)
+            with self._storing(row.nbytes, margin_bytes=0):
+                self._links.append(row)
+            self._linked.add((link.slide, link.index))
 
     def add_flat_field(self, kind: Literal["benchtop", "phone"], image: NDArray[Any]) -> None:
         """Store a frame of the empty field, in the camera's counts; the latest one of a kind holds.
