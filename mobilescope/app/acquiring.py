@@ -50,6 +50,24 @@ def capture_grid(slide: SlidePlan, instruments: Instruments) -> FieldGrid:
     return slide.fields(*instruments.phone.field_of_view_um)
 
 
+def plan_fields(slide: SlidePlan, instruments: Instruments) -> FieldGrid:
+    """Return the phone fields of a slide; of one that is planned without, a single one at its centre."""
+    if slide.capture is None:
+        return FieldGrid(1, 1, *instruments.phone.field_of_view_um, *slide.centre_um)
+    return capture_grid(slide, instruments)
+
+
+def run_of_tiles(
+    writer: SessionWriter, instruments: Instruments, run: SlideRun, *, stop: StopToken | None = None
+) -> ScanRunner:
+    """Return the scan of some tiles of a slide."""
+    rows, columns = instruments.benchtop.frame_shape
+    return ScanRunner(
+        instruments.benchtop, writer, [run], switch=channel_switch(instruments), stop=stop,
+        disk=DiskGuard(writer.path.absolute().parent, 3 * rows * columns, DISK_MARGIN_BYTES),
+    )
+
+
 def open_writer(session: Path, plan: JobPlan, instruments: Instruments) -> SessionWriter:
     """Create the session of a plan, or open it to go on; a plan that can't be carried out leaves no session behind."""
     for slide in plan.slides:

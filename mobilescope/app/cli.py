@@ -19,6 +19,7 @@ from mobilescope.app.export_cli import export
 from mobilescope.app.firmware_cli import firmware_app
 from mobilescope.app.inspect_cli import inspect
 from mobilescope.app.live_cli import live
+from mobilescope.app.pair_cli import pair
 from mobilescope.app.register_cli import register
 from mobilescope.app.repair_cli import repair
 from mobilescope.app.ring_cli import ring_app
@@ -159,7 +160,7 @@ def capture(plan: PlanFile, session: SessionOption = Path("session.h5"), json: J
         print_json({"session": str(session), "slides": counts_of(session)})
 
 
-for command in (scan, stitch, register, train, evaluate, enhance, live, inspect, repair, export):
+for command in (scan, pair, stitch, register, train, evaluate, enhance, live, inspect, repair, export):
     app.command()(command)
 
 

@@ -1,0 +1,76 @@
+"""What a paired session needs of an instrument file: who or what goes to the fields, and where the link begins."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from mobilescope.acquire.pair_examining import PlaceFinder
+from mobilescope.acquire.pairing import Operator
+from mobilescope.acquire.phone_focus import PhoneFocus
+from mobilescope.app.developing import develop_picture
+from mobilescope.app.instrument import Instruments
+from mobilescope.app.mosaicking import has_mosaic
+from mobilescope.app.pair_operator import Person, StandIn, ask_for_points
+from mobilescope.app.stage_opening import opened_stage
+from mobilescope.core.config import InstrumentConfig
+from mobilescope.core.errors import UserError
+from mobilescope.data.session import Session
+from mobilescope.imaging.frame_link import LinkPoint
+
+
+@contextmanager
+def opened_operator(
+    config: InstrumentConfig, instruments: Instruments, *, source: str, alone: bool, stored_only: bool
+) -> Iterator[Operator]:
+    """Open the phone scope's stage, where it has one, and return who walks through the slide.
+
+    Parameters
+    ----------
+    alone : bool
+        Whether nobody is to be asked.
+    stored_only : bool
+        Whether the phone scope is left alone.
+    """
+    kind = StandIn if alone else Person
+    with ExitStack() as stack:
+        if stored_only or config.stage.kind == "none":
+            yield kind(moves_itself=stored_only or config.phone.kind == "twin")
+            return
+        stage = stack.enter_context(opened_stage(config, source=source, whose="phone", port=None))
+        focus = None
+        if config.stage.kind != "manual" and config.phone.kind != "twin":
+            focus = PhoneFocus(instruments.phone, stage, develop_picture).focus
+        yield kind(stage, focus=focus)
+
+
+def starting_points(
+    config: InstrumentConfig, session: Path, slides: Sequence[str], *, yes: bool
+) -> tuple[bool, tuple[LinkPoint, ...]]:
+    """Return where the link comes from when none was given: whether it is to be found, and places a person names.
+
+    The twin's frames are one. A real phone scope's link is what the session's pairs say; else it is found where all
+    slides are stitched; else a person is asked.
+    """
+    if config.phone.kind == "twin" or _has_pairs(session, slides):
+        return False, ()
+    if all(has_mosaic(session, slide) for slide in slides):
+        return True, ()
+    if yes or not sys.stdin.isatty():
+        raise UserError(
+            "nothing links the phone scope's frame with the benchtop's",
+            "give three places with --link x1,y1=X1,Y1, or scan and stitch first, then the link is found",
+        )
+    return False, ask_for_points()
+
+
+def _has_pairs(session: Path, slides: Sequence[str]) -> bool:
+    with Session.open(session) as opened:
+        return all(any(link.accepted for link in opened.pair_links(slide)) for slide in slides)
+
+
+def place_finder(session: Path, slide: str) -> PlaceFinder | None:
+    """Return what finds a phone picture in a slide's mosaic without a place; None where it was not stitched."""
+    return None
