@@ -84,7 +84,9 @@ def pair(
         opened_operator(
             config, instruments, source=source, alone=yes or not sys.stdin.isatty(), stored_only=from_session
         ) as operator,
-        stoppable() as stop, ProgressDisplay() as progress, open_writer(session, job, instruments) as writer,
+        stoppable() as stop, ProgressDisplay() as progress, open_writer(
+            session, job, instruments, on_progress=progress
+        ) as writer,
     ):
         if not from_session and not automatic and not points:
             automatic, points = starting_points(config, session, chosen or [each.name for each in job.slides], yes=yes)

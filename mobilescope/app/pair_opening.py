@@ -10,7 +10,7 @@ from pathlib import Path
 from mobilescope.acquire.pair_examining import PlaceFinder
 from mobilescope.acquire.pairing import Operator
 from mobilescope.acquire.phone_focus import PhoneFocus
-from mobilescope.app.developing import develop_picture
+from mobilescope.app.developing import develop_fresh
 from mobilescope.app.instrument import Instruments
 from mobilescope.app.mosaicking import has_mosaic
 from mobilescope.app.pair_operator import Person, StandIn, ask_for_points
@@ -42,7 +42,7 @@ def opened_operator(
         stage = stack.enter_context(opened_stage(config, source=source, whose="phone", port=None))
         focus = None
         if config.stage.kind != "manual" and config.phone.kind != "twin":
-            focus = PhoneFocus(instruments.phone, stage, develop_picture).focus
+            focus = PhoneFocus(instruments.phone, stage, develop_fresh).focus
         yield kind(stage, focus=focus)
 
 

@@ -21,11 +21,11 @@ from mobilescope.acquire.pairing import (
     link_from,
 )
 from mobilescope.acquire.runner import ScanRunner
-from mobilescope.acquire.scan import take_flat_field
+from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
-from mobilescope.app.acquiring import plan_fields, run_of_tiles, slide_run
+from mobilescope.app.acquiring import field_grid, run_of_tiles, slide_run
 from mobilescope.app.channels import channel_switch
-from mobilescope.app.developing import develop_capture, develop_picture
+from mobilescope.app.developing import develop_capture, develop_fresh
 from mobilescope.app.instrument import Instruments
 from mobilescope.app.linking import automatic_link
 from mobilescope.app.pair_benchtop import SessionSide, TakeTiles, tile_taker
@@ -41,6 +41,7 @@ from mobilescope.data.writer import SessionWriter
 from mobilescope.imaging.field_suggestions import suggest_fields
 from mobilescope.imaging.frame_link import FrameLink, LinkPoint
 from mobilescope.imaging.quality import GateThresholds
+from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import JobPlan, SlidePlan
 
 # Beside a field, what of the benchtop is taken ahead of time where the slide has to be moved in between.
@@ -145,7 +146,7 @@ class SessionPairing:
             self._instruments.phone.mount(slide.mounted)
         link = self._link(slide, number, finder if live else None)
         walk = PairedWalk(
-            slide.name, self._instruments.phone, self._writer, examiner, link, self._operator, develop_picture,
+            slide.name, self._instruments.phone, self._writer, examiner, link, self._operator, develop_fresh,
             run=number, options=PairOptions(retakes=request.retakes), on_progress=self._on_progress, stop=self._stop,
         )
         self.run.slides[slide.name] = walk.result
@@ -185,8 +186,11 @@ class SessionPairing:
                 done.add((link.row, link.column))
         return [
             PlannedField(stop.row, stop.column, stop.x_um, stop.y_um)
-            for stop in plan_fields(slide, self._instruments) if (stop.row, stop.column) not in done
+            for stop in self._grid(slide) if (stop.row, stop.column) not in done
         ]
+
+    def _grid(self, slide: SlidePlan) -> FieldGrid:
+        return field_grid(slide, *self._instruments.phone.field_of_view_um)
 
     def _current(self, slide: str) -> list[PairLink]:
         with Session.open(self._writer.path) as session:
@@ -209,9 +213,9 @@ class SessionPairing:
 
         def before() -> None:
             if self._request.clear_field:
-                take_flat_field(
-                    self._instruments.benchtop, self._writer, self._instruments.blank_slide,
-                    channel=run.channels[0] if run.channels else None, switch=channel_switch(self._instruments),
+                take_flat_fields(
+                    self._instruments.benchtop, self._writer, self._instruments.blank_slide, run.channels or (None,),
+                    channel_switch(self._instruments),
                 )
 
         return tile_taker(runner_of, run, before)
@@ -231,8 +235,8 @@ class SessionPairing:
             return link
         if request.automatic and finder is not None:
             link = automatic_link(
-                self._instruments.phone, finder, plan_fields(slide, self._instruments), self._operator,
-                develop_picture, slide.name,
+                self._instruments.phone, finder, self._grid(slide), self._operator,
+                develop_fresh, slide.name,
             )
             self._say_link(slide.name, "fields found on the benchtop's side", link)
             return link
@@ -262,7 +266,7 @@ class SessionPairing:
         links = self._current(slide.name)
         centres = [link.found_um if np.isfinite(link.found_um).all() else link.planned_um for link in links]
         planned = [] if slide.capture is None else [
-            (stop.x_um, stop.y_um) for stop in plan_fields(slide, self._instruments)
+            (stop.x_um, stop.y_um) for stop in self._grid(slide)
         ]
         taken = [RegionUm.centred(*centre, *size) for centre in (*centres, *planned)]
         number = 1 + max((link.column for link in links if link.row < 0), default=-1)

@@ -14,9 +14,10 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from mobilescope import __version__
-from mobilescope.app.acquiring import evaluation_cell, instrument_name, phone_half_pitch_um, plan_of
+from mobilescope.app.acquiring import evaluation_cell, field_grid, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
 from mobilescope.app.folders import prepare_file
+from mobilescope.app.pair_places import PlacedCapture, placed_captures
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -88,11 +89,12 @@ def register_session(
     thresholds = thresholds or GateThresholds()
     variant = PairVariant(warp, factor, jpeg_ratio)
     with Session.open(session_path) as session:
-        jobs = [(slide.name, capture) for slide in session.slides for capture in session.captures(slide.name)]
+        placed = [each for slide in session.slides for each in placed_captures(session, slide.name)]
+        jobs = [(each.capture.slide, each.capture) for each in placed]
         roles = {slide.name: slide.role for slide in session.slides}
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
-        cells = _cells(session)
+        cells = _cells(session, placed)
         provenance = _provenance(session, jobs[0][1], variant) | {"thresholds": thresholds.model_dump()}
     target = out or pairs_path(session_path, variant)
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
@@ -146,21 +148,16 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
     }
 
 
-def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
+def _cells(session: Session, placed: list[PlacedCapture]) -> dict[tuple[str, int], RegionUm | None]:
     """Return what may be evaluated of each capture, by slide and index."""
     plan = plan_of(session)
     rows, columns = session.header.phone_shape
     cells = {}
-    for slide in plan.slides:
-        captures = session.captures(slide.name)
-        if not captures:
-            continue
-        pitch = captures[0].pixel_size_um
-        grid = slide.fields(columns * pitch, rows * pitch)
-        for capture in captures:
-            cells[slide.name, capture.index] = evaluation_cell(
-                slide, grid, capture.position.x_um, capture.position.y_um
-            )
+    for each in placed:
+        capture, slide = each.capture, plan.slide(each.capture.slide)
+        pitch = capture.pixel_size_um
+        grid = field_grid(slide, columns * pitch, rows * pitch)
+        cells[slide.name, capture.index] = evaluation_cell(slide, grid, *each.planned_um)
     return cells
 
 

@@ -20,8 +20,8 @@ from mobilescope.core.pair_link import QUALITY_NAMES
 
 SESSION_FORMAT = "mobilescope-session"
 # Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
-# method, in place of SHA-256.
-SCHEMA_VERSION = 3
+# method, in place of SHA-256; version 4 gave flat fields their channel.
+SCHEMA_VERSION = 4
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
 # A field of the phone that lies on more tiles than this is no field.
@@ -61,7 +61,9 @@ CAPTURE_ROW = np.dtype([
     ("white_balance", "<f8", (3,)), ("iso", "<i4"), ("jpeg_offset", "<i8"), ("jpeg_length", "<i8"),
     ("jpeg_sha256", _text(64)), *_CRC,
 ])
-FLAT_FIELD_ROW = np.dtype([("time_s", "<f8"), ("software_version", _text(32)), ("sha256", _text(64)), *_CRC])
+FLAT_FIELD_ROW = np.dtype([
+    ("time_s", "<f8"), ("channel", _text(32)), ("software_version", _text(32)), *_SHA256, *_CRC,
+])
 LINK_ROW = np.dtype([
     ("slide", _text(64)), ("index", "<i4"), ("row", "<i4"), ("column", "<i4"), ("time_s", "<f8"),
     ("phone_um", "<f8", (2,)), ("planned_um", "<f8", (2,)), ("found_um", "<f8", (2,)),
