@@ -192,7 +192,7 @@ class FieldExaminer:
         found = Finding(
             True, found_um=(x_um, y_um), picture_to_um=to_um, source=view.source,
             quality={name: float(measured[name]) for name in QUALITY_NAMES if name in measured},
-            tiles=tuple((tile.row, tile.column) for tile in under),
+            tiles=tuple(sorted((tile.row, tile.column) for tile in under)),
         )
         missed = x_um - expected_um[0], y_um - expected_um[1]
         if math.hypot(*missed) > max(4 * sigma_um, _ANOTHER_FIELD * min(size_um)):

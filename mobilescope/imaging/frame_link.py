@@ -95,13 +95,13 @@ class FrameLink:
                 "give both in micrometres, and check each number",
             )
         residual = _rms(to_benchtop.apply(phone) - benchtop)
-        sigma = max(residual, max(point.sigma_um for point in points))
-        if residual > max(_MOST_RESIDUAL * float(reach[0]), 2 * sigma):
+        pointed = max(point.sigma_um for point in points)
+        if residual > max(_MOST_RESIDUAL * float(reach[0]), 2 * pointed):
             raise UserError(
                 f"the places of the link contradict each other by {residual:.0f} µm", "check each number"
             )
         about = np.column_stack([phone - centre, np.ones(len(points))])
-        covariance = sigma**2 * np.linalg.inv(about.T @ about)
+        covariance = max(residual, pointed) ** 2 * np.linalg.inv(about.T @ about)
         return cls(to_benchtop, (float(centre[0]), float(centre[1])), covariance, points)
 
     def improved(self, point: LinkPoint) -> FrameLink:
