@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "stitching": ["--seeds", "1", "--repeats", "1"],
     "mosaic": ["--side", "3", "--tile", "512"],
     "registration": None,
+    "retrieval": ["--quick"],
     "microscopes": [],
     "ring": ["--commands", "300"],
     "inference": ["--size", "128", "--repeats", "1"],
