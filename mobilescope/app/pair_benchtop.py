@@ -49,7 +49,7 @@ class SessionSide:
         """Tell whether a region is in the mosaic, or all its tiles are there."""
         if self._mosaic:
             with Mosaic.open(self._session, self._slide) as mosaic:
-                if _covered(mosaic, region):
+                if self._shown(mosaic, region):
                     return True
         cells = cells_under(self._grid, region)
         return bool(cells) and self._inside(region) and not self._missing(cells)
@@ -58,7 +58,7 @@ class SessionSide:
         """Return a region from the mosaic, or from its tiles, of which those that are missing are taken first."""
         if self._mosaic:
             with Mosaic.open(self._session, self._slide) as mosaic:
-                if _covered(mosaic, region) or self._take is None:
+                if self._take is None or self._shown(mosaic, region):
                     return self._from_mosaic(mosaic, region)
         cells = cells_under(self._grid, region)
         if not cells:
@@ -79,6 +79,11 @@ class SessionSide:
         missing = self._missing(wanted)
         if missing and self._take is not None:
             self._take(missing)
+
+    def _shown(self, mosaic: Mosaic, region: RegionUm) -> bool:
+        """Tell whether a mosaic shows what of a region the plan scans."""
+        within = region.intersection(self._grid.region)
+        return within is not None and _covered(mosaic, within)
 
     def _inside(self, region: RegionUm) -> bool:
         return self._grid.region.contains(region)

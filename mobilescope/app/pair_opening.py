@@ -6,17 +6,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from mobilescope.acquire.pair_examining import PlaceFinder
 from mobilescope.acquire.pairing import Operator
 from mobilescope.acquire.phone_focus import PhoneFocus
+from mobilescope.app.console import say
 from mobilescope.app.developing import develop_fresh
+from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.instrument import Instruments
 from mobilescope.app.mosaicking import has_mosaic
 from mobilescope.app.pair_operator import Person, StandIn, ask_for_points
 from mobilescope.app.stage_opening import opened_stage
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import UserError
+from mobilescope.data.layout import mosaic_path
 from mobilescope.data.session import Session
 from mobilescope.imaging.frame_link import LinkPoint
 
@@ -71,6 +77,21 @@ def _has_pairs(session: Path, slides: Sequence[str]) -> bool:
         return all(any(link.accepted for link in opened.pair_links(slide)) for slide in slides)
 
 
+class MosaicPlaces:
+    """Finds phone pictures in a slide's mosaic. Implements `PlaceFinder`; the index is made when first asked."""
+
+    def __init__(self, mosaic: Path) -> None:
+        self._mosaic = mosaic
+        self._finder: MosaicFinder | None = None
+
+    def place(self, picture: NDArray[Any], pixel_um: float) -> tuple[float, float] | None:
+        """Return where a picture's centre lies on the benchtop's stage; None where it is not in the mosaic."""
+        if self._finder is None:
+            say("indexing the mosaic, once, to find fields in it")
+            self._finder = MosaicFinder.open(self._mosaic)
+        return self._finder.find(picture, pixel_um).centre_um
+
+
 def place_finder(session: Path, slide: str) -> PlaceFinder | None:
     """Return what finds a phone picture in a slide's mosaic without a place; None where it was not stitched."""
-    return None
+    return MosaicPlaces(mosaic_path(session, slide)) if has_mosaic(session, slide) else None

@@ -231,7 +231,7 @@ class SessionPairing:
         request = self._request
         if request.points:
             link = FrameLink.through(request.points)
-            self._say_link(slide.name, "three places" if len(request.points) == 3 else "places", link)
+            self._say_link(slide.name, "places", link)
             return link
         if request.automatic and finder is not None:
             link = automatic_link(

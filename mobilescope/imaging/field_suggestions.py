@@ -16,6 +16,8 @@ Point = tuple[float, float]
 _LEAST_CONTENT = 0.25
 # Within so many fields' sides of one that is taken, another one tells less that is new.
 _SPREAD_FIELDS = 2.0
+# Of a field's side, how far from the edge of what the benchtop has seen it stays.
+_MISSED = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +54,14 @@ class ContentMap:
         return float(self.specimen[self.inside(regions)].sum()) / total if total > 0 else 0.0
 
 
+def _well_inside(seen: NDArray[np.bool_], field_cells: float) -> NDArray[np.bool_]:
+    """Return the cells that are seen with all around them, since a phone scope does not go to the micrometre."""
+    side = 2 * max(1, round(_MISSED * field_cells)) + 1
+    kernel = np.ones((side, side), np.uint8)
+    inner = cv2.erode(seen.astype(np.uint8), kernel, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    return np.asarray(inner, dtype=np.bool_)
+
+
 def suggest_fields(
     content: ContentMap, taken: list[RegionUm], field_um: tuple[float, float], count: int
 ) -> list[Point]:
@@ -79,7 +89,7 @@ def suggest_fields(
         return np.asarray(blurred, dtype=np.float32)[: rows - height + 1, : columns - width + 1]
 
     worth = mean(content.specimen)
-    worth[(worth < _LEAST_CONTENT) | (mean(content.seen) < 1 - 1e-3)] = 0
+    worth[(worth < _LEAST_CONTENT) | (mean(_well_inside(content.seen, max(field_um) / cell)) < 1 - 1e-3)] = 0
     x = content.grid.x_coordinates_um()[: worth.shape[1]] - cell / 2 + field_um[0] / 2
     y = content.grid.y_coordinates_um()[: worth.shape[0]] - cell / 2 + field_um[1] / 2
     centres = [region.centre_um for region in taken]

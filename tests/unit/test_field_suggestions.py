@@ -41,18 +41,18 @@ def test_fields_lie_on_specimen_apart_from_each_other_and_from_what_is_taken():
 def test_nothing_is_suggested_on_glass_beyond_what_was_seen_or_on_a_slide_smaller_than_a_field():
     assert suggest_fields(content(np.zeros((50, 50))), [], FIELD, 5) == []
     half = content(np.ones((50, 50)))
-    half.seen[:, 12:] = False
+    half.seen[:, 16:] = False
     places = suggest_fields(half, [], FIELD, 50)
     assert places
-    assert all(x_um + FIELD[0] / 2 <= 12 * 20 + 1 for x_um, _ in places)
+    assert all(x_um + FIELD[0] / 2 <= 16 * 20 - 20 for x_um, _ in places)
     assert suggest_fields(content(np.ones((5, 5))), [], FIELD, 1) == []
 
 
 def test_suggestions_end_where_everything_is_taken():
-    whole = content(np.ones((24, 30)))  # 600 x 480 µm: nine fields
+    whole = content(np.ones((30, 36)))  # 720 x 600 µm, with a margin: nine fields
     places = suggest_fields(whole, [], FIELD, 50)
     assert 4 <= len(places) <= 9
-    assert suggest_fields(whole, [RegionUm(0, 0, 600, 480)], FIELD, 5) == []
+    assert suggest_fields(whole, [RegionUm(0, 0, 720, 600)], FIELD, 5) == []
 
 
 def test_the_share_of_the_specimen_that_is_covered():

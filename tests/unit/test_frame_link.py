@@ -1,4 +1,4 @@
-"""The link between two stages' frames: through pointed places, better with each pair, and honest about what it knows."""
+"""The link between two stages' frames: through pointed places, better with each pair, honest about what it knows."""
 
 from __future__ import annotations
 
@@ -91,6 +91,6 @@ def test_a_link_that_nobody_measured_follows_the_first_pair_and_keeps_its_direct
 def test_a_slide_that_was_put_back_loosens_the_link():
     link = FrameLink.through(seen(TRUE, CORNERS))
     assert link.loosened().sigma_um((500.0, 500.0)) > 60
-    moved = TRUE.apply((500.0, 500.0)) + [80.0, -50.0]
+    moved = TRUE.apply((500.0, 500.0)) + np.array([80.0, -50.0])
     again = link.loosened().improved(LinkPoint((500.0, 500.0), tuple(moved)))
     assert math.dist(again.on_benchtop((500.0, 500.0)), moved) < 5
