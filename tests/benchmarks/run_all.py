@@ -26,6 +26,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "stitching": ["--seeds", "1", "--repeats", "1"],
     "mosaic": ["--side", "3", "--tile", "512"],
     "registration": None,
+    "pairing": ["--side", "1", "--kills", "2"],
     "retrieval": ["--quick"],
     "microscopes": [],
     "ring": ["--commands", "300"],
