@@ -45,11 +45,7 @@ class Chooser:
 
     answers: list[Choice] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
-    gone: list[tuple[float, float]] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
-
-    def go(self, where, phone_um):
-        self.gone.append(phone_um)
 
     def tell(self, text):
         self.told.append(text)

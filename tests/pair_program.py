@@ -46,7 +46,7 @@ def pair(session: Path, rows: int, columns: int) -> None:
     with build_instruments(CONFIG, source="the test") as instruments, open_writer(session, job, instruments) as writer:
         print("ready", flush=True)
         SessionPairing(
-            writer, job, instruments, StandIn(moves_itself=True), PairRequest(), lambda *_: None,
+            writer, job, instruments, StandIn(), PairRequest(), lambda *_: None,
             on_progress=lambda progress: print(progress.done, flush=True),
         ).pair()
 

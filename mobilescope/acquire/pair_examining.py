@@ -125,7 +125,10 @@ class FieldExaminer:
         self._turn_rad = 0.0
 
     def examine(self, picture: NDArray[Any], pixel_um: float, expected_um: Point, sigma_um: float) -> Finding:
-        """Find a developed picture near a place of the benchtop's frame, known to ``sigma_um``, and judge it."""
+        """Find a developed picture near a place of the benchtop's frame, known to ``sigma_um``, and judge it.
+
+        Of a picture whose place is not known (not a number), the finder alone is asked.
+        """
         if float(specimen_mask(luminance(to_float(picture))).mean()) < _LEAST_SPECIMEN:
             return Finding(
                 False, "the phone's picture is blank", "check focus and light, or choose a field with specimen",
@@ -144,6 +147,10 @@ class FieldExaminer:
         self, picture: NDArray[Any], pixel_um: float, size_um: Point, expected_um: Point, sigma_um: float
     ) -> tuple[BenchtopView, Registration]:
         """Register the picture around its place, then further around, then wherever the finder says."""
+        if not math.isfinite(expected_um[0]):
+            return self._looked_up(picture, pixel_um, size_um, RegistrationError(
+                "nobody knows where the picture was taken", "stitch the slide, then it is looked for in the mosaic"
+            ))
         margin = min(max(_SIGMAS * sigma_um, _LEAST_MARGIN_UM), _MOST_MARGIN_UM)
         try:
             return self._registered(picture, pixel_um, self._region(expected_um, size_um, margin))
@@ -159,9 +166,15 @@ class FieldExaminer:
                 raise
             except RegistrationError:
                 pass
+        return self._looked_up(picture, pixel_um, size_um, first)
+
+    def _looked_up(
+        self, picture: NDArray[Any], pixel_um: float, size_um: Point, otherwise: RegistrationError
+    ) -> tuple[BenchtopView, Registration]:
+        """Register the picture where the finder says that it lies; raise an error where it does not."""
         place = None if self._finder is None else self._finder.place(picture, pixel_um)
         if place is None:
-            raise first
+            raise otherwise
         return self._registered(picture, pixel_um, self._region(place, size_um, _LEAST_MARGIN_UM))
 
     def _registered(

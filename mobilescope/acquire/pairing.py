@@ -76,9 +76,6 @@ class Choice(Enum):
 class Operator(Protocol):
     """The person who walks through the slide, or what stands in for one."""
 
-    def go(self, where: str, phone_um: Point) -> None:
-        """Bring a place of the phone's frame under the phone scope."""
-
     def tell(self, text: str) -> None:
         """Say something."""
 
@@ -137,6 +134,8 @@ class PairedWalk:
         Makes a picture of a capture, whose pixels are twice ``bayer_pixel_um`` apart.
     run : int
         Number of this run in the session.
+    focus : callable, optional
+        Brings a place of the phone's frame into focus, before it is captured.
     """
 
     def __init__(
@@ -150,12 +149,13 @@ class PairedWalk:
         develop: Callable[[PhoneCapture], Picture],
         *,
         run: int = 0,
+        focus: Callable[[Point], object] | None = None,
         options: PairOptions | None = None,
         on_progress: ProgressListener = ignore_progress,
         stop: StopToken | None = None,
     ) -> None:
         self._slide, self._phone, self._sink, self._examiner = slide, phone, sink, examiner
-        self._operator, self._develop, self._run = operator, develop, run
+        self._operator, self._develop, self._run, self._focus = operator, develop, run, focus
         self._options, self._on_progress, self._stop = options or PairOptions(), on_progress, stop or StopToken()
         self.result = WalkResult(link=link)
         self._link = link
@@ -232,11 +232,12 @@ class PairedWalk:
             return
 
     def _captured(self, what: str, phone_um: Point) -> PhoneCapture:
-        """Go to a field and capture it, with the light on for no longer than that."""
+        """Capture a field, to which the phone goes by itself or with a person's help, with the light on for no longer than that."""
         light = self._phone.illuminator
         try:
             light.set_colour(*self._options.colour)
-            self._operator.go(what, phone_um)
+            if self._focus is not None:
+                self._focus(phone_um)
             return capture_lit(self._phone, *phone_um, what, self._options.colour)
         finally:
             light.off()
@@ -251,7 +252,8 @@ class PairedWalk:
         )
 
     def _examined(self, picture: Picture, pixel_um: float, planned: PlannedField, phone_um: Point) -> Finding:
-        return self._examiner.examine(picture, pixel_um, (planned.x_um, planned.y_um), self._link.sigma_um(phone_um))
+        expected_um = planned.x_um, planned.y_um
+        return self._examiner.examine(picture, pixel_um, expected_um, self._link.sigma_um(phone_um))
 
     def _refuse_upside_down(self, finding: Finding) -> None:
         if finding.remedy is Remedy.TURN_OVER and not self._counts["accepted"]:
@@ -264,9 +266,12 @@ class PairedWalk:
         self, planned: PlannedField, phone_um: Point, index: int, finding: Finding, *, attempts: int, started: float
     ) -> None:
         """Commit a field, then learn from it where the next ones lie."""
+        planned_um = (planned.x_um, planned.y_um)
+        if not math.isfinite(planned.x_um):  # a capture from elsewhere, of which nobody knows where it was taken
+            planned_um = finding.found_um or _NOWHERE
         link = PairLink(
             slide=self._slide, index=index, row=planned.row, column=planned.column, time_s=time.time(),
-            phone_um=phone_um, planned_um=(planned.x_um, planned.y_um), found_um=finding.found_um or _NOWHERE,
+            phone_um=phone_um, planned_um=planned_um, found_um=finding.found_um or _NOWHERE,
             picture_to_um=_six(finding.picture_to_um), link=_six(self._link.to_benchtop),
             link_residual_um=self._link.residual_um, link_points=len(self._link.points),
             verdict="accepted" if finding.accepted else "refused", reason=finding.reason,
@@ -276,7 +281,7 @@ class PairedWalk:
         self._sink.add_pair_link(link)
         self.result.links.append(link)
         self._counts[link.verdict] += 1
-        if finding.accepted and finding.found_um is not None:
+        if finding.accepted and finding.found_um is not None and math.isfinite(phone_um[0]):
             self._link = self._link.improved(LinkPoint(phone_um, finding.found_um))
             self.result.link = self._link
         elif not finding.accepted:
@@ -301,7 +306,7 @@ def link_from(links: Sequence[PairLink], start: FrameLink, run: int) -> FrameLin
     link = start
     for number in sorted({entry.run for entry in links}):
         for entry in links:
-            if entry.run == number and entry.accepted:
+            if entry.run == number and entry.accepted and math.isfinite(entry.phone_um[0]):
                 link = link.improved(LinkPoint(entry.phone_um, entry.found_um))
         if number < run and link.points:
             link = replace(link.loosened(), points=())

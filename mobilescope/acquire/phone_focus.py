@@ -27,7 +27,7 @@ class _Seen:
 
 
 class PhoneFocus:
-    """Focuses the phone scope where it stands; a search that finds no focus leaves it where it was.
+    """Focuses the phone scope; a search that finds no focus leaves it where it was.
 
     Parameters
     ----------
@@ -49,8 +49,9 @@ class PhoneFocus:
         top, left = (max(0, (side - roi_px) // 2) for side in picture.shape[:2])
         return _Seen(np.ascontiguousarray(picture[top : top + roi_px, left : left + roi_px]))
 
-    def focus(self) -> FocusRecord:
-        """Search around the z where the stage stands."""
+    def focus(self, place_um: tuple[float, float]) -> FocusRecord:
+        """Go to a place (x, y) and search around the z where the stage stands."""
+        self.stage.move_xy(*place_um)
         return autofocus(
             # Of a microscope, the search needs its stage and pictures.
             cast("BenchtopMicroscope", self), centre_z_um=self.stage.position().z_um, half_range_um=_HALF_RANGE_UM,

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from mobilescope.acquire.capture import capture_lit
 from mobilescope.acquire.pair_examining import PlaceFinder
-from mobilescope.acquire.pairing import Operator
 from mobilescope.core.errors import RegistrationError, UserError
 from mobilescope.core.protocols import PhoneCamera, PhoneCapture
 from mobilescope.imaging.frame_link import PAIRED_UM, FrameLink, LinkPoint
@@ -25,7 +24,6 @@ def automatic_link(
     phone: PhoneCamera,
     finder: PlaceFinder,
     grid: FieldGrid,
-    operator: Operator,
     develop: Callable[[PhoneCapture], NDArray[Any]],
     slide: str,
 ) -> FrameLink:
@@ -40,7 +38,7 @@ def automatic_link(
     """
     points: list[LinkPoint] = []
     for number, stop in enumerate(_far_apart(list(grid))[:_MOST_TRIED]):
-        capture = _captured(phone, operator, stop, f"slide {slide}, field {number + 1} for the link")
+        capture = _captured(phone, stop, f"slide {slide}, field {number + 1} for the link")
         place = finder.place(develop(capture), 2 * capture.bayer_pixel_um)
         if place is not None:
             points.append(LinkPoint((stop.x_um, stop.y_um), place, PAIRED_UM))
@@ -55,10 +53,9 @@ def automatic_link(
     return link
 
 
-def _captured(phone: PhoneCamera, operator: Operator, stop: GridPosition, what: str) -> PhoneCapture:
+def _captured(phone: PhoneCamera, stop: GridPosition, what: str) -> PhoneCapture:
     try:
         phone.illuminator.set_colour(*_COLOUR)
-        operator.go(what, (stop.x_um, stop.y_um))
         return capture_lit(phone, stop.x_um, stop.y_um, what, _COLOUR)
     finally:
         phone.illuminator.off()

@@ -30,13 +30,14 @@ class SessionSide:
 
     Parameters
     ----------
-    grid : FieldGrid
-        The lattice of the slide's scan; a tile that is missing is taken at its place in it.
+    grid : FieldGrid, optional
+        The lattice of the slide's scan; a tile that is missing is taken at its place in it. Without one the session's
+        tiles are looked at by where they lie.
     take : callable, optional
         Takes tiles into the session; without it what was not scanned is not to be had.
     """
 
-    def __init__(self, session: Path, slide: str, grid: FieldGrid, *, take: TakeTiles | None = None) -> None:
+    def __init__(self, session: Path, slide: str, grid: FieldGrid | None, *, take: TakeTiles | None = None) -> None:
         self._session, self._slide, self._grid, self._take = session, slide, grid, take
         self._mosaic = has_mosaic(session, slide)
 
@@ -51,8 +52,10 @@ class SessionSide:
             with Mosaic.open(self._session, self._slide) as mosaic:
                 if self._shown(mosaic, region):
                     return True
+        if self._grid is None:
+            return False
         cells = cells_under(self._grid, region)
-        return bool(cells) and self._inside(region) and not self._missing(cells)
+        return bool(cells) and self._grid.region.contains(region) and not self._missing(cells)
 
     def view(self, region: RegionUm) -> BenchtopView:
         """Return a region from the mosaic, or from its tiles, of which those that are missing are taken first."""
@@ -60,6 +63,8 @@ class SessionSide:
             with Mosaic.open(self._session, self._slide) as mosaic:
                 if self._take is None or self._shown(mosaic, region):
                     return self._from_mosaic(mosaic, region)
+        if self._grid is None:
+            return self._from_tiles(None, region)
         cells = cells_under(self._grid, region)
         if not cells:
             raise RegistrationError(
@@ -73,20 +78,17 @@ class SessionSide:
 
     def prepare(self, regions: list[RegionUm]) -> None:
         """Take all tiles that regions need, so that the slide can be moved to the other instrument afterwards."""
-        wanted = frozenset(cell for region in regions if not self.covers(region) for cell in cells_under(
-            self._grid, region
-        ))
-        missing = self._missing(wanted)
-        if missing and self._take is not None:
+        if self._grid is None or self._take is None:
+            return
+        unseen = [region for region in regions if not self.covers(region)]
+        missing = self._missing(frozenset(cell for region in unseen for cell in cells_under(self._grid, region)))
+        if missing:
             self._take(missing)
 
     def _shown(self, mosaic: Mosaic, region: RegionUm) -> bool:
         """Tell whether a mosaic shows what of a region the plan scans."""
-        within = region.intersection(self._grid.region)
+        within = region if self._grid is None else region.intersection(self._grid.region)
         return within is not None and _covered(mosaic, within)
-
-    def _inside(self, region: RegionUm) -> bool:
-        return self._grid.region.contains(region)
 
     def _missing(self, cells: frozenset[Cell]) -> frozenset[Cell]:
         with Session.open(self._session) as session:
@@ -106,13 +108,18 @@ class SessionSide:
             tuple(tile for tile in tiles if tile.region.intersection(region) is not None),
         )
 
-    def _from_tiles(self, cells: frozenset[Cell], region: RegionUm) -> BenchtopView:
+    def _from_tiles(self, cells: frozenset[Cell] | None, region: RegionUm) -> BenchtopView:
         with Session.open(self._session) as session:
-            tiles = [tile for tile in session.mosaic_tiles(self._slide) if (tile.row, tile.column) in cells]
+            shape = session.header.benchtop_shape
+            tiles = [
+                tile for tile in session.mosaic_tiles(self._slide)
+                if ((tile.row, tile.column) in cells if cells is not None
+                    else _under(tile, shape).region.intersection(region) is not None)
+            ]
             if not tiles:
                 raise RegistrationError("the benchtop has not seen this place", "scan it, or pair with the benchtop on")
             patch = tile_patch(session, tiles, region)
-            under = tuple(_under(tile, session.header.benchtop_shape) for tile in tiles)
+            under = tuple(_under(tile, shape) for tile in tiles)
         return BenchtopView(patch.pixels, patch.origin_um, tiles[0].pixel_size_um, "tiles", under)
 
 

@@ -39,6 +39,9 @@ def pair(
     suggest: Annotated[
         int, typer.Option(min=0, max=1000, help="Fields to add to the plan's, where specimen is and no pair yet.")
     ] = 0,
+    focus: Annotated[
+        bool, typer.Option("--focus", help="Search the phone scope's focus at each field, with its motorised stage.")
+    ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", help="Ask nobody: what is refused after its retakes is kept as refused.")
     ] = False,
@@ -61,9 +64,12 @@ def pair(
     from mobilescope.app.folders import prepare_session
     from mobilescope.app.instrument import build_instruments, load_instrument
     from mobilescope.app.mounting import ask_in_terminal, lying_there
-    from mobilescope.app.pair_opening import opened_operator, place_finder, starting_points
+    from mobilescope.app.pair_opening import phone_focus, place_finder, starting_points
+    from mobilescope.app.pair_operator import Person, StandIn
     from mobilescope.app.pair_session import PairRequest, SessionPairing
     from mobilescope.app.pair_summary import summarise
+    from mobilescope.app.paper_benchtop import paper_benchtop
+    from mobilescope.app.phone_opening import ask_for_phone
     from mobilescope.plans.job import load_plan
 
     job = load_plan(plan)
@@ -74,16 +80,17 @@ def pair(
     prepare_session(session)
     if from_session and not session.exists():
         raise UserError(f"there is no session {session} to pair from", "capture first, or leave --from-session out")
-    mounted = [job.slide(name).mounted for name in chosen] or [each.mounted for each in job.slides]
-    ask_mount = lying_there(mounted) if yes else ask_in_terminal
+    # The first slide lies there; what else is to be mounted is refused when it is come to.
+    first = job.slide(chosen[0]).mounted if chosen else job.slides[0].mounted
+    ask_mount, ask_phone = (lying_there([first]),) * 2 if yes else (ask_in_terminal, ask_for_phone)
     source = str(instrument or "built-in instrument")
+    paper = paper_benchtop(config.benchtop, source=source, session=session) if from_session else None
     stopped: CancelledError | None = None
     say(f"instrument: {config.name}")
     with (
-        build_instruments(config, source=source, ask_mount=ask_mount) as instruments,
-        opened_operator(
-            config, instruments, source=source, alone=yes or not sys.stdin.isatty(), stored_only=from_session
-        ) as operator,
+        build_instruments(
+            config, source=source, ask_mount=ask_mount, ask_phone_mount=ask_phone, paper=paper
+        ) as instruments,
         stoppable() as stop, ProgressDisplay() as progress, open_writer(
             session, job, instruments, on_progress=progress
         ) as writer,
@@ -95,7 +102,8 @@ def pair(
             retakes=retakes, clear_field=not (yes and instruments.changed_by_hand),
         )
         pairing = SessionPairing(
-            writer, job, instruments, operator, request, place_finder, on_progress=progress, stop=stop
+            writer, job, instruments, StandIn() if yes or not sys.stdin.isatty() else Person(), request, place_finder,
+            focus=phone_focus(instruments.phone).focus if focus else None, on_progress=progress, stop=stop,
         )
         try:
             pairing.pair(chosen)

@@ -1,55 +1,38 @@
-"""What a paired session needs of an instrument file: who or what goes to the fields, and where the link begins."""
+"""What a paired session needs of its instruments: a focus for the phone, a finder, and where the link begins."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from mobilescope.acquire.pair_examining import PlaceFinder
-from mobilescope.acquire.pairing import Operator
 from mobilescope.acquire.phone_focus import PhoneFocus
 from mobilescope.app.console import say
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.finding import MosaicFinder
-from mobilescope.app.instrument import Instruments
 from mobilescope.app.mosaicking import has_mosaic
-from mobilescope.app.pair_operator import Person, StandIn, ask_for_points
-from mobilescope.app.stage_opening import opened_stage
+from mobilescope.app.pair_operator import ask_for_points
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import UserError
+from mobilescope.core.protocols import PhoneCamera
 from mobilescope.data.layout import mosaic_path
 from mobilescope.data.session import Session
+from mobilescope.devices.phones.real_phone import RealPhone
 from mobilescope.imaging.frame_link import LinkPoint
 
 
-@contextmanager
-def opened_operator(
-    config: InstrumentConfig, instruments: Instruments, *, source: str, alone: bool, stored_only: bool
-) -> Iterator[Operator]:
-    """Open the phone scope's stage, where it has one, and return who walks through the slide.
-
-    Parameters
-    ----------
-    alone : bool
-        Whether nobody is to be asked.
-    stored_only : bool
-        Whether the phone scope is left alone.
-    """
-    kind = StandIn if alone else Person
-    with ExitStack() as stack:
-        if stored_only or config.stage.kind == "none":
-            yield kind(moves_itself=stored_only or config.phone.kind == "twin")
-            return
-        stage = stack.enter_context(opened_stage(config, source=source, whose="phone", port=None))
-        focus = None
-        if config.stage.kind != "manual" and config.phone.kind != "twin":
-            focus = PhoneFocus(instruments.phone, stage, develop_fresh).focus
-        yield kind(stage, focus=focus)
+def phone_focus(phone: PhoneCamera) -> PhoneFocus:
+    """Return what focuses a phone scope with its own pictures; UserError where nothing moves its focus."""
+    stage = phone.focus_stage if isinstance(phone, RealPhone) else None
+    if stage is None:
+        raise UserError(
+            "--focus needs a motorised [stage] under a phone that is triggered from here", "focus by hand, without it"
+        )
+    return PhoneFocus(phone, stage, develop_fresh)
 
 
 def starting_points(

@@ -3,64 +3,29 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from mobilescope.acquire.pairing import Choice
 from mobilescope.app.console import say
 from mobilescope.core.errors import UserError
-from mobilescope.core.protocols import XYZStage
 from mobilescope.imaging.frame_link import POINTED_UM, LinkPoint
 
-Point = tuple[float, float]
 _CHOICES = {"r": Choice.RETAKE, "k": Choice.KEEP, "s": Choice.SKIP, "e": Choice.END}
 
 
 class StandIn:
-    """Nobody: goes where a stage takes it, keeps what was refused as refused. Implements `Operator`.
-
-    Parameters
-    ----------
-    stage : XYZStage, optional
-        The phone scope's.
-    focus : callable, optional
-        Focuses the phone scope at the place where it stands.
-    moves_itself : bool
-        Whether the phone scope goes to a place when it captures there.
-    """
-
-    def __init__(
-        self, stage: XYZStage | None = None, *, focus: Callable[[], None] | None = None, moves_itself: bool = False
-    ) -> None:
-        self._stage, self._focus, self._moves_itself = stage, focus, moves_itself
-
-    def go(self, where: str, phone_um: Point) -> None:
-        """Go with the stage, or ask for it."""
-        if self._stage is not None:
-            self._stage.move_xy(*phone_um)
-            if self._focus is not None:
-                self._focus()
-        elif not self._moves_itself:
-            self._ask_to_go(where, phone_um)
+    """Nobody: what was refused is kept as refused. Implements `Operator`."""
 
     def tell(self, text: str) -> None:
         """Say something."""
         say(text)
 
     def choose(self, what: str, reason: str, advice: str) -> Choice:
-        """Keep it, as refused."""
+        """Keep it."""
         return Choice.KEEP
-
-    def _ask_to_go(self, where: str, phone_um: Point) -> None:
-        raise UserError(
-            f"the phone scope has to be moved to {where}, and nobody can be asked here",
-            "run the command in a terminal, or give the phone scope a [stage]",
-        )
 
 
 class Person(StandIn):
     """A person at the terminal. Implements `Operator`."""
-
-    _last: Point | None = None
 
     def choose(self, what: str, reason: str, advice: str) -> Choice:
         """Ask what is to be done."""
@@ -69,17 +34,6 @@ class Person(StandIn):
             answer = _line()[:1].lower()
             if answer in _CHOICES:
                 return _CHOICES[answer]
-
-    def _ask_to_go(self, where: str, phone_um: Point) -> None:
-        way = "" if self._last is None else (
-            f", {phone_um[0] - self._last[0]:+.0f} µm in x and {phone_um[1] - self._last[1]:+.0f} µm in y from the last"
-        )
-        say(
-            f"Move the phone scope to {where}: x = {phone_um[0]:.0f} µm, y = {phone_um[1]:.0f} µm{way}. Focus, then "
-            "press Enter (Ctrl-C ends)."
-        )
-        _line()
-        self._last = phone_um
 
 
 def ask_for_points(count: int = 3) -> tuple[LinkPoint, ...]:

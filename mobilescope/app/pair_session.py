@@ -23,7 +23,7 @@ from mobilescope.acquire.pairing import (
 from mobilescope.acquire.runner import ScanRunner
 from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
-from mobilescope.app.acquiring import field_grid, run_of_tiles, slide_run
+from mobilescope.app.acquiring import field_grid, known_files, run_of_tiles, slide_run
 from mobilescope.app.channels import channel_switch
 from mobilescope.app.developing import develop_capture, develop_fresh
 from mobilescope.app.instrument import Instruments
@@ -33,6 +33,7 @@ from mobilescope.app.slide_content import slide_content
 from mobilescope.core.errors import UserError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.pair_link import PairLink
+from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.link_records import current_fields
 from mobilescope.data.records import CaptureRecord
@@ -92,9 +93,11 @@ class SessionPairing:
     Parameters
     ----------
     operator : Operator
-        Who goes to the fields, and decides about those that are refused.
+        Who decides about fields that are refused.
     finder_of : callable
         Makes what finds a picture on a slide of a session without a place; it may return None.
+    focus : callable, optional
+        Brings a place of the phone's frame into focus.
     """
 
     def __init__(
@@ -106,13 +109,14 @@ class SessionPairing:
         request: PairRequest,
         finder_of: FinderOf,
         *,
+        focus: Callable[[tuple[float, float]], object] | None = None,
         thresholds: GateThresholds | None = None,
         on_progress: ProgressListener = ignore_progress,
         stop: StopToken | None = None,
     ) -> None:
         self._writer, self._plan, self._instruments, self._operator = writer, plan, instruments, operator
         self._request, self._finder_of, self._thresholds = request, finder_of, thresholds
-        self._on_progress, self._stop = on_progress, stop or StopToken()
+        self._focus, self._on_progress, self._stop = focus, on_progress, stop or StopToken()
         self.run = PairingRun()
 
     def pair(self, slides: Sequence[str] = ()) -> PairingRun:
@@ -131,8 +135,11 @@ class SessionPairing:
         fields = [] if request.stored_only else self._fields_left(slide, pending)
         if not pending and not fields and not request.suggest:
             return
-        run = slide_run(slide, self._instruments)
-        side = SessionSide(path, slide.name, run.area.grid, take=None if request.stored_only else self._taker(run))
+        if request.stored_only:
+            side = SessionSide(path, slide.name, None)
+        else:
+            run = slide_run(slide, self._instruments)
+            side = SessionSide(path, slide.name, run.area.grid, take=self._taker(run))
         if request.stored_only and pending and not side.has_mosaic and not self._has_tiles(slide.name):
             raise UserError(
                 f"slide {slide.name!r} of {path} was not scanned, and its captures can't be found on nothing",
@@ -143,11 +150,11 @@ class SessionPairing:
         live = bool(fields) or (request.suggest > 0 and not request.stored_only)
         if live:
             self._look_ahead(slide, side, fields)
-            self._instruments.phone.mount(slide.mounted)
+            self._prepare_phone(slide)
         link = self._link(slide, number, finder if live else None)
         walk = PairedWalk(
             slide.name, self._instruments.phone, self._writer, examiner, link, self._operator, develop_fresh,
-            run=number, options=PairOptions(retakes=request.retakes), on_progress=self._on_progress, stop=self._stop,
+            run=number, focus=self._focus, options=PairOptions(retakes=request.retakes), on_progress=self._on_progress, stop=self._stop,
         )
         self.run.slides[slide.name] = walk.result
         walk.pair_stored(pending)
@@ -226,6 +233,14 @@ class SessionPairing:
             size = self._instruments.phone.field_of_view_um
             side.prepare([RegionUm.centred(each.x_um, each.y_um, *size).grown(_AHEAD_UM) for each in fields])
 
+    def _prepare_phone(self, slide: SlidePlan) -> None:
+        phone = self._instruments.phone
+        if isinstance(phone, AttendedPhone):
+            with Session.open(self._writer.path) as session:
+                phone.know(known_files(session))
+            phone.heed(self._stop)
+        phone.mount(slide.mounted)
+
     def _link(self, slide: SlidePlan, number: int, finder: PlaceFinder | None) -> FrameLink:
         """Return the link to begin with: given, found, or from the session's own pairs."""
         request = self._request
@@ -235,8 +250,7 @@ class SessionPairing:
             return link
         if request.automatic and finder is not None:
             link = automatic_link(
-                self._instruments.phone, finder, self._grid(slide), self._operator,
-                develop_fresh, slide.name,
+                self._instruments.phone, finder, self._grid(slide), develop_fresh, slide.name
             )
             self._say_link(slide.name, "fields found on the benchtop's side", link)
             return link

@@ -39,6 +39,9 @@ def register(
         float | None,
         typer.Option(help="Send the phone's picture through a JPEG so many times smaller than its 3 bytes a pixel."),
     ] = None,
+    search: Annotated[
+        bool, typer.Option(help="Search the whole mosaic for captures that have no position or do not lie there.")
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Pair file to write; without it beside the session, named after the options.")
     ] = None,
@@ -55,8 +58,9 @@ def register(
 ) -> None:
     """Register a session's phone captures with its mosaics into pairs, or one image with another.
 
-    Each pair has its quality and a verdict. Of two images, the map gives for each pixel of the first its row and
-    column in the second; the exit status is 3 where it is refused.
+    Each pair has its quality and a verdict. A capture without a position, or one that does not lie there, is searched
+    for in its slide's mosaic. Of two images, where the second may be a whole mosaic, the map gives for each pixel of
+    the first its row and column in the second; the exit status is 3 where it is refused.
 
     Example: mobilescope register demo/session.h5 --warp benchtop --json
 
@@ -72,12 +76,15 @@ def register(
     session = source
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
-            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, on_progress=progress, stop=stop
+            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, search=search,
+            on_progress=progress, stop=stop,
         )
-    say(f"{result.accepted} pairs accepted, {result.refused} refused: {result.pairs}")
+    found = f" ({result.searched} found by searching the mosaic)" if result.searched else ""
+    say(f"{result.accepted} pairs accepted{found}, {result.refused} refused: {result.pairs}")
     if json:
         print_json({
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
+            "searched": result.searched,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
         })
 
@@ -88,9 +95,11 @@ def _register_images(
 ) -> None:
     from mobilescope.app.registering import register_images
 
-    result = register_images(
-        moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file
-    )
+    with stoppable() as stop, ProgressDisplay() as progress:
+        result = register_images(
+            moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file,
+            on_progress=progress, stop=stop,
+        )
     if result.accepted:
         say(
             f"accepted: residual {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "

@@ -164,6 +164,14 @@ def find_field(
         return _Search(grey_of(picture), pixel_um, index, read, limits or SearchLimits()).run(near_um)
 
 
+def shows_specimen(picture: NDArray[Any]) -> bool:
+    """Tell whether a picture of a field is more than bare glass with some dirt."""
+    grey = grey_of(picture)
+    by = max(1.0, max(grey.shape) / _CHECK_SIDE_PX)
+    small, _ = _at_pitch(grey, 1.0, by)
+    return bool(specimen_mask(small).mean() >= _LEAST_SPECIMEN)
+
+
 class _Search:
     """One field's search, as it stands or mirrored."""
 

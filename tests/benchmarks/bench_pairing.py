@@ -71,7 +71,7 @@ def fields(folder: Path, side: int, *, stitched: bool) -> None:
         with open_writer(session, plan, instruments) as writer:
             started = time.perf_counter()
             SessionPairing(
-                writer, plan, instruments, StandIn(moves_itself=True), PairRequest(), place_finder
+                writer, plan, instruments, StandIn(), PairRequest(), place_finder
             ).pair()
             whole_s = time.perf_counter() - started
     with Session.open(session) as opened:

@@ -355,7 +355,8 @@ def print_slide(figures, answers, side):
         print(
             f"  {kind:10} {len(mine):4} {counted(mine)}  {np.median(seconds):.2f} s (95 % "
             f"{np.percentile(seconds, 95):.2f}, worst {max(seconds):.2f})  "
-            f"agreeing {min(each['agreeing'] for each in mine)}-{max(each['agreeing'] for each in mine)}, correlation {min(each['correlation'] for each in mine):.2f}-"
+            f"agreeing {min(each['agreeing'] for each in mine)}-{max(each['agreeing'] for each in mine)}, "
+            f"correlation {min(each['correlation'] for each in mine):.2f}-"
             f"{max(each['correlation'] for each in mine):.2f}, verdicts "
             f"{ {name: verdicts.count(name) for name in dict.fromkeys(verdicts)} }  "
             f"peer {counted(mine, 'peer_outcome')}",

@@ -33,6 +33,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "inference": ["--size", "128", "--repeats", "1"],
     "slides": ["--side", "1000"],
     "live": ["--seconds", "2"],
+    "phone_page": ["--seconds", "2", "--stills", "2"],
     "gpu": ["--repeats", "2"],
     "training": ["--steps", "4", "--batch", "2"],
     "trust": None,

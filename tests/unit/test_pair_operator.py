@@ -1,4 +1,4 @@
-"""Who goes to the fields: a stage, a person at a terminal, or nobody; and the phone scope focused by its pictures."""
+"""Who decides about refused fields, a person or nobody; and the phone scope focused with its own pictures."""
 
 from __future__ import annotations
 
@@ -24,29 +24,14 @@ def typed(monkeypatch):
     return give
 
 
-def test_a_stage_goes_to_the_field_and_then_the_focus_is_searched(software_stage):
-    stage, focused = software_stage(), []
-    StandIn(stage, focus=lambda: focused.append(stage.position())).go("field 1", (120.0, -40.0))
-    assert [(at.x_um, at.y_um) for at in focused] == [(120.0, -40.0)]
-
-
-def test_nobody_can_be_asked_to_move_a_phone_scope_without_a_stage():
-    with pytest.raises(UserError, match=r"moved to field 1.*\[stage\]"):
-        StandIn().go("field 1", (1.0, 2.0))
-    StandIn(moves_itself=True).go("field 1", (1.0, 2.0))
+def test_nobody_keeps_what_was_refused():
     assert StandIn().choose("field 1", "blurred", "focus") is Choice.KEEP
 
 
-def test_a_person_is_told_where_to_go_and_how_far_from_the_last_field(typed, capsys):
-    person = Person()
-    typed("", "")
-    person.go("field 1", (100.0, 50.0))
-    person.go("field 2", (300.0, 20.0))
-    first, second = capsys.readouterr().err.splitlines()
-    assert "x = 100 µm, y = 50 µm. Focus" in first
-    assert "+200 µm in x and -30 µm in y from the last" in second
+def test_an_end_of_the_input_is_told(typed):
+    typed()
     with pytest.raises(UserError, match="nobody answered"):
-        person.go("field 3", (0.0, 0.0))
+        Person().choose("field 1", "blurred", "focus")
 
 
 def test_a_person_is_asked_until_the_answer_is_one(typed):
@@ -83,6 +68,7 @@ def test_the_phone_scope_is_focused_with_its_own_pictures(make_twin, software_st
     twin.phone.mount("s")
     twin.phone.illuminator.set_colour(255, 255, 255)
     stage = FocusDrive(software_stage(), twin.phone, 17.0)
-    record = PhoneFocus(twin.phone, stage, develop_fresh).focus()
+    record = PhoneFocus(twin.phone, stage, develop_fresh).focus((5.0, -4.0))
     assert record.verdict == "focused"
+    assert (stage.position().x_um, stage.position().y_um) == (5.0, -4.0)
     assert stage.position().z_um == pytest.approx(17.0, abs=3)
