@@ -232,7 +232,7 @@ class PairedWalk:
             return
 
     def _captured(self, what: str, phone_um: Point) -> PhoneCapture:
-        """Capture a field, to which the phone goes by itself or with a person's help, with the light on for no longer than that."""
+        """Capture a field, with the light on for no longer; the phone goes there, or a person brings it there."""
         light = self._phone.illuminator
         try:
             light.set_colour(*self._options.colour)

@@ -154,7 +154,8 @@ class SessionPairing:
         link = self._link(slide, number, finder if live else None)
         walk = PairedWalk(
             slide.name, self._instruments.phone, self._writer, examiner, link, self._operator, develop_fresh,
-            run=number, focus=self._focus, options=PairOptions(retakes=request.retakes), on_progress=self._on_progress, stop=self._stop,
+            run=number, focus=self._focus, options=PairOptions(retakes=request.retakes),
+            on_progress=self._on_progress, stop=self._stop,
         )
         self.run.slides[slide.name] = walk.result
         walk.pair_stored(pending)

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_pairing.py [--side 3] [--kills 50]
 
-Both instruments are the twin's at their usual sizes: the phone's 512 px, the benchtop's 1024 px. The twin's rendering is
-told apart, since a real camera does not render. A field is found in the stitched mosaic, or in tiles that are taken around
-it with autofocus.
+Both instruments are the twin's at their usual sizes: the phone's 512 px, the benchtop's 1024 px. The twin's rendering
+is told apart, since a real camera does not render. A field is found in the stitched mosaic, or in tiles that are taken
+around it with autofocus.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from pair_kills import kill_and_go_on
 from mobilescope.app.acquiring import open_writer, scan_job
 from mobilescope.app.instrument import Instruments, build_instruments
 from mobilescope.app.mosaicking import stitch_slide
-from mobilescope.app.pair_operator import StandIn
 from mobilescope.app.pair_opening import place_finder
+from mobilescope.app.pair_operator import StandIn
 from mobilescope.app.pair_session import PairRequest, SessionPairing
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.data.session import Session
@@ -92,6 +92,7 @@ def main() -> None:
     options.add_argument("--kills", type=int, default=50)
     given = options.parse_args()
     cv2.setNumThreads(1)
+    sys.stdout.reconfigure(line_buffering=True)
     with tempfile.TemporaryDirectory() as folder:
         for stitched in (True, False):
             fields(Path(folder), given.side, stitched=stitched)
