@@ -99,6 +99,10 @@ class FaultyPhone:
         capture = self._phone.capture(x_um, y_um)
         return replace(capture, bayer=capture.bayer[:, ::-1].copy(), cfa="GRBG")
 
+    def _without_raw(self, x_um, y_um):
+        capture = self._phone.capture(x_um, y_um)
+        return replace(capture, bayer=None, cfa="", black_level=0, white_level=255)
+
     def _dark(self, x_um, y_um):
         self._phone.illuminator.off()
         return self._phone.capture(x_um, y_um)

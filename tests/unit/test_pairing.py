@@ -7,12 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pair_bench import FIELDS, GRID, SLIDE, Chooser, FaultyPhone, copy_of, scanned, small_twin, walk
+from pair_bench import FIELDS, GRID, SLIDE, Chooser, FaultyPhone, copy_of, header, scanned, small_twin, walk
 
-from mobilescope.acquire.pairing import Choice, link_from
+from mobilescope.acquire.pairing import Choice, PendingCapture, link_from
+from mobilescope.app.developing import develop_fresh
 from mobilescope.core.errors import CancelledError, DeviceError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.data.session import Session
+from mobilescope.data.writer import SessionWriter
 from mobilescope.imaging.frame_link import FrameLink, LinkPoint
 
 
@@ -76,6 +78,35 @@ def test_a_fault_that_passes_costs_one_more_capture(twin, session, fault, words)
     assert words in " ".join(done.chooser.told)
     assert done.chooser.asked == []
     assert len(done.captures) == 1
+
+
+def test_a_phone_that_gives_no_raw_is_paired_by_its_jpeg(twin, session):
+    phone = FaultyPhone(twin.phone, "without_raw", captures=range(9))
+    done = walk(twin, session, phone=phone, fields=FIELDS[:1])
+    assert [(link.verdict, link.attempts) for link in done.links] == [("accepted", 1)]
+    assert done.captures[0].cfa == ""
+
+
+def test_a_capture_of_which_nobody_knows_the_place_is_looked_up(twin, session):
+    pending = PendingCapture(7, 0, 7, (math.nan, math.nan), 0.925, lambda: develop_fresh(twin.phone.capture(0.0, 0.0)))
+    twin.phone.mount(SLIDE)
+    twin.phone.illuminator.set_colour(255, 255, 255)
+    stored = twin.phone.capture(0.0, 0.0)
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        writer.add_phone_capture(SLIDE, 7, 0, 7, stored)
+    done = walk(twin, session, fields=[], pending=[pending], finder=Finder())
+    (link,) = done.links
+    assert link.verdict == "accepted"
+    assert math.dist(link.found_um, (0.0, 0.0)) < 20
+    assert link.planned_um == link.found_um
+    assert done.result.link.points == ()
+
+
+class Finder:
+    """Finds everything at the middle of the slide."""
+
+    def place(self, _picture, _pixel_um):
+        return 0.0, 0.0
 
 
 def test_a_wrong_field_is_told_with_the_way_back(twin, session):
