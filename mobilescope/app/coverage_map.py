@@ -48,7 +48,7 @@ def write_coverage_map(summaries: Sequence[SlideSummary], path: Path) -> None:
         )
     figure.tight_layout(rect=(0, 0.06 / rows, 1, 1))
     partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
+    figure.savefig(partial, format="png", bbox_inches="tight", pad_inches=0.12)
     partial.replace(path)
 
 

@@ -285,5 +285,11 @@ class SessionPairing:
         ]
         taken = [RegionUm.centred(*centre, *size) for centre in (*centres, *planned)]
         number = 1 + max((link.column for link in links if link.row < 0), default=-1)
-        places = suggest_fields(content.content, taken, size, self._request.suggest - number)
+        wanted = max(0, self._request.suggest - number)
+        places = suggest_fields(content.content, taken, size, wanted)
+        if len(places) < wanted:
+            self._operator.tell(
+                f"slide {slide.name}: {len(places)} of {wanted} more fields suggested: nowhere else the benchtop saw a "
+                "whole field with specimen that is free"
+            )
         return [PlannedField(-1, number + count, *place) for count, place in enumerate(places)]

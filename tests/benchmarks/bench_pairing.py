@@ -82,7 +82,7 @@ def fields(folder: Path, side: int, *, stitched: bool) -> None:
     print(
         f"{len(links)} fields {'in the stitched mosaic' if stitched else f'live, {tiles} tiles taken around them'}: "
         f"{accepted} accepted; {whole_s / len(links):.2f} s a field (median "
-        f"{statistics.median(link.seconds for link in links):.2f}), of which {own_s:.2f} s without the twin's rendering: "
+        f"{statistics.median(link.seconds for link in links):.2f}), {own_s:.2f} s without the twin's rendering, or "
         f"{(cpu_s - rendering.cpu_s) / len(links):.2f} s of one core"
     )
 
