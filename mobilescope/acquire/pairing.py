@@ -17,13 +17,14 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.acquire.capture import capture_lit
+from mobilescope.acquire.capture import captured
 from mobilescope.acquire.pair_examining import FieldExaminer, Finding, Remedy
 from mobilescope.core.errors import DeviceError, UserError
 from mobilescope.core.pair_link import PairLink
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import PhoneCamera, PhoneCapture
 from mobilescope.imaging.frame_link import FrameLink, LinkPoint
+from mobilescope.plans.field_lights import FieldLight
 
 Point = tuple[float, float]
 Picture = NDArray[Any]
@@ -238,7 +239,7 @@ class PairedWalk:
             light.set_colour(*self._options.colour)
             if self._focus is not None:
                 self._focus(phone_um)
-            return capture_lit(self._phone, *phone_um, what, self._options.colour)
+            return captured(self._phone, FieldLight(name="white", colour=self._options.colour), *phone_um, what)
         finally:
             light.off()
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.acquire.capture import capture_lit
+from mobilescope.acquire.capture import captured
 from mobilescope.acquire.pair_examining import PlaceFinder
 from mobilescope.core.errors import RegistrationError, UserError
 from mobilescope.core.protocols import PhoneCamera, PhoneCapture
 from mobilescope.imaging.frame_link import PAIRED_UM, FrameLink, LinkPoint
+from mobilescope.plans.field_lights import FieldLight
 from mobilescope.plans.grids import FieldGrid, GridPosition
 
 _WANTED, _MOST_TRIED = 4, 9
@@ -56,7 +57,7 @@ def automatic_link(
 def _captured(phone: PhoneCamera, stop: GridPosition, what: str) -> PhoneCapture:
     try:
         phone.illuminator.set_colour(*_COLOUR)
-        return capture_lit(phone, stop.x_um, stop.y_um, what, _COLOUR)
+        return captured(phone, FieldLight(name="white", colour=_COLOUR), stop.x_um, stop.y_um, what)
     finally:
         phone.illuminator.off()
 
