@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "dng": ["--quick"],
     "mosaic": ["--side", "3", "--tile", "512"],
     "registration": None,
+    "pairing": ["--side", "1", "--kills", "2"],
     "retrieval": ["--quick"],
     "microscopes": [],
     "ring": ["--commands", "300"],

@@ -40,6 +40,11 @@ class StageMover:
     def __init__(self, stage: Callable[[], XYZStage], tell: Callable[[str], None] | None) -> None:
         self._stage, self._tell = stage, tell
 
+    @property
+    def stage(self) -> XYZStage | None:
+        """The stage, opened if need be, where pictures can be taken without a person; else None."""
+        return None if self._tell is not None else self._stage()
+
     def check(self, fields: Iterable[tuple[float, float]]) -> None:
         """Refuse fields outside the stage's range, where it tells that."""
         stage = self._stage()
