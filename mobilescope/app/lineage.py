@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mobilescope.data.mosaics import Mosaic
+from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 
 _DIGITS = 32
@@ -32,9 +33,10 @@ def lineage(session: Session) -> dict[str, Any]:
     return {"captures_sha256": captures, "scans_sha256": scans}
 
 
-def made_of(session: Path, provenance: dict[str, Any]) -> str:
-    """Return a digest of all that decides a pair file: session, settings, software and mosaics."""
+def made_of(session: Path, provenance: dict[str, Any], captures: Sequence[CaptureRecord]) -> str:
+    """Return a digest of all that decides a pair file: session, settings, software, mosaics, where captures lie."""
     digest = hashlib.sha256(json.dumps(provenance, sort_keys=True).encode("utf-8"))
+    digest.update(repr([(each.slide, each.index, each.position) for each in captures]).encode("utf-8"))
     for slide, captures in sorted(provenance["captures_sha256"].items()):
         if captures:
             with Mosaic.open(session, slide) as mosaic:

@@ -15,12 +15,15 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from mobilescope import __version__
-from mobilescope.app.acquiring import evaluation_cell, instrument_name, phone_half_pitch_um, plan_of
+from mobilescope.app.acquiring import evaluation_cell, field_grid, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
+from mobilescope.app.development import development_of, recipe_of
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.lineage import lineage, made_of
+from mobilescope.app.pair_places import PlacedCapture, placed_captures
 from mobilescope.app.placing import Search, has_position
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -32,6 +35,7 @@ from mobilescope.data.pairs import PAIRS_FORMAT, PairWriter
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
+from mobilescope.imaging.crops import central_crops
 from mobilescope.imaging.quality import GateThresholds
 
 
@@ -68,6 +72,7 @@ def register_session(
     warp: Warp = "phone",
     factor: float = DEFAULT_FACTOR,
     jpeg_ratio: float | None = None,
+    development: DevelopmentConfig | None = None,
     out: Path | None = None,
     thresholds: GateThresholds | None = None,
     search: bool = True,
@@ -82,7 +87,7 @@ def register_session(
 
     Parameters
     ----------
-    warp, factor, jpeg_ratio
+    warp, factor, jpeg_ratio, development
         How the pairs are made, see `PairVariant`.
     out : Path, optional
         The pair file to write; without it `layout.pairs_path` names it.
@@ -96,9 +101,10 @@ def register_session(
     """
     stop = stop or StopToken()
     thresholds = thresholds or GateThresholds()
-    variant = PairVariant(warp, factor, jpeg_ratio)
-    plan = plan_pairing(session_path, variant, thresholds, search=search)
-    jobs = plan.jobs
+    plan = plan_pairing(
+        session_path, PairVariant(warp, factor, jpeg_ratio, development), thresholds, search=search
+    )
+    variant, jobs = plan.variant, plan.jobs
     target = out or pairs_path(session_path, variant)
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
@@ -121,6 +127,8 @@ class PairingPlan:
 
     Attributes
     ----------
+    variant : PairVariant
+        With the development that is meant.
     jobs : list of (str, CaptureRecord)
         Slide and capture, in the order of the pairs.
     roles : dict
@@ -133,6 +141,7 @@ class PairingPlan:
         Of the pair file, as `PairWriter` takes it.
     """
 
+    variant: PairVariant
     jobs: list[tuple[str, CaptureRecord]]
     roles: dict[str, Role]
     cells: dict[tuple[str, int], RegionUm | None]
@@ -145,7 +154,9 @@ def plan_pairing(
 ) -> PairingPlan:
     """Read what there is to register; InputFileError for a session without captures or mosaics."""
     with Session.open(session_path) as session:
-        jobs = [(slide.name, capture) for slide in session.slides for capture in session.captures(slide.name)]
+        variant = replace(variant, development=variant.development or development_of(session))
+        placed = [each for slide in session.slides for each in placed_captures(session, slide.name)]
+        jobs = [(part.slide, part) for each in placed for part in _parts(session, each.capture, variant)]
         roles = {slide.name: slide.role for slide in session.slides}
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
@@ -153,8 +164,9 @@ def plan_pairing(
             "thresholds": thresholds.model_dump(),
             "places": "nominal, else by landmarks in the whole mosaic" if search else "nominal",
         }
-        provenance["made_of"] = made_of(session_path, provenance)
-        return PairingPlan(jobs, roles, _cells(session), _searches(session) if search else {}, provenance)
+        provenance["made_of"] = made_of(session_path, provenance, [capture for _, capture in jobs])
+        searches = _searches(session) if search else {}
+        return PairingPlan(variant, jobs, roles, _cells(session, placed), searches, provenance)
 
 
 def store_pair(writer: PairWriter, pair: AlignedPair, role: Role, warp: Warp) -> None:
@@ -191,6 +203,7 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
         "label_pixel_um": label_pixel_um,
         "input_pixel_um": input_pixel_um,
         **variant.provenance(),
+        "development": recipe_of(session, variant.development or development_of(session)).provenance,
         "instrument": instrument_name(session),
         "phone_half_pitch_um": phone_half_pitch_um(session),
         "stains": {slide.name: slide.stain for slide in plan_of(session).slides},
@@ -201,20 +214,25 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
     }
 
 
-def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
+def _parts(session: Session, capture: CaptureRecord, variant: PairVariant) -> list[CaptureRecord]:
+    """Return what makes a pair each: a capture, or the crops that the variant cuts it into."""
+    rows, columns = session.header.phone_shape
+    development = variant.development or development_of(session)
+    crops = central_crops((rows // 2, columns // 2), development.crops)
+    return [replace(capture, part=part) for part in range(len(crops))]
+
+
+def _cells(session: Session, placed: list[PlacedCapture]) -> dict[tuple[str, int], RegionUm | None]:
     """Return what may be evaluated of each capture, by slide and index."""
     plan = plan_of(session)
     rows, columns = session.header.phone_shape
     cells = {}
-    for slide in plan.slides:
-        captures = session.captures(slide.name)
-        if not captures or slide.capture is None:
-            continue
-        pitch = captures[0].pixel_size_um
-        grid = slide.fields(columns * pitch, rows * pitch)
-        for capture in captures:
-            place = capture.position.x_um, capture.position.y_um
-            cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, grid, *place)
+    for each in placed:
+        capture, slide = each.capture, plan.slide(each.capture.slide)
+        pitch = capture.pixel_size_um
+        grid = field_grid(slide, columns * pitch, rows * pitch)
+        place = each.planned_um
+        cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, grid, *place)
     return cells
 
 

@@ -16,6 +16,14 @@ from mobilescope.core.errors import UserError
 _REFUSED = 3
 
 
+class CropsChoice(StrEnum):
+    """Which parts of a capture are compared."""
+
+    WHOLE = "whole"
+    R18 = "r18"
+    SQUARE = "square"
+
+
 class WarpChoice(StrEnum):
     """Which image is resampled onto the other's lattice."""
 
@@ -24,6 +32,7 @@ class WarpChoice(StrEnum):
 
 
 def register(
+    context: typer.Context,
     source: Annotated[
         list[Path],
         typer.Argument(
@@ -42,6 +51,17 @@ def register(
     jpeg_ratio: Annotated[
         float | None,
         typer.Option(help="Send the phone's picture through a JPEG so many times smaller than its 3 bytes a pixel."),
+    ] = None,
+    white_balance: Annotated[
+        str | None,
+        typer.Option(
+            help="Of all captures: camera, cloudy, daylight, reference (the clear field), or gains like 2.1,1,1.5; "
+            "without it as the instrument file given, or the session, says."
+        ),
+    ] = None,
+    crops: Annotated[
+        CropsChoice | None,
+        typer.Option(help="Which parts of a capture make a pair each: whole, r18 or square (four in the middle)."),
     ] = None,
     search: Annotated[
         bool, typer.Option(help="Search the whole mosaic for captures that have no position or do not lie there.")
@@ -81,9 +101,13 @@ def register(
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
         raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
+    from mobilescope.app.development import asked_development
+
     if len(source) > 1 or cluster is not None:
         if out is not None:
             raise UserError("--out names one pair file", "leave it out: each session's stand beside it")
+        if white_balance is not None or crops is not None:
+            raise UserError("another development is for one session", "register the sessions one by one with it")
         variant = {"warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio}
         _register_many(source, cluster, workers, variant, search=search, json=json)
         return
@@ -92,10 +116,13 @@ def register(
     from mobilescope.app.pairing import register_session
 
     (session,) = source
+    development = asked_development(
+        session, context.find_root().params.get("config"), white_balance, None if crops is None else crops.value
+    )
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
-            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, search=search,
-            on_progress=progress, stop=stop,
+            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, development=development, out=out,
+            search=search, on_progress=progress, stop=stop,
         )
     found = f" ({result.searched} found by searching the mosaic)" if result.searched else ""
     say(f"{result.accepted} pairs accepted{found}, {result.refused} refused: {result.pairs}")
@@ -104,6 +131,7 @@ def register(
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
             "searched": result.searched,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
+            "development": development.model_dump(mode="json", exclude_none=True),
         })
 
 

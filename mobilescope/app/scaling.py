@@ -125,7 +125,7 @@ def register_sessions(
     if works:
         total = sum(work.left for work in works)
         with cluster() as crowd:
-            _Run(crowd, variant, thresholds, outcomes, total, on_progress, stop).go(works)
+            _Run(crowd, thresholds, outcomes, total, on_progress, stop).go(works)
     return [outcomes[session] for session in sessions]
 
 
@@ -133,10 +133,10 @@ class _Run:
     """The works of one command: hands pairs to the workers, and has each session put together when it is complete."""
 
     def __init__(
-        self, crowd: Crowd, variant: PairVariant, thresholds: GateThresholds, outcomes: dict[Path, SessionOutcome],
+        self, crowd: Crowd, thresholds: GateThresholds, outcomes: dict[Path, SessionOutcome],
         total: int, on_progress: ProgressListener, stop: StopToken,
     ) -> None:
-        self._crowd, self._variant, self._thresholds, self._outcomes = crowd, variant, thresholds, outcomes
+        self._crowd, self._thresholds, self._outcomes = crowd, thresholds, outcomes
         self._total, self._on_progress, self._stop = total, on_progress, stop
         self._done = self._accepted = 0
 
@@ -163,7 +163,7 @@ class _Run:
         cell = work.plan.cells.get((slide, capture.index))
         job = PartJob(
             work.session.absolute(), parts_folder(work.target), number, capture, cell, work.plan.roles[slide],
-            self._variant, self._thresholds, work.plan.searches.get(slide),
+            work.plan.variant, self._thresholds, work.plan.searches.get(slide),
         )
         self._crowd.submit((work, number), make_part, job, __version__)
 
@@ -220,7 +220,7 @@ def _begun(
 ) -> _Work | SessionOutcome:
     """Return what there is to do for a session, or how it came out if there is nothing."""
     plan = plan_pairing(session.absolute(), variant, thresholds, search=search)
-    key, target = str(plan.provenance["made_of"]), pairs_path(session.absolute(), variant)
+    key, target = str(plan.provenance["made_of"]), pairs_path(session.absolute(), plan.variant)
     prepare_file(target)
     counted = _made_before(target, key)
     if counted is not None:

@@ -114,6 +114,10 @@ class RegistrationError(MobilescopeError):
     """Two images that could not be brought into register."""
 
 
+class MirroredError(RegistrationError):
+    """Two images that are mirror images of each other."""
+
+
 class ClusterError(MobilescopeError):
     """A cluster that can't be reached, or that lost what was worked on."""
 

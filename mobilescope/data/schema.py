@@ -16,13 +16,16 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 from mobilescope import __version__
 from mobilescope.core.config import StrictModel
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
+from mobilescope.core.pair_link import QUALITY_NAMES
 
 SESSION_FORMAT = "mobilescope-session"
 # Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
-# method, in place of SHA-256; version 4 gave flat fields their channel.
+# method, in place of SHA-256; version 4 gave flat fields and captures their channel.
 SCHEMA_VERSION = 4
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
+# A field of the phone that lies on more tiles than this is no field.
+MAX_LINK_TILES = 25
 
 # The fastest that gains at all, and it drops the empty high bits of raw phone frames; measured in docs/benchmarks.md.
 CODEC: dict[str, Any] = dict(hdf5plugin.Blosc(cname="lz4", clevel=1, shuffle=hdf5plugin.Blosc.BITSHUFFLE))
@@ -54,12 +57,20 @@ TILE_ROW = np.dtype([
     ("mark", _text(64)), *_CRC,
 ])
 CAPTURE_ROW = np.dtype([
-    *_IMAGE, *_SHA256, ("cfa", _text(4)), ("black_level", "<i4"), ("white_level", "<i4"),
+    *_IMAGE, ("channel", _text(32)), *_SHA256, ("cfa", _text(4)), ("black_level", "<i4"), ("white_level", "<i4"),
     ("white_balance", "<f8", (3,)), ("iso", "<i4"), ("jpeg_offset", "<i8"), ("jpeg_length", "<i8"),
     ("jpeg_sha256", _text(64)), *_CRC,
 ])
 FLAT_FIELD_ROW = np.dtype([
     ("time_s", "<f8"), ("channel", _text(32)), ("software_version", _text(32)), *_SHA256, *_CRC,
+])
+LINK_ROW = np.dtype([
+    ("slide", _text(64)), ("index", "<i4"), ("row", "<i4"), ("column", "<i4"), ("time_s", "<f8"),
+    ("phone_um", "<f8", (2,)), ("planned_um", "<f8", (2,)), ("found_um", "<f8", (2,)),
+    ("picture_to_um", "<f8", (6,)), ("link", "<f8", (6,)), ("link_residual_um", "<f8"), ("link_points", "<i4"),
+    ("verdict", _text(16)), ("reason", _text(256)), ("quality", [(name, "<f8") for name in QUALITY_NAMES]),
+    ("source", _text(16)), ("tile_count", "<i4"), ("tiles", "<i4", (MAX_LINK_TILES, 2)), ("attempts", "<i4"),
+    ("seconds", "<f8"), ("run", "<i4"), ("software_version", _text(32)), *_CRC,
 ])
 EVENT_ROW = np.dtype([("time_s", "<f8"), ("level", _text(16)), ("text", _text(EVENT_BYTES)), *_CRC])
 
@@ -108,7 +119,8 @@ class SessionHeader(StrictModel):
         """Say how ``other`` differs in what a session must not change, or return an empty string.
 
         The time of creation and the software version may differ: a session can be resumed after an update. So may what
-        ``other`` says beyond this one, since the software that began the session did not know it.
+        ``other`` says beyond this one, since the software that began the session did not know it, and how captures are
+        developed, since that changes nothing of what is stored.
         """
         slides = [[f"{slide.name} ({slide.role})" for slide in header.slides] for header in (self, other)]
         if slides[0] != slides[1]:
@@ -123,7 +135,7 @@ class SessionHeader(StrictModel):
 def _first_difference(mine: JsonValue, others: JsonValue, where: str) -> str:
     """Name the first value of ``mine`` that is another one in ``others``; an empty string where there is none."""
     if isinstance(mine, dict) and isinstance(others, dict):
-        parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items()]
+        parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items() if key != "development"]
     elif isinstance(mine, list) and isinstance(others, list) and len(mine) == len(others):
         parts = [(f"{where}.{index}", value, others[index]) for index, value in enumerate(mine)]
     else:
