@@ -93,7 +93,7 @@ def _register_images(
     )
     if result.accepted:
         say(
-            f"accepted: residual {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "
+            f"accepted: right to about {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "
             f"{result.inliers} features agree{'' if map_file is None else f'; map: {map_file}'}"
         )
     else:

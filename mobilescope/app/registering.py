@@ -32,7 +32,7 @@ class ImageRegistration:
     inliers : int
         Features that agree on where the moving image lies; 0 where it was not found.
     residual_px : float or None
-        Median shift that is left, in pixels of the moving image.
+        Error of the map that must be reckoned with, the median over the specimen in pixels of the moving image.
     pearson : float or None
         Correlation of the two after the map.
     quality : dict
@@ -102,7 +102,7 @@ def register_images(
     verdict = judge(found.quality, GateThresholds())
     seconds = time.perf_counter() - begun_s
     told = ImageRegistration(
-        verdict.accepted, verdict.reason, found.inliers, found.quality.residual_median_px, found.quality.pearson,
+        verdict.accepted, verdict.reason, found.inliers, found.quality.expected_median_px, found.quality.pearson,
         seconds, asdict(found.quality),
     )
     if map_file is None or not verdict.accepted:

@@ -30,6 +30,10 @@ _LEAST_INLIER_RATIO = 0.08
 _LEAST_SPREAD = 3 / _SPREAD_CELLS**2
 
 
+class FieldNotFoundError(RegistrationError):
+    """Too few features of the two images agree."""
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureMatch:
     """A homography between two images at about the same pitch and what it rests on.
@@ -224,8 +228,10 @@ def match_fields(
 
     Raises
     ------
+    FieldNotFoundError
+        For a field that is not there.
     RegistrationError
-        For a field that is not there, a mirrored image, or a scale that contradicts the pixel sizes.
+        For a mirrored image, or a scale that contradicts the pixel sizes.
     """
     fixed_features, moving_features = _detect(fixed), _detect(moving)
     match = _attempt(moving_features, fixed_features, moving.shape, seed)
@@ -234,7 +240,7 @@ def match_fields(
         if _credible(mirrored, least_inliers):
             raise _mirror_error()
         agreeing = match.inliers if match is not None else 0
-        raise RegistrationError(
+        raise FieldNotFoundError(
             f"the phone field was not found in the benchtop window ({agreeing} agreeing features,"
             f" {least_inliers} needed)",
             "check that both show the same field in focus, and search a larger window",
