@@ -21,8 +21,8 @@ class MemorySink:
             for key, taken in self.attempts.items() if (key.channel, key.plane) == ("", 0)
         }
 
-    def add_flat_field(self, kind, image):
-        self.flat[kind] = image
+    def add_flat_field(self, kind, image, channel=""):
+        self.flat[kind, channel] = image
 
     def add_benchtop_tile(self, key, index, image, focus, *, attempt=0, mark=""):
         taken = self.attempts.setdefault(key, [])
@@ -36,8 +36,8 @@ class MemorySink:
         self.captures[slide, index] = (row, column, capture)
         self._after_each()
 
-    def has_flat_field(self, kind):
-        return kind in self.flat
+    def has_flat_field(self, kind, channel=""):
+        return (kind, channel) in self.flat
 
     def has_tile(self, key):
         return key in self.attempts

@@ -89,7 +89,8 @@ class FocusKeeper:
         if self._plan.mode != "surface" or len(self._points) < _LEAST_POINTS:
             return None
         if self._surface is None or self._fitted != len(self._points):
-            self._surface, self._fitted = fit_surface(np.array(self._points)), len(self._points)
+            self._surface = fit_surface(np.array(self._points), family=self._plan.surface)
+            self._fitted = len(self._points)
         return self._surface
 
     def _plane(self, x_um: float, y_um: float) -> float | None:

@@ -1,8 +1,11 @@
-"""A benchtop slide scan: the flat field, and one slide's grid; the rest is `runner`'s."""
+"""A benchtop slide scan: the flat fields, and one slide's grid; the rest is `runner`'s."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+from numpy.typing import NDArray
 
 from mobilescope.acquire.runner import ScanRunner
 from mobilescope.acquire.slide_run import SlideRun
@@ -16,34 +19,46 @@ from mobilescope.plans.tile_areas import TileArea
 _FLAT_FRAMES = 8
 
 
-def take_flat_field(
+def take_flat_fields(
     microscope: BenchtopMicroscope,
     sink: CaptureSink,
     blank_slide: str,
-    *,
-    channel: ChannelPlan | None = None,
+    channels: Sequence[ChannelPlan | None] = (None,),
     switch: ChannelSwitch | None = None,
 ) -> None:
-    """Picture a clear field, so that vignetting and lamp colour can be divided out; once per session.
+    """Picture a clear field, so that vignetting and lamp colour can be divided out; once for each channel of a session.
 
     Parameters
     ----------
-    channel, switch : ChannelPlan, ChannelSwitch, optional
-        The light to picture it in, and what switches to it and back; the microscope's own light without.
+    channels : sequence of ChannelPlan or None
+        The lights to picture it in, no two of a name; None is the microscope's own light.
+    switch : ChannelSwitch, optional
+        What switches to the channels and back.
     """
-    if sink.has_flat_field("benchtop"):
-        return
-    microscope.mount(blank_slide)
-    total = np.zeros((*microscope.frame_shape, 3), dtype=np.float32)
-    try:
-        if channel is not None and switch is not None:
+    missing = [
+        channel for channel in channels
+        if not sink.has_flat_field("benchtop", "" if channel is None else channel.name)
+    ]
+    if missing:
+        microscope.mount(blank_slide)
+    for channel in missing:
+        if channel is None or switch is None:
+            sink.add_flat_field("benchtop", _clear_field(microscope))
+            continue
+        try:
             switch.select(channel.name, channel.exposure_ms, channel.colour, channel.brightness)
-        for _ in range(_FLAT_FRAMES):
-            total += decode_8bit(microscope.snap().pixels)
-    finally:
-        if channel is not None and switch is not None:
+            clear = _clear_field(microscope)
+        finally:
             switch.rest()
-    sink.add_flat_field("benchtop", total / np.float32(_FLAT_FRAMES))
+        sink.add_flat_field("benchtop", clear, channel.name)
+
+
+def _clear_field(microscope: BenchtopMicroscope) -> NDArray[np.float32]:
+    """Return the mean of several pictures in linear light, (rows, columns, 3)."""
+    total = np.zeros((*microscope.frame_shape, 3), dtype=np.float32)
+    for _ in range(_FLAT_FRAMES):
+        total += decode_8bit(microscope.snap().pixels)
+    return total / np.float32(_FLAT_FRAMES)
 
 
 def scan_slide(

@@ -10,7 +10,7 @@ from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.disk_guard import DiskGuard
 from mobilescope.acquire.plan_checks import check_runs
 from mobilescope.acquire.runner import RunSnapshot, ScanRunner
-from mobilescope.acquire.scan import take_flat_field
+from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.channels import channel_switch
 from mobilescope.app.instrument import Instruments
@@ -50,7 +50,9 @@ def capture_grid(slide: SlidePlan, instruments: Instruments) -> FieldGrid:
     return slide.fields(*instruments.phone.field_of_view_um)
 
 
-def open_writer(session: Path, plan: JobPlan, instruments: Instruments) -> SessionWriter:
+def open_writer(
+    session: Path, plan: JobPlan, instruments: Instruments, *, on_progress: ProgressListener = ignore_progress
+) -> SessionWriter:
     """Create the session of a plan, or open it to go on; a plan that can't be carried out leaves no session behind."""
     for slide in plan.slides:
         instruments.check_slide(slide.mounted)
@@ -60,7 +62,7 @@ def open_writer(session: Path, plan: JobPlan, instruments: Instruments) -> Sessi
         benchtop_shape=instruments.benchtop.frame_shape,
         phone_shape=instruments.phone.frame_shape,
     )
-    return SessionWriter.create_or_resume(session, header)
+    return SessionWriter.create_or_resume(session, header, on_progress=on_progress)
 
 
 def _entry(slide: SlidePlan) -> SlideEntry:
@@ -120,7 +122,7 @@ def scan_job(
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> None:
-    """Take the flat field and scan every slide on the benchtop; what the session has is not taken again."""
+    """Take the flat fields and scan every slide on the benchtop; what the session has is not taken again."""
     run_scan(scan_runner(writer, plan, instruments, on_progress=on_progress, stop=stop), writer, instruments)
 
 
@@ -139,7 +141,7 @@ def check_plan(plan: JobPlan, instruments: Instruments, slides: Sequence[str] = 
 def run_scan(
     runner: ScanRunner, writer: SessionWriter, instruments: Instruments, *, clear_field: bool = True
 ) -> RunSnapshot:
-    """Check the plan, take the flat field, and scan.
+    """Check the plan, take the flat fields, and scan.
 
     Parameters
     ----------
@@ -148,11 +150,9 @@ def run_scan(
     """
     runner.check()
     if clear_field:
-        # Mosaics are made of the first channel.
-        firsts = {run.channels[0] if run.channels else None for run in runner.runs}
-        take_flat_field(
-            instruments.benchtop, writer, instruments.blank_slide,
-            channel=firsts.pop() if len(firsts) == 1 else None, switch=channel_switch(instruments),
+        lights = {each.name if each else "": each for run in runner.runs for each in run.channels or (None,)}
+        take_flat_fields(
+            instruments.benchtop, writer, instruments.blank_slide, list(lights.values()), channel_switch(instruments)
         )
     return runner.run()
 

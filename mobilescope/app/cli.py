@@ -151,7 +151,8 @@ def capture(plan: PlanFile, session: SessionOption = Path("session.h5"), json: J
     say(f"instrument: {config.name}")
     with (
         build_instruments(config, source=str(_Settings.config or "built-in instrument")) as instruments,
-        stoppable() as stop, ProgressDisplay() as progress, open_writer(session, job, instruments) as writer,
+        stoppable() as stop, ProgressDisplay() as progress,
+        open_writer(session, job, instruments, on_progress=progress) as writer,
     ):
         capture_job(writer, job, instruments, on_progress=progress, stop=stop)
     say(f"session: {session}")

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.app.developing import develop_fresh
 from mobilescope.app.instrument import build_instruments
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import InputImageError, RegistrationError, UserError
@@ -25,7 +26,6 @@ from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.focus_depth import NEAR_PEAK, FocusDepth, focus_depth
 from mobilescope.imaging.lattices import largest_valid_window, lattice_map
 from mobilescope.imaging.metrics import ssim
-from mobilescope.imaging.raw import develop_srgb
 from mobilescope.imaging.registration import register
 from mobilescope.imaging.warp import resample
 from mobilescope.learn.baselines import Baselines, upsample_bicubic
@@ -189,10 +189,7 @@ def _scored(
     capture: PhoneCapture, mosaic: Mosaic, enhancer: Enhancer, baselines: Baselines | None
 ) -> dict[str, float] | None:
     """Return the SSIM by method, or None where the capture can't be registered."""
-    developed = develop_srgb(
-        capture.bayer, cfa=capture.cfa, black_level=capture.black_level, white_level=capture.white_level,
-        white_balance=capture.white_balance,
-    )
+    developed = develop_fresh(capture)
     pitch_um, factor = 2 * capture.bayer_pixel_um, enhancer.card.network.factor
     fixed = _surroundings(mosaic, capture, (developed.shape[0], developed.shape[1]))
     try:

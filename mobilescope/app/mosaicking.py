@@ -115,7 +115,7 @@ def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int]
     Bad pixels are looked for in the tiles themselves, and so is uneven light where no flat field was measured. A tile
     that was exposed for less time than the others is brought to theirs.
     """
-    flat, reading = session.flat_field("benchtop"), threading.Lock()
+    flat, reading = session.flat_field("benchtop", tiles[0].channel), threading.Lock()
     gain = None if flat is None else (flat.max(axis=(0, 1)) / np.maximum(flat, 1e-6)).astype(np.float32)
     usual_ms = float(np.median([tile.exposure_ms for tile in tiles]))
 

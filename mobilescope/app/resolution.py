@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.acquire.autofocus import autofocus
+from mobilescope.app.developing import develop_fresh
 from mobilescope.app.instrument import build_instruments
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import RegistrationError, UserError
@@ -19,7 +20,6 @@ from mobilescope.imaging.colour import luminance, srgb_decode, to_float
 from mobilescope.imaging.lattices import lattice_map
 from mobilescope.imaging.mtf import Triplet, bar_profile, finest_resolved_um, profile_contrast
 from mobilescope.imaging.phase import phase_shift
-from mobilescope.imaging.raw import develop_srgb
 from mobilescope.imaging.registration import register
 from mobilescope.imaging.warp import resample
 from mobilescope.learn.baselines import upsample_bicubic
@@ -176,10 +176,7 @@ def _on_one_grid(
     capture: PhoneCapture, frame: BenchtopImage, enhancer: Enhancer
 ) -> tuple[dict[str, NDArray[np.float32]], tuple[float, float]]:
     """Return the field's linear luminance by each of `SHOWN_BY`, and (x, y) in µm of its first pixel in the frame."""
-    developed = develop_srgb(
-        capture.bayer, cfa=capture.cfa, black_level=capture.black_level, white_level=capture.white_level,
-        white_balance=capture.white_balance,
-    )
+    developed = develop_fresh(capture)
     factor, pixel = enhancer.card.network.factor, frame.pixel_size_um
     pitch_um = 2 * capture.bayer_pixel_um
     try:

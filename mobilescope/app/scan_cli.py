@@ -68,7 +68,7 @@ def scan(
         stop = stack.enter_context(stoppable())
         progress = stack.enter_context(ProgressDisplay())
         check_plan(job, instruments, slides)
-        writer = stack.enter_context(open_writer(session, job, instruments))
+        writer = stack.enter_context(open_writer(session, job, instruments, on_progress=progress))
         if preview is not None and not network:
             stack.enter_context(previewing(session, preview))
         runner = scan_runner(

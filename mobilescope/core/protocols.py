@@ -85,21 +85,23 @@ class BenchtopImage:
 
 @dataclass(frozen=True)
 class PhoneCapture:
-    """One phone capture: the raw Bayer frame and the JPEG the phone made beside it.
+    """One phone capture: the raw Bayer frame and the JPEG the phone made beside it, or one of the two.
 
     Attributes
     ----------
-    bayer : ndarray, shape (rows, columns), uint16
-        Raw counts between ``black_level`` and ``white_level``.
+    bayer : ndarray, shape (rows, columns), uint16, or None
+        Raw counts between ``black_level`` and ``white_level``; None from a phone that gives no raw pictures.
+    jpeg : bytes
+        The JPEG as the phone made it; empty where there is none beside a raw frame.
     cfa : str
-        Colours of the 2×2 mosaic read row by row, for example ``"RGGB"``.
+        Colours of the 2×2 mosaic read row by row, for example ``"RGGB"``; empty without a raw frame.
     bayer_pixel_um : float
-        Pitch of the Bayer lattice at the specimen.
+        Pitch of the Bayer lattice at the specimen, which is that of the full JPEG too.
     white_balance : tuple of float
         Gains of red, green, blue that the phone recorded for this session.
     """
 
-    bayer: NDArray[np.uint16]
+    bayer: NDArray[np.uint16] | None
     jpeg: bytes
     cfa: str
     black_level: int
@@ -298,8 +300,8 @@ class PhoneCamera(Protocol):
 class CaptureSink(Protocol):
     """Where acquisition puts what it takes. Each call returns when the image can no longer be lost to a crash."""
 
-    def add_flat_field(self, kind: FlatFieldKind, image: NDArray[np.float32]) -> None:
-        """Keep the picture of a clear field, linear light, (rows, columns, 3); ``kind`` names the instrument."""
+    def add_flat_field(self, kind: FlatFieldKind, image: NDArray[np.float32], channel: str = "") -> None:
+        """Keep the picture of a clear field in a channel, linear light, (rows, columns, 3) for the benchtop."""
 
     def add_benchtop_tile(
         self, key: TileKey, index: int, image: BenchtopImage, focus: FocusRecord, *, attempt: int = 0, mark: str = ""
@@ -309,8 +311,8 @@ class CaptureSink(Protocol):
     def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
         """Keep one phone capture."""
 
-    def has_flat_field(self, kind: FlatFieldKind) -> bool:
-        """Tell whether the clear field is there already."""
+    def has_flat_field(self, kind: FlatFieldKind, channel: str = "") -> bool:
+        """Tell whether the clear field in a channel is there already."""
 
     def has_tile(self, key: TileKey) -> bool:
         """Tell whether a tile is there already."""

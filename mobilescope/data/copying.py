@@ -15,11 +15,23 @@ from numpy.typing import NDArray
 from mobilescope.data import layout
 from mobilescope.data.files import PartialFile, naming_write_failures, replaced_when_whole
 from mobilescope.data.frames import MAX_BANDS
-from mobilescope.data.records import Row, current_tile_row
-from mobilescope.data.schema import EVENT_ROW, SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
+from mobilescope.data.records import Row, current_row
+from mobilescope.data.schema import (
+    CAPTURE_ROW,
+    EVENT_ROW,
+    FLAT_FIELD_ROW,
+    SCHEMA_VERSION,
+    SESSION_FORMAT,
+    TILE_ROW,
+    SessionHeader,
+)
 from mobilescope.data.series import Series, Table
 
-SERIES = (layout.BENCHTOP, layout.PHONE, *layout.FLAT_FIELDS.values())
+ROW_TYPES = {
+    layout.BENCHTOP: TILE_ROW, layout.PHONE: CAPTURE_ROW,
+    **dict.fromkeys(layout.FLAT_FIELDS.values(), FLAT_FIELD_ROW),
+}
+SERIES = tuple(ROW_TYPES)
 
 
 class SessionCopy:
@@ -33,7 +45,7 @@ class SessionCopy:
 
     def add_image(self, name: str, frame: NDArray[Any], row: Any, jpeg: bytes = b"") -> None:
         """Store one frame of the series ``name`` with its row, which may be of an earlier version."""
-        record: Row = current_tile_row(row) if name == layout.BENCHTOP else np.array(row)
+        record: Row = current_row(row, ROW_TYPES[name])
         with naming_write_failures(self._new.path):
             self._new.claim(frame.nbytes + len(jpeg))
             if name == layout.PHONE:

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from mobilescope.core.errors import DiskSpaceError, OutputError
+from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.data.copying import SERIES, new_session
 from mobilescope.data.files import naming_write_failures
 from mobilescope.data.records import event_row, sealed
@@ -24,7 +25,7 @@ def backup_path(path: Path, version: int) -> Path:
     return path.with_name(f"{path.stem}.v{version}{path.suffix}")
 
 
-def migrate(path: Path) -> bool:
+def migrate(path: Path, on_progress: ProgressListener = ignore_progress) -> bool:
     """Bring a session up to this version; return whether it was of an earlier one. The caller holds its lock.
 
     Raises
@@ -45,9 +46,13 @@ def migrate(path: Path) -> bool:
             )
         _check_room(path)
         with new_session(path, session.header, compress=session.is_compressed) as copy:
+            counts = {name: session.count(name) for name in SERIES}
+            done = 0
             for name in SERIES:
                 for row, frame, jpeg in session.stored(name):
                     copy.add_image(name, frame, row, jpeg)
+                    done += 1
+                    on_progress(Progress(f"bring {path.name} up to date", done, sum(counts.values())))
             for row in session.stored_events():
                 copy.add_event(row)
             text = f"brought from version {version} to {SCHEMA_VERSION}; {backup.name} is the file as it was"

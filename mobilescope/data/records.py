@@ -116,10 +116,11 @@ def capture_row(slide: str, index: int, row: int, column: int, capture: PhoneCap
     return record
 
 
-def flat_field_row(time_s: float) -> Row:
+def flat_field_row(time_s: float, channel: str = "") -> Row:
     """Return the table row of a flat-field frame, still without digest and checksum."""
     record = np.zeros((), FLAT_FIELD_ROW)
     record["time_s"] = time_s
+    set_text(record, "channel", channel)
     set_text(record, "software_version", __version__)
     return record
 
@@ -200,13 +201,20 @@ def frame_checksum(row: Any) -> str:
     return _text(row, "checksum") if "checksum" in row.dtype.names else SHA256 + _text(row, "sha256")
 
 
-def current_tile_row(row: Any) -> Row:
-    """Return a tile's row of any version as one of this version, still without the row's own checksum."""
-    record = np.zeros((), TILE_ROW)
-    for name in TILE_ROW.names or ():
+def flat_field_channel(row: Any) -> str:
+    """Return the channel of a flat field's row; empty where it is that of no channel, as in earlier versions."""
+    return _text(row, "channel") if "channel" in row.dtype.names else ""
+
+
+def current_row(row: Any, row_type: np.dtype[np.void]) -> Row:
+    """Return a row of any version as one of this version, still without the row's own checksum."""
+    record = np.zeros((), row_type)
+    names = row_type.names or ()
+    for name in names:
         if name in row.dtype.names:
             record[name] = row[name]
-    set_text(record, "checksum", frame_checksum(row))
+    if "checksum" in names:
+        set_text(record, "checksum", frame_checksum(row))
     return record
 
 

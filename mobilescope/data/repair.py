@@ -173,12 +173,16 @@ class _Rescue:
             if frame is None or not matches(frame, frame_checksum(row)):
                 reason = "can't be read" if frame is None else "does not match its checksum"
                 frame = carved.frame(frame_checksum(row))
+            if frame is None and _without_raw(name, row):
+                frame = np.zeros(header.phone_shape, np.uint16)
             if frame is None:
                 self._lost.append(f"{_label(name, index, row)}: its frame {reason}")
                 continue
             jpeg = b""
             if name == layout.PHONE:
                 row, jpeg = self._with_jpeg(index, row)
+                if not jpeg and _without_raw(name, row):
+                    continue
             copy.add_image(name, frame, row, jpeg)
             self._kept[NAMES[name] if NAMES[name] in self._kept else "flat_fields"] += 1
         if carved.count:
@@ -225,7 +229,8 @@ class _Rescue:
         data = self._damaged.jpeg(int(row["jpeg_offset"]), int(row["jpeg_length"]))
         if data is not None and hashlib.sha256(data).hexdigest() == row["jpeg_sha256"].decode():
             return row, data
-        self._lost.append(f"{_label(layout.PHONE, index, row)}: its JPEG; the raw frame was kept")
+        kept = "" if _without_raw(layout.PHONE, row) else "; the raw frame was kept"
+        self._lost.append(f"{_label(layout.PHONE, index, row)}: its JPEG{kept}")
         record = np.array(row)
         record["jpeg_length"], record["jpeg_sha256"] = 0, hashlib.sha256(b"").hexdigest().encode()
         return record, b""
@@ -265,6 +270,11 @@ def _chunks_of(damaged: DamagedSession, name: str, header: SessionHeader) -> lis
     shape = header.phone_shape if name in _OF_THE_PHONE else (*header.benchtop_shape, 3)
     dtype = _SAMPLES.get(name, "<f4")
     return [(chunk, dtype) for chunk in dict.fromkeys([chunk_shape(shape, dtype), (1, *shape)])]
+
+
+def _without_raw(name: str, row: Any) -> bool:
+    """Tell whether a row is that of a capture whose JPEG is all that there is."""
+    return name == layout.PHONE and not row["cfa"]
 
 
 def _label(name: str, index: int, row: Any) -> str:

@@ -19,8 +19,8 @@ from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
 
 SESSION_FORMAT = "mobilescope-session"
 # Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
-# method, in place of SHA-256.
-SCHEMA_VERSION = 3
+# method, in place of SHA-256; version 4 gave flat fields their channel.
+SCHEMA_VERSION = 4
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
 
@@ -58,7 +58,9 @@ CAPTURE_ROW = np.dtype([
     ("white_balance", "<f8", (3,)), ("iso", "<i4"), ("jpeg_offset", "<i8"), ("jpeg_length", "<i8"),
     ("jpeg_sha256", _text(64)), *_CRC,
 ])
-FLAT_FIELD_ROW = np.dtype([("time_s", "<f8"), ("software_version", _text(32)), ("sha256", _text(64)), *_CRC])
+FLAT_FIELD_ROW = np.dtype([
+    ("time_s", "<f8"), ("channel", _text(32)), ("software_version", _text(32)), *_SHA256, *_CRC,
+])
 EVENT_ROW = np.dtype([("time_s", "<f8"), ("level", _text(16)), ("text", _text(EVENT_BYTES)), *_CRC])
 
 FrameShape = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, SessionError
-from mobilescope.core.protocols import FUSED_PLANE
+from mobilescope.core.protocols import FUSED_PLANE, FlatFieldKind
 from mobilescope.data import layout
 from mobilescope.data.checksums import CRC32C, SHA256, matches
 from mobilescope.data.files import open_for_reading, read_part
@@ -27,6 +27,7 @@ from mobilescope.data.records import (
     capture_record,
     committed,
     event_record,
+    flat_field_channel,
     frame_checksum,
     tile_record,
 )
@@ -34,8 +35,6 @@ from mobilescope.data.recovery import check_storage, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
 
 _REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
-
-FlatFieldKind = Literal["benchtop", "phone"]
 
 
 class Session:
@@ -149,10 +148,15 @@ class Session:
         """Return the positions tried and their scores, shape (samples, 2) as (z_um, score)."""
         return np.column_stack([record.focus.curve_z_um, record.focus.curve_score]).astype(np.float64)
 
-    def flat_field(self, kind: FlatFieldKind) -> NDArray[np.float32] | None:
-        """Read the latest flat field of a kind, float32 counts in that camera's frame shape; None if there is none."""
+    def flat_field(self, kind: FlatFieldKind, channel: str = "") -> NDArray[np.float32] | None:
+        """Read the latest flat field of a kind and channel, float32 counts in that camera's frame shape.
+
+        One that was stored without a channel holds for all that have none of their own; None if there is none either.
+        """
         rows, _ = self._table(layout.FLAT_FIELDS[kind])
-        return self._frame(layout.FLAT_FIELDS[kind], len(rows) - 1) if len(rows) else None
+        channels = [flat_field_channel(row) for row in rows]
+        of_it = [frame for wanted in ("", channel) for frame, name in enumerate(channels) if name == wanted]
+        return self._frame(layout.FLAT_FIELDS[kind], of_it[-1]) if of_it else None
 
     def events(self) -> list[EventRecord]:
         """Return what was noted while the session was written, in order."""
@@ -168,6 +172,10 @@ class Session:
             if name == layout.PHONE:
                 total.update(rows["jpeg_sha256"].tobytes())
         return total.hexdigest()
+
+    def count(self, name: str) -> int:
+        """Return how many images of a series there are."""
+        return len(self._table(name)[0])
 
     def stored(self, name: str) -> Iterator[tuple[Row, NDArray[Any], bytes]]:
         """Yield row, frame and JPEG of each image of a series, as they are; damage is an InputFileError."""

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import RLock
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,8 @@ from mobilescope.core.errors import (
     UserError,
 )
 from mobilescope.core.focus_record import FocusRecord
-from mobilescope.core.protocols import BenchtopImage, PhoneCapture, TileKey, TileState
+from mobilescope.core.progress import ProgressListener, ignore_progress
+from mobilescope.core.protocols import BenchtopImage, FlatFieldKind, PhoneCapture, TileKey, TileState
 from mobilescope.data import layout
 from mobilescope.data.files import (
     claim_room,
@@ -37,9 +38,18 @@ from mobilescope.data.files import (
     write_failure,
 )
 from mobilescope.data.frames import MAX_BANDS
+from mobilescope.data.jpeg_header import jpeg_shape
 from mobilescope.data.lock import WriterLock
 from mobilescope.data.migration import migrate
-from mobilescope.data.records import capture_row, event_row, flat_field_row, key_and_state, set_text, tile_row
+from mobilescope.data.records import (
+    capture_row,
+    event_row,
+    flat_field_channel,
+    flat_field_row,
+    key_and_state,
+    set_text,
+    tile_row,
+)
 from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
 from mobilescope.data.series import Series, Table
@@ -90,6 +100,9 @@ class SessionWriter:
         self._benchtop = Series(self._file[layout.BENCHTOP], self._pool)
         self._phone = Series(self._file[layout.PHONE], self._pool)
         self._flat_fields = {kind: Series(self._file[name], self._pool) for kind, name in layout.FLAT_FIELDS.items()}
+        self._clear_fields = {
+            (kind, flat_field_channel(row)) for kind, series in self._flat_fields.items() for row in series.table.rows
+        }
         self._events = Table(self._file[layout.EVENTS])
         self._jpeg = self._file[layout.PHONE]["jpeg"]
         tiles, captures = self._benchtop.table.rows, self._phone.table.rows
@@ -99,7 +112,8 @@ class SessionWriter:
 
     @classmethod
     def create_or_resume(
-        cls, path: Path, header: SessionHeader, *, margin_bytes: int = DISK_MARGIN_BYTES, compress: bool = True
+        cls, path: Path, header: SessionHeader, *, margin_bytes: int = DISK_MARGIN_BYTES, compress: bool = True,
+        on_progress: ProgressListener = ignore_progress,
     ) -> Self:
         """Begin a session, or go on with the one at ``path`` after whatever ended it.
 
@@ -111,6 +125,8 @@ class SessionWriter:
             Free space that must remain on the disk beside the image to be stored.
         compress : bool
             For a new session: compress the frames without loss.
+        on_progress : callable, optional
+            Told how far bringing an earlier version up to date is.
 
         Raises
         ------
@@ -130,7 +146,7 @@ class SessionWriter:
             _check_free(path, margin_bytes, largest)
             interrupted = False
             if path.exists():
-                interrupted = _prepare_resume(path, header)
+                interrupted = _prepare_resume(path, header, on_progress)
             else:
                 layout.create_session_file(path, header, compress=compress)
             with naming_write_failures(path):
@@ -190,9 +206,9 @@ class SessionWriter:
         """Tell whether a phone capture is committed."""
         return (slide, index) in self._captures
 
-    def has_flat_field(self, kind: Literal["benchtop", "phone"]) -> bool:
-        """Tell whether a flat field of this kind is committed."""
-        return self._flat_fields[kind].table.count > 0
+    def has_flat_field(self, kind: FlatFieldKind, channel: str = "") -> bool:
+        """Tell whether a flat field of this kind and channel is committed."""
+        return (kind, channel) in self._clear_fields
 
     def add_benchtop_tile(
         self, key: TileKey, index: int, image: BenchtopImage, focus: FocusRecord, *, attempt: int = 0, mark: str = ""
@@ -218,10 +234,14 @@ class SessionWriter:
             self._tiles[key] = TileState(attempt, mark, focus.z_um, focus.verdict)
 
     def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
-        """Store one phone capture, raw frame and JPEG together; raises as `add_benchtop_tile` does."""
+        """Store one phone capture, raw frame and JPEG together; raises as `add_benchtop_tile` does.
+
+        Without a raw frame, the JPEG must have the header's shape; an empty frame, which compresses to nothing, holds
+        the place.
+        """
         with self._serial:
             self._check_new(slide, self.has_capture(slide, index), f"capture {index} of slide {slide}")
-            bayer = _frame(capture.bayer, np.uint16, self.header.phone_shape, "a phone's raw frame")
+            bayer = self._raw_frame(capture)
             record = capture_row(slide, index, row, column, capture, self._jpeg_end)
             set_text(record, "jpeg_sha256", hashlib.sha256(capture.jpeg).hexdigest())
             end = self._jpeg_end + len(capture.jpeg)
@@ -234,8 +254,21 @@ class SessionWriter:
             self._jpeg_end = end
             self._captures.add((slide, index))
 
-    def add_flat_field(self, kind: Literal["benchtop", "phone"], image: NDArray[Any]) -> None:
-        """Store a frame of the empty field, in the camera's counts; the latest one of a kind holds.
+    def _raw_frame(self, capture: PhoneCapture) -> NDArray[Any]:
+        if capture.bayer is not None:
+            return _frame(capture.bayer, np.uint16, self.header.phone_shape, "a phone's raw frame")
+        if capture.cfa:
+            raise InputImageError(f"a capture without a raw frame states the colour filters {capture.cfa}")
+        shape = jpeg_shape(capture.jpeg)
+        if shape != self.header.phone_shape:
+            raise InputImageError(
+                f"a phone's JPEG must be of shape {self.header.phone_shape}, got {shape}",
+                "the session's header holds the frame shapes; set the phone back to the size that it was begun with",
+            )
+        return np.zeros(shape, np.uint16)
+
+    def add_flat_field(self, kind: FlatFieldKind, image: NDArray[Any], channel: str = "") -> None:
+        """Store a frame of the empty field, in the camera's counts; the latest one of a kind and channel holds.
 
         Parameters
         ----------
@@ -247,7 +280,8 @@ class SessionWriter:
             frame = _frame(np.asarray(image, np.float32), np.float32, shape, f"a flat field of the {kind}")
             self._check_sound()
             with self._storing(frame.nbytes):
-                self._flat_fields[kind].append(frame, flat_field_row(time.time()))
+                self._flat_fields[kind].append(frame, flat_field_row(time.time(), channel))
+            self._clear_fields.add((kind, channel))
 
     def add_event(self, level: str, text: str) -> None:
         """Note something that happened; a text over 1024 bytes is shortened with an ellipsis."""
@@ -291,7 +325,7 @@ class SessionWriter:
             raise
 
 
-def _prepare_resume(path: Path, header: SessionHeader) -> bool:
+def _prepare_resume(path: Path, header: SessionHeader, on_progress: ProgressListener) -> bool:
     """Check that the file can be gone on with, and open it up after a kill; return whether there was one."""
     interrupted = is_open_flagged(path)
     with open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION, swmr=True) as file:
@@ -303,7 +337,7 @@ def _prepare_resume(path: Path, header: SessionHeader) -> bool:
             )
         if interrupted:
             check_storage(file, path)
-    if not migrate(path) and interrupted:
+    if not migrate(path, on_progress) and interrupted:
         with naming_write_failures(path):
             clear_open_flags(path)
     return interrupted

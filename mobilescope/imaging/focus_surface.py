@@ -2,7 +2,8 @@
 
 The model is a plane plus a smooth Gaussian process (Rasmussen & Williams 2006, sections 2.2, 2.7 and 5.4.2), which
 becomes the plane alone where the points show no warp. Its smoothness and strength, the noise and the points that are
-no focus are chosen together, by the likelihood of the points kept and a fixed price for each one left out.
+no focus are chosen together, by the likelihood of the points kept and a fixed price for each one left out. A plane, a
+quadratic and thin plates are processes too, and are fitted, tested and predicted in the same way.
 """
 
 from __future__ import annotations
@@ -10,20 +11,28 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.floating]
+SurfaceKind = Literal["gaussian process", "plane", "quadratic", "thin plates"]
 # Leave-one-out residuals beyond so many standard deviations are no focus.
 _OUTLIER = 4.0
 # Of the points, how many may be left out.
 _MOST_OUTLIERS = 1 / 3
 # Logarithm of the chance of a wrong point, one in ten, spread over 30 µm.
 _OUTLIER_PRICE = float(np.log(0.1 / 30))
-_WARPS_UM = (0.3, 0.7, 1.5, 3.0, 6.0)
 _LENGTHS = (0.15, 0.25, 0.4, 0.7)  # of the larger side of the region
+# Standard deviations in µm and lengths in scaled places, two to the larger side, that a warp may have.
+_WARPS: dict[SurfaceKind, list[tuple[float, float]]] = {
+    "gaussian process": list(product((0.3, 0.7, 1.5, 3.0, 6.0), (2 * part for part in _LENGTHS))),
+    "plane": [],
+    "quadratic": list(product((1.0, 10.0, 100.0), [1.0])),
+    "thin plates": list(product((1.0, 3.0, 10.0, 30.0), [1.0])),
+}
+_PLATE_REACH = 4.0  # in scaled places, of which no two in the region are farther apart than 2.83
 _NOISES = (1.0, 2.0, 4.0)  # times the noise that the caller expects
 _PLANE_UM = 100.0  # standard deviation of offset and tilt: next to nothing is known of them; more costs digits
 _MOST_FOR_CHOICE = 50
@@ -57,14 +66,31 @@ class _Model:
     warp_um: float
     length: float
     noise_um: float
+    family: SurfaceKind
 
     def covariance(self, first: Floats, second: Floats) -> Floats:
         """Return the covariance of the surface between places of shape (N, 2) and (M, 2), µm²."""
         plane = _PLANE_UM**2 * (1 + first @ second.T)
         if self.warp_um == 0:
             return np.asarray(plane)
+        if self.family == "quadratic":
+            return np.asarray(plane + self.warp_um**2 * (first @ second.T) ** 2)
         squared = ((first[:, None, :] - second[None, :, :]) ** 2).sum(axis=-1)
-        return np.asarray(plane + self.warp_um**2 * np.exp(-squared / (2 * self.length**2)))
+        warp = _thin_plates(squared) if self.family == "thin plates" else np.exp(-squared / (2 * self.length**2))
+        return np.asarray(plane + self.warp_um**2 * warp)
+
+    def variance(self, places: Floats) -> Floats:
+        """Return the variance of the surface, before any point is known, at places of shape (N, 2), µm²."""
+        squared = (places**2).sum(axis=1)
+        warp = squared**2 if self.family == "quadratic" else np.ones(len(places))
+        return np.asarray(_PLANE_UM**2 * (1 + squared) + self.warp_um**2 * warp)
+
+
+def _thin_plates(squared: Floats) -> Floats:
+    """Return the correlation that bends least (Williams & Fitzgibbon 2007), for squared distances up to its reach."""
+    reach = _PLATE_REACH**2
+    near = np.clip(squared, 1e-12, reach)
+    return np.asarray((near * np.log(near / reach) - near + reach) / reach)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +113,13 @@ class FocusSurface:
     length_um: float
     noise_um: float
     cross_validated_um: float
+    family: SurfaceKind = "gaussian process"
 
     def __post_init__(self) -> None:
         """Solve for the weights of the points, once."""
         kept = np.delete(self.points_um, self.outliers, axis=0)
         centre, scale = _frame(self.points_um)
-        model = _Model(self.warp_um, self.length_um / scale, self.noise_um)
+        model = _Model(self.warp_um, self.length_um / scale, self.noise_um, self.family)
         places = (kept[:, :2] - centre) / scale
         inverse = _inverse(model, places)
         offset = float(np.median(kept[:, 2]))
@@ -101,8 +128,8 @@ class FocusSurface:
 
     @property
     def kind(self) -> str:
-        """``"plane"`` or ``"gaussian process"``."""
-        return "gaussian process" if self.warp_um > 0 else "plane"
+        """The family, or ``"plane"`` where the points show no more."""
+        return self.family if self.warp_um > 0 else "plane"
 
     def predict(self, x_um: ArrayLike, y_um: ArrayLike) -> tuple[Floats, Floats]:
         """Return z and its standard deviation at places, arrays or scalars; in µm."""
@@ -110,8 +137,7 @@ class FocusSurface:
         x, y = np.broadcast_arrays(np.asarray(x_um, dtype=float), np.asarray(y_um, dtype=float))
         wanted = (np.column_stack([x.ravel(), y.ravel()]) - centre) / scale
         cross = model.covariance(wanted, places)
-        prior = _PLANE_UM**2 * (1 + (wanted**2).sum(axis=1)) + model.warp_um**2
-        variance = prior - np.einsum("ij,jk,ik->i", cross, inverse, cross)
+        variance = model.variance(wanted) - np.einsum("ij,jk,ik->i", cross, inverse, cross)
         z_um = cross @ weights + offset
         return z_um.reshape(x.shape), np.sqrt(np.maximum(variance, 0)).reshape(x.shape)
 
@@ -121,6 +147,7 @@ class FocusSurface:
             {
                 "points_um": self.points_um.tolist(), "outliers": self.outliers.tolist(), "warp_um": self.warp_um,
                 "length_um": self.length_um, "noise_um": self.noise_um, "cross_validated_um": self.cross_validated_um,
+                "family": self.family,
             }
         )
 
@@ -133,7 +160,9 @@ class FocusSurface:
         return cls(**values)
 
 
-def fit_surface(points_um: ArrayLike, *, sigma_um: float = 0.15) -> FocusSurface:
+def fit_surface(
+    points_um: ArrayLike, *, sigma_um: float = 0.15, family: SurfaceKind = "gaussian process"
+) -> FocusSurface:
     """Fit a plane with as much smooth warp as the points show, leaving out those that are no focus.
 
     Parameters
@@ -142,6 +171,8 @@ def fit_surface(points_um: ArrayLike, *, sigma_um: float = 0.15) -> FocusSurface
         Places and focus as x, y, z; at least one.
     sigma_um : float
         Standard deviation of a focus, the least that is assumed.
+    family : str
+        What the warp may be: a Gaussian process unless given, a quadratic, thin plates, or none (a plane).
 
     Raises
     ------
@@ -156,17 +187,16 @@ def fit_surface(points_um: ArrayLike, *, sigma_um: float = 0.15) -> FocusSurface
     z = points[:, 2] - np.median(points[:, 2])
     # Many points are dear to try and say no more about smoothness than some of them.
     few = choose_points(places, _MOST_FOR_CHOICE) if len(points) > _MOST_FOR_CHOICE else np.arange(len(points))
-    best, model, kept_few = -np.inf, _Model(0.0, 1.0, sigma_um), np.ones(len(few), dtype=bool)
-    shapes = [(0.0, 1.0), *product(_WARPS_UM, (2 * part for part in _LENGTHS))]
-    for (warp_um, length), noise in product(shapes, _NOISES):
-        candidate = _Model(warp_um, length, noise * sigma_um)
+    best, model, kept_few = -np.inf, _Model(0.0, 1.0, sigma_um, family), np.ones(len(few), dtype=bool)
+    for (warp_um, length), noise in product([(0.0, 1.0), *_WARPS[family]], _NOISES):
+        candidate = _Model(warp_um, length, noise * sigma_um, family)
         score, kept = _without_outliers(candidate, places[few], z[few])
         if score > best:
             best, model, kept_few = score, candidate, kept
     outliers = few[~kept_few]
     if len(few) < len(points):
         first = FocusSurface(points[few], np.flatnonzero(~kept_few), model.warp_um, model.length * scale,
-                             model.noise_um, 0.0)
+                             model.noise_um, 0.0, family)
         predicted, deviation = first.predict(points[:, 0], points[:, 1])
         far = np.abs(points[:, 2] - predicted) > _OUTLIER * np.hypot(deviation, model.noise_um)
         far[few] = ~kept_few
@@ -175,7 +205,7 @@ def fit_surface(points_um: ArrayLike, *, sigma_um: float = 0.15) -> FocusSurface
     residual, _ = _left_out(_inverse(model, places[kept_all]), z[kept_all])
     return FocusSurface(
         points, np.sort(outliers), model.warp_um, model.length * scale, model.noise_um,
-        float(np.sqrt(np.mean(residual**2))),
+        float(np.sqrt(np.mean(residual**2))), family,
     )
 
 

@@ -63,8 +63,12 @@ def compress(image: NDArray[np.uint8], quality: int) -> bytes:
 
 
 def decompress(data: bytes) -> NDArray[np.uint8]:
-    """Decode JPEG bytes to RGB, shape (rows, columns, 3), uint8; InputImageError where they are damaged."""
-    decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    """Decode JPEG bytes to RGB, shape (rows, columns, 3), uint8; InputImageError where they are damaged.
+
+    Rows and columns are the sensor's: how the phone was held (EXIF's orientation) does not turn the picture.
+    """
+    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    decoded: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
     if decoded is None:
         raise InputImageError(f"{len(data)} bytes are not a JPEG")
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)

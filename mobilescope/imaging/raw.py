@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputImageError
-from mobilescope.imaging.colour import encode_16bit
+from mobilescope.imaging.colour import decode_8bit, encode_16bit
 
 
 def cfa_sites(cfa: str) -> dict[str, list[tuple[int, int]]]:
@@ -70,3 +70,22 @@ def develop_srgb(
             bayer, cfa=cfa, black_level=black_level, white_level=white_level, white_balance=white_balance
         )
     )
+
+
+def halve_srgb(picture: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return the mean light of each 2×2 pixels of an 8-bit sRGB picture as 16-bit sRGB.
+
+    Parameters
+    ----------
+    picture : ndarray, shape (rows, columns, 3), uint8
+        An odd last row or column is left out.
+
+    Returns
+    -------
+    ndarray, shape (rows // 2, columns // 2, 3), uint16
+    """
+    rows, columns = (side // 2 * 2 for side in picture.shape[:2])
+    if not rows or not columns:
+        raise InputImageError(f"a picture of {picture.shape[0]}x{picture.shape[1]}", "at least 2x2 pixels are needed")
+    light = decode_8bit(picture[:rows, :columns])
+    return encode_16bit(light.reshape(rows // 2, 2, columns // 2, 2, 3).mean(axis=(1, 3)))

@@ -59,14 +59,15 @@ class FocusPlan(StrictModel):
 
     ``mode = "every"`` searches at every ``every``-th tile and expects the plane through the last ones between.
     ``mode = "surface"`` searches at ``points`` tiles far from each other first, fits a surface, and searches again
-    only where its uncertainty exceeds ``tolerance_um``. With ``sweep`` a search takes its first images while the drive
-    moves, where the drive can be watched meanwhile.
+    only where its uncertainty exceeds ``tolerance_um``; ``surface`` says of which kind. With ``sweep`` a search takes
+    its first images while the drive moves, where the drive can be watched meanwhile.
     """
 
     mode: Literal["every", "surface"] = "every"
     sweep: bool = False
     every: int = Field(default=1, ge=1)
     points: int = Field(default=25, ge=6, le=10_000)
+    surface: Literal["gaussian process", "plane", "quadratic", "thin plates"] = "gaussian process"
     tolerance_um: float = Field(default=0.49, gt=0)
     first_half_range_um: float = Field(default=20.0, gt=0)
     half_range_um: float = Field(default=4.0, gt=0)

@@ -71,6 +71,10 @@ def main() -> None:
         for name, z in {
             "surface, 25 points at once": predicted,
             "surface, 18 points and 7 where it is known least": adaptive(rng, places, z_um),
+            **{
+                f"{family}, 25 points at once": fit_surface(points, family=family).predict(*places.T)[0]
+                for family in ("thin plates", "quadratic", "plane")
+            },
             "plane by least squares": plane[0] + places @ plane[1:],
             "quadratic by least squares": unknown @ bends,
             "quadratic, robust (scipy, soft L1)": unknown @ robust,

@@ -15,7 +15,7 @@ import pytest
 from pair_truth import places_px, registration_errors_px
 
 from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.scan import scan_slide, take_flat_field
+from mobilescope.acquire.scan import scan_slide, take_flat_fields
 from mobilescope.app import aligning
 from mobilescope.app.aligning import align_capture
 from mobilescope.app.cli import main
@@ -66,7 +66,7 @@ def session(truth, tmp_path_factory):
     )
     (slide,) = PLAN.slides
     with SessionWriter.create_or_resume(path, header) as writer:
-        take_flat_field(truth.benchtop, writer, "blank")
+        take_flat_fields(truth.benchtop, writer, "blank")
         rows, columns = truth.benchtop.frame_shape
         pixel = truth.benchtop.pixel_size_um
         scan_slide(truth.benchtop, writer, SLIDE, slide.scan.grid(columns * pixel, rows * pixel))

@@ -53,9 +53,12 @@ def test_two_ring_colours_are_scanned_and_found_in_the_session(tmp_path):
                 assert abs(tile.light.brightness - 0.5) < 0.01
                 assert green > 5 * max(red, blue)
             assert tile.focus.verdict == "focused"
-        # The clear field is in the light of the channel that mosaics are made of.
-        flat = session.flat_field("benchtop").mean(axis=(0, 1))
-        assert flat[0] > 100 * max(flat[1], flat[2])
+        # A clear field is pictured in the light of each.
+        for channel, lit in (("red", 0), ("green", 1)):
+            flat = session.flat_field("benchtop", channel).mean(axis=(0, 1))
+            assert np.argmax(flat) == lit
+            assert flat[lit] > 100 * np.delete(flat, lit).max()
+        assert session.flat_field("benchtop") is None
     marks = [tile["mark"] for tile in mobilescope("stitch", "s.h5", "--json", folder=tmp_path).json()["tiles"]]
     assert marks == ["linked"] * 4
 

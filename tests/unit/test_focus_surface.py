@@ -80,3 +80,34 @@ def test_many_points_are_fitted_and_their_wrong_ones_found():
 def test_points_that_are_none_are_refused(points):
     with pytest.raises(ValueError, match="x, y and z"):
         fit_surface(points)
+
+
+@pytest.mark.parametrize("family", ["plane", "quadratic", "thin plates", "gaussian process"])
+def test_each_family_leaves_wrong_points_out_and_knows_how_far_to_trust_it(family):
+    rng = np.random.default_rng(7)
+    places = rng.uniform(-7000, 7000, (40, 2))
+    bend = {"plane": 0.0, "quadratic": 8e-8}.get(family, 4e-8)
+
+    def height(x, y):
+        return 0.003 * x - 0.001 * y + bend * (x**2 - 0.5 * x * y)
+
+    z = height(*places.T) + rng.normal(0, 0.15, 40)
+    z[[3, 17, 30]] += [9, -12, 7]
+    surface = fit_surface(np.column_stack([places, z]), family=family)
+    assert set(surface.outliers) == {3, 17, 30}
+    x, y = rng.uniform(-6000, 6000, (2, 200))
+    predicted, sigma = surface.predict(x, y)
+    error = np.abs(predicted - height(x, y))
+    assert np.percentile(error, 95) < 0.4
+    assert np.mean(error <= 2 * sigma) > 0.85
+    again = FocusSurface.from_json(surface.to_json())
+    assert again.kind == surface.kind == family if bend else again.kind == "plane"
+    np.testing.assert_allclose(again.predict(x, y), (predicted, sigma))
+
+
+def test_a_plane_does_not_bend_and_says_what_it_does_not_know():
+    places = np.stack(np.meshgrid(*2 * [np.linspace(-5000, 5000, 6)]), axis=-1).reshape(-1, 2)
+    z = 2e-7 * (places**2).sum(axis=1)
+    surface = fit_surface(np.column_stack([places, z]), family="plane")
+    assert surface.kind == "plane"
+    assert surface.cross_validated_um > 1

@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import sys
+from dataclasses import replace
 
+import cv2
 import h5py
 import numpy as np
 import pytest
@@ -305,3 +307,24 @@ def test_a_repair_tells_how_far_it_is(whole):
     repair(whole, on_progress=told.append)
     tiles = [progress for progress in told if progress.stage == "repair tiles"]
     assert [progress.done for progress in tiles] == list(range(1, tiles[0].total + 1))
+
+
+@pytest.mark.parametrize("lost", ["frame", "jpeg"])
+def test_of_a_capture_without_raw_the_jpeg_is_what_counts(tmp_path, lost):
+    path = tmp_path / "run.h5"
+    done, data = cv2.imencode(".jpg", np.full((48, 60, 3), 90, np.uint8))
+    assert done
+    with SessionWriter.create_or_resume(path, header(), margin_bytes=0, compress=False) as session:
+        for index in range(2):
+            given = replace(capture(index), bayer=None, cfa="", jpeg=data.tobytes() + bytes(index))
+            session.add_phone_capture("lung-2", index, 0, index, given)
+    with h5py.File(path, "r") as file:
+        place = file["phone/jpeg" if lost == "jpeg" else "phone/frames"].id.get_chunk_info(0).byte_offset
+    flip(path, place + 30)
+    report = repair(path)
+    with Session.open(repaired_path(path)) as session:
+        kept = session.captures("lung-2")
+        assert session.verify() == []
+        assert [record.index for record in kept] == ([0, 1] if lost == "frame" else [1])
+        assert all(session.jpeg(record).startswith(data.tobytes()) for record in kept)
+    assert len(report.lost) == (lost == "jpeg")

@@ -11,7 +11,7 @@ from session_samples import FOCUS, header, tile
 
 from mobilescope.acquire.autofocus import autofocus
 from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.scan import scan_slide, take_flat_field
+from mobilescope.acquire.scan import scan_slide, take_flat_fields
 from mobilescope.app.mosaicking import corrected_tiles
 from mobilescope.core.errors import CancelledError, DeviceError
 from mobilescope.core.progress import StopToken
@@ -181,13 +181,13 @@ def test_a_mosaic_s_tile_that_was_exposed_for_less_time_is_as_bright_as_the_othe
 def test_the_flat_field_is_taken_once_and_is_linear(make_twin):
     twin = make_twin(frame_px=128, benchtop={"lamp": [0.8, 0.6, 0.4], "vignetting": 0.0})
     sink = MemorySink()
-    take_flat_field(twin.benchtop, sink, "blank")
-    flat = sink.flat["benchtop"]
+    take_flat_fields(twin.benchtop, sink, "blank")
+    flat = sink.flat["benchtop", ""]
     assert flat.shape == (128, 128, 3)
     assert flat.dtype == np.float32
     np.testing.assert_allclose(flat.mean(axis=(0, 1)), [0.8, 0.6, 0.4], rtol=0.01)
     images = len(twin.truth.tiles)
-    take_flat_field(twin.benchtop, sink, "blank")
+    take_flat_fields(twin.benchtop, sink, "blank")
     assert len(twin.truth.tiles) == images
 
 

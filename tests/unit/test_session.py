@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import h5py
 import numpy as np
 import pytest
 from session_samples import FOCUS, capture, header, tile
 
+from mobilescope.app.developing import develop_capture
 from mobilescope.core.errors import (
     DiskSpaceError,
     InputFileError,
@@ -385,3 +388,48 @@ def test_the_guides_example_reads_a_session_with_h5py_alone(varied, monkeypatch,
     said = capsys.readouterr().out.splitlines()
     assert len(said) == 14
     assert said[0] == "lung-1 0 0 100.5 -20.25 (64, 80, 3)"
+
+
+def still(rows=48, columns=60, **changes):
+    done, data = cv2.imencode(".jpg", np.full((rows, columns, 3), 90, np.uint8))
+    assert done
+    given = {"bayer": None, "cfa": "", "black_level": 0, "white_level": 255, "jpeg": data.tobytes(), **changes}
+    return replace(capture(0), **given)
+
+
+def test_a_phone_without_raw_gives_its_jpeg_alone(path):
+    given = still()
+    with writer(path) as session:
+        session.add_phone_capture("lung-1", 0, 0, 0, given)
+    with Session.open(path) as session:
+        assert session.verify() == []
+        record = session.captures("lung-1")[0]
+        assert (record.cfa, session.jpeg(record)) == ("", given.jpeg)
+        developed = develop_capture(session, record)
+        assert (developed.shape, developed.dtype) == ((24, 30, 3), np.uint16)
+        assert np.abs(developed / 257 - 90).max() < 1
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"rows": 60, "columns": 48}, r"shape \(48, 60\), got \(60, 48\)"),
+    ({"jpeg": b""}, "not a JPEG"), ({"jpeg": b"\x89PNG"}, "not a JPEG"), ({"cfa": "RGGB"}, "without a raw frame"),
+])
+def test_a_jpeg_that_can_not_stand_alone_is_refused(path, changes, named):
+    with writer(path) as session:
+        with pytest.raises(InputImageError, match=named):
+            session.add_phone_capture("lung-1", 0, 0, 0, still(**changes))
+        session.add_phone_capture("lung-1", 0, 0, 0, still())
+
+
+def test_each_channel_has_a_flat_field_of_its_own(path):
+    with writer(path) as session:
+        for channel, level in (("red", 10), ("green", 20), ("red", 30)):
+            session.add_flat_field("benchtop", np.full((64, 80, 3), level), channel)
+        assert session.has_flat_field("benchtop", "green")
+        assert not session.has_flat_field("benchtop")
+    with writer(path) as session:
+        assert session.has_flat_field("benchtop", "red")
+        assert not session.has_flat_field("benchtop", "blue")
+    with Session.open(path) as session:
+        assert [session.flat_field("benchtop", name).mean() for name in ("red", "green")] == [30, 20]
+        assert session.flat_field("benchtop", "blue") is None

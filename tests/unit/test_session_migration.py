@@ -18,13 +18,14 @@ from session_samples import FOCUS, capture, header, tile
 from mobilescope.core.errors import InputFileError, OutputError, UserError
 from mobilescope.core.protocols import TileKey
 from mobilescope.data.migration import backup_path
+from mobilescope.data.schema import SCHEMA_VERSION
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
 
 TESTS = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def old(request, tmp_path):
     return write_old(tmp_path / "run.h5", request.param)
 
@@ -60,7 +61,7 @@ def test_going_on_with_an_old_session_brings_it_up_to_date_and_keeps_the_old_one
     with resume(old) as session:
         assert session.has_tile(TileKey("lung-1", 0, 4))
         assert not session.has_tile(TileKey("lung-1", 0, 5))
-    assert check_contents(old) == (3, digest)
+    assert check_contents(old) == (SCHEMA_VERSION, digest)
     assert backup_path(old, version).name == f"run.v{version}.h5"
     assert backup_path(old, version).read_bytes() == before
     with resume(old) as session:
@@ -69,9 +70,16 @@ def test_going_on_with_an_old_session_brings_it_up_to_date_and_keeps_the_old_one
     with Session.open(old) as session:
         assert session.verify() == []
         assert session.tiles("lung-1")[5].mark == "blank"
-        assert f"version {version} to 3" in session.events()[1].text
+        assert f"version {version} to {SCHEMA_VERSION}" in session.events()[1].text
         assert len(session.events()) == 2
     assert sorted(file.name for file in old.parent.iterdir()) == ["run.h5", f"run.v{version}.h5"]
+
+
+def test_bringing_up_to_date_says_how_far_it_is(old):
+    seen = []
+    with SessionWriter.create_or_resume(old, header(), margin_bytes=0, on_progress=seen.append):
+        pass
+    assert [(told.done, told.total) for told in seen] == [(done, 11) for done in range(1, 12)]
 
 
 def test_another_plan_changes_nothing(old):
@@ -147,13 +155,13 @@ def test_kills_at_any_instant_of_a_migration_lose_nothing(tmp_path):
     before, generator, backup = path.read_bytes(), random.Random(5), backup_path(path, 1)
     whole_s = run_migration(path)
     for _ in range(10):
-        if check_contents(path, tiles, shape)[0] == 3:
+        if check_contents(path, tiles, shape)[0] == SCHEMA_VERSION:
             assert backup.read_bytes() == before
             backup.replace(path)  # begin again
         run_migration(path, generator.uniform(0, whole_s))
     with resume(path, benchtop=shape):
         pass
-    assert check_contents(path, tiles, shape)[0] == 3
+    assert check_contents(path, tiles, shape)[0] == SCHEMA_VERSION
     assert backup.read_bytes() == before
     assert {file.name for file in tmp_path.iterdir()} == {"run.h5", "run.v1.h5"}
 
