@@ -28,7 +28,7 @@ from mobilescope.imaging.lattices import (
 )
 from mobilescope.imaging.quality import GateThresholds, Verdict, judge
 from mobilescope.imaging.registration import Registration, register
-from mobilescope.imaging.warp import lattice_points, resample
+from mobilescope.imaging.warp import MapYX, lattice_points, resample
 
 _SEARCH_MARGIN_UM = 45.0
 _SMALLEST_WINDOW_PX = 64
@@ -78,16 +78,21 @@ class _Surroundings:
 
 
 def align_capture(
-    session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant, thresholds: GateThresholds
+    session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant, thresholds: GateThresholds,
+    distortion_yx: MapYX | None = None,
 ) -> AlignedPair:
-    """Register one capture with its slide's mosaic and resample, once, whichever image the variant says."""
+    """Register one capture with its slide's mosaic and resample, once, whichever image the variant says.
+
+    ``distortion_yx`` is what is known of the phone's distortion, see `register`.
+    """
     with Session.open(session_path) as session, Mosaic.open(session_path, capture.slide) as mosaic:
         seen, figures = _seen(session, capture, variant)
         pitch_um = developed_pixel_um(capture)
         try:
             around = _surroundings(mosaic, capture, cell, (seen.shape[0], seen.shape[1]))
             registration = register(
-                seen, around.pixels, moving_pixel_um=pitch_um, fixed_pixel_um=mosaic.pixel_size_um
+                seen, around.pixels, moving_pixel_um=pitch_um, fixed_pixel_um=mosaic.pixel_size_um,
+                distortion_yx=distortion_yx,
             )
             verdict = judge(registration.quality, thresholds)
             draw = _phone_onto_benchtop if variant.warp == "phone" else _benchtop_onto_phone

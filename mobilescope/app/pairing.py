@@ -27,7 +27,9 @@ from mobilescope.data.pairs import PAIRS_FORMAT, PairWriter
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
+from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds
+from mobilescope.imaging.warp import MapYX
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def register_session(
     out: Path | None = None,
     thresholds: GateThresholds | None = None,
     workers: int = 2,
+    distortion: DistortionMap | None = None,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> PairingResult:
@@ -78,6 +81,8 @@ def register_session(
         How the pairs are made, see `PairVariant`.
     out : Path, optional
         The pair file to write; without it `layout.pairs_path` names it.
+    distortion : DistortionMap, optional
+        What is known of the phone's distortion: each map starts from it.
 
     Raises
     ------
@@ -94,13 +99,19 @@ def register_session(
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
         cells = _cells(session)
         provenance = _provenance(session, jobs[0][1], variant) | {"thresholds": thresholds.model_dump()}
+        known_yx = None
+        if distortion is not None:
+            rows, columns = session.header.phone_shape
+            known_yx = distortion.scaled((rows // 2, columns // 2)).displacement_yx
+            provenance["distortion_pairs"] = distortion.pairs
     target = out or pairs_path(session_path, variant)
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
     prepare_file(target)
     accepted = refused = 0
     with PairWriter(target, provenance) as writer:
-        for done, pair in enumerate(_aligned(session_path, jobs, cells, variant, thresholds, workers, stop), start=1):
+        aligned = _aligned(session_path, jobs, cells, variant, thresholds, known_yx, workers, stop)
+        for done, pair in enumerate(aligned, start=1):
             slide = pair.capture.slide
             writer.add(
                 pair.input,
@@ -170,13 +181,17 @@ def _aligned(
     cells: dict[tuple[str, int], RegionUm | None],
     variant: PairVariant,
     thresholds: GateThresholds,
+    distortion_yx: MapYX | None,
     workers: int,
     stop: StopToken,
 ) -> Iterator[AlignedPair]:
     """Yield the aligned pairs in the order of the captures, computed in worker processes."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         futures = [
-            pool.submit(align_capture, session_path, capture, cells.get((slide, capture.index)), variant, thresholds)
+            pool.submit(
+                align_capture, session_path, capture, cells.get((slide, capture.index)), variant, thresholds,
+                distortion_yx,
+            )
             for slide, capture in jobs
         ]
         try:

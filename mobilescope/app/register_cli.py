@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mobilescope.app.cli_types import Json
 from mobilescope.app.console import ProgressDisplay, print_json, say, stoppable
 from mobilescope.core.errors import UserError
+
+if TYPE_CHECKING:
+    from mobilescope.imaging.distortion import DistortionMap
 
 _REFUSED = 3
 
@@ -51,6 +54,10 @@ def register(
     fixed_pixel_um: Annotated[
         float | None, typer.Option("--fixed-pixel-um", min=0.001, max=1000, help="Pixel size of the second image.")
     ] = None,
+    distortion: Annotated[
+        Path | None,
+        typer.Option(help="Distortion map of the phone (mobilescope calibrate phone): maps start from it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Register a session's phone captures with its mosaics into pairs, or one image with another.
@@ -62,8 +69,11 @@ def register(
 
     Example: mobilescope register phone.png benchtop.png --moving-pixel-um 0.925 --fixed-pixel-um 0.37 --map map.npz
     """
+    from mobilescope.app.distortion import load_distortion
+
+    known = None if distortion is None else load_distortion(distortion)
     if fixed is not None:
-        _register_images(source, fixed, map_file, moving_pixel_um, fixed_pixel_um, json=json)
+        _register_images(source, fixed, map_file, moving_pixel_um, fixed_pixel_um, known, json=json)
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
         raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
@@ -72,7 +82,8 @@ def register(
     session = source
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
-            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, on_progress=progress, stop=stop
+            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, distortion=known,
+            on_progress=progress, stop=stop,
         )
     say(f"{result.accepted} pairs accepted, {result.refused} refused: {result.pairs}")
     if json:
@@ -83,13 +94,14 @@ def register(
 
 
 def _register_images(
-    moving: Path, fixed: Path, map_file: Path | None, moving_pixel_um: float | None, fixed_pixel_um: float | None, *,
-    json: bool,
+    moving: Path, fixed: Path, map_file: Path | None, moving_pixel_um: float | None, fixed_pixel_um: float | None,
+    distortion: DistortionMap | None, *, json: bool,
 ) -> None:
     from mobilescope.app.registering import register_images
 
     result = register_images(
-        moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file
+        moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file,
+        distortion=distortion,
     )
     if result.accepted:
         say(

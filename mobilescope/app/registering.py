@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from mobilescope.app.distortion import check_pixel_size
 from mobilescope.app.enhance_jobs import file_digest
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.images import Picture, open_picture, replaced_when_written
 from mobilescope.core.errors import OutputError, RegistrationError, UserError
+from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds, judge
 from mobilescope.imaging.registration import Registration, RegistrationOptions, register
 
@@ -64,6 +66,7 @@ def register_images(
     moving_pixel_um: float | None = None,
     fixed_pixel_um: float | None = None,
     map_file: Path | None = None,
+    distortion: DistortionMap | None = None,
     seed: int = 0,
 ) -> ImageRegistration:
     """Find where each pixel of one image lies in another, and judge how well that is known.
@@ -77,7 +80,10 @@ def register_images(
     map_file : Path, optional
         Where the map goes (.npz) if it is accepted: ``map_yx``, float32 (rows, columns, 2), gives for each moving pixel
         its (row, column) in the fixed image, pixel centres at integers; ``supported``, bool, tells where it rests on
-        specimen; ``record`` is JSON with pixel sizes, digests and figures.
+        specimen; ``homography`` (3, 3) is its global part, (x, y) to (x, y), with which `imaging.warp.invert_map` finds
+        the way back; ``record`` is JSON with pixel sizes, digests and figures.
+    distortion : DistortionMap, optional
+        What is known of the moving image's distortion: the map starts from it.
 
     Raises
     ------
@@ -91,11 +97,15 @@ def register_images(
     pictures = {"moving": open_picture(moving), "fixed": open_picture(fixed)}
     moving_um = _pixel_um("moving", moving, pictures["moving"], moving_pixel_um)
     fixed_um = _pixel_um("fixed", fixed, pictures["fixed"], fixed_pixel_um)
+    known_yx = None
+    if distortion is not None:
+        check_pixel_size(distortion, pictures["moving"].source.shape, moving_um)
+        known_yx = distortion.scaled(pictures["moving"].source.shape).displacement_yx
     begun_s = time.perf_counter()
     try:
         found = register(
             pictures["moving"].read(), pictures["fixed"].read(), moving_pixel_um=moving_um, fixed_pixel_um=fixed_um,
-            seed=seed, options=RegistrationOptions(scale_tolerance=_SCALE_TOLERANCE),
+            seed=seed, options=RegistrationOptions(scale_tolerance=_SCALE_TOLERANCE), distortion_yx=known_yx,
         )
     except RegistrationError as error:
         return ImageRegistration(False, str(error), 0, None, None, time.perf_counter() - begun_s, {})
@@ -126,4 +136,7 @@ def _pixel_um(name: str, path: Path, picture: Picture, given_um: float | None) -
 def _write_map(path: Path, found: Registration, record: dict[str, Any]) -> None:
     """Write under a temporary name first: a map that was there stays until the new one is whole."""
     with replaced_when_written(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, map_yx=found.map_yx, supported=found.supported, record=np.array(json.dumps(record)))
+        np.savez(
+            file, map_yx=found.map_yx, supported=found.supported, homography=found.homography,
+            record=np.array(json.dumps(record)),
+        )

@@ -94,6 +94,14 @@ def _detect(grey: Grey) -> _Features:
     return _Features(points, np.sqrt(share).astype(np.float32))
 
 
+def _straight(features: _Features, displacement_yx: NDArray[np.float32] | None) -> _Features:
+    if displacement_yx is None or not len(features.points):
+        return features
+    last = np.array(displacement_yx.shape[:2]) - 1
+    nearest = np.clip(np.round(features.points[:, ::-1]), 0, last).astype(int)
+    return _Features(features.points + displacement_yx[nearest[:, 0], nearest[:, 1]][:, ::-1], features.descriptors)
+
+
 def _pair_up(moving: _Features, fixed: _Features) -> tuple[FloatArray, FloatArray]:
     """Return the points, each (M, 2), of pairs whose nearest descriptor is clearly nearer than the second."""
     if len(moving.points) < 4 or len(fixed.points) < 4:
@@ -209,7 +217,8 @@ def _credible(match: FeatureMatch | None, least_inliers: int) -> TypeGuard[Featu
 
 
 def match_fields(
-    moving: Grey, fixed: Grey, *, expected_scale: float, scale_tolerance: float, least_inliers: int, seed: int
+    moving: Grey, fixed: Grey, *, expected_scale: float, scale_tolerance: float, least_inliers: int, seed: int,
+    displacement_yx: NDArray[np.float32] | None = None,
 ) -> FeatureMatch:
     """Find where the moving image lies in the fixed one.
 
@@ -225,6 +234,8 @@ def match_fields(
         Fewer agreeing feature pairs than this are taken for chance.
     seed : int
         Makes the random sampling repeatable.
+    displacement_yx : ndarray, shape (rows, columns, 2), float32, optional
+        By how much each moving pixel is known to be off its straight place, to which the homography then applies.
 
     Raises
     ------
@@ -233,7 +244,7 @@ def match_fields(
     RegistrationError
         For a mirrored image, or a scale that contradicts the pixel sizes.
     """
-    fixed_features, moving_features = _detect(fixed), _detect(moving)
+    fixed_features, moving_features = _detect(fixed), _straight(_detect(moving), displacement_yx)
     match = _attempt(moving_features, fixed_features, moving.shape, seed)
     if not _credible(match, least_inliers):
         mirrored = _attempt(_detect(np.ascontiguousarray(moving[:, ::-1])), fixed_features, moving.shape, seed)

@@ -32,7 +32,7 @@ from mobilescope.imaging.quality import (
     specimen_mask,
     supported_mask,
 )
-from mobilescope.imaging.scene import Scene, shrunk
+from mobilescope.imaging.scene import Scene, shrunk, shrunk_displacement
 from mobilescope.imaging.warp import MapYX, apply_homography, median_minification, pixel_grid
 
 FloatArray = NDArray[np.floating]
@@ -84,6 +84,8 @@ class Registration:
         Median distance of the inliers from the homography, in moving pixels.
     blocks : BlockGrid
         Residual shifts, similarity and certainty of the final map on an independent block grid.
+    seconds, elastic_seconds : float
+        What all of it took, and the displacement field alone.
     """
 
     map_yx: MapYX
@@ -97,6 +99,7 @@ class Registration:
     quality: PairQuality
     blocks: BlockGrid
     seconds: float
+    elastic_seconds: float
 
     @property
     def moving_shape(self) -> tuple[int, int]:
@@ -111,7 +114,7 @@ class Registration:
 
 def register(
     moving: NDArray[Any], fixed: NDArray[Any], *, moving_pixel_um: float, fixed_pixel_um: float, seed: int = 0,
-    options: RegistrationOptions | None = None,
+    options: RegistrationOptions | None = None, distortion_yx: MapYX | None = None,
 ) -> Registration:
     """Find the map from a phone image to a window of the benchtop mosaic.
 
@@ -125,6 +128,9 @@ def register(
         Pixel sizes at the specimen.
     seed : int
         Makes the random sampling repeatable.
+    distortion_yx : ndarray, shape (rows, columns, 2), float32, optional
+        What is known of the phone's distortion, see `imaging.distortion`. The map starts from it and departs from it
+        only where the images say so: bare glass has it too.
 
     Raises
     ------
@@ -135,24 +141,35 @@ def register(
     """
     # Its matrices are small: beside other programs numpy's BLAS waits longer for its threads than they work.
     with threadpool_limits(1, user_api="blas"):
-        return _registered(moving, fixed, moving_pixel_um, fixed_pixel_um, seed, options or RegistrationOptions())
+        return _registered(
+            moving, fixed, moving_pixel_um, fixed_pixel_um, seed, options or RegistrationOptions(), distortion_yx
+        )
 
 
 def _registered(
     moving: NDArray[Any], fixed: NDArray[Any], moving_pixel_um: float, fixed_pixel_um: float, seed: int,
-    chosen: RegistrationOptions,
+    chosen: RegistrationOptions, distortion_yx: MapYX | None,
 ) -> Registration:
     started = time.perf_counter()
     _check(moving, "phone image")
     _check(fixed, "benchtop window")
     ratio = moving_pixel_um / fixed_pixel_um
-    match = _find(moving, fixed, ratio, seed, chosen)
+    if distortion_yx is not None and distortion_yx.shape != (*moving.shape[:2], 2):
+        raise InputImageError(f"the distortion has shape {distortion_yx.shape}, the phone image {moving.shape[:2]}")
+    match = _find(moving, fixed, ratio, seed, chosen, distortion_yx)
 
     moving_grey = to_float(_detail_grey(moving))
-    scene = Scene.of(moving_grey, _detail_grey(fixed), match.homography, ratio * chosen.phone_blur_px)
+    scene = Scene.of(
+        moving_grey, _detail_grey(fixed), match.homography, ratio * chosen.phone_blur_px, distortion_yx
+    )
     scales = Scales(scene)
+    elastic_started = time.perf_counter()
     refined = refined_field(scales, pyramid_field(scales, chosen.elastic), chosen.elastic, seed=seed)
-    map_yx = _composed(match.homography, refined.field.dense())
+    elastic_seconds = time.perf_counter() - elastic_started
+    displacement = refined.field.dense()
+    if distortion_yx is not None:
+        displacement += distortion_yx
+    map_yx = _composed(match.homography, displacement)
     drawn, valid = scene.drawn(refined.field)
     flat = scales.at(1)[1]
     flat_drawn = scene.flattened(drawn)
@@ -178,6 +195,7 @@ def _registered(
         fixed_shape=(fixed.shape[0], fixed.shape[1]),
         inliers=match.inliers, inlier_ratio=match.inlier_ratio, reprojection_px=match.reprojection_px,
         inlier_spread=match.inlier_spread, quality=quality, blocks=blocks, seconds=time.perf_counter() - started,
+        elastic_seconds=elastic_seconds,
     )
 
 
@@ -202,19 +220,21 @@ def _detail_grey(image: NDArray[Any]) -> NDArray[Any]:
 
 
 def _find(
-    moving: NDArray[Any], fixed: NDArray[Any], ratio: float, seed: int, options: RegistrationOptions
+    moving: NDArray[Any], fixed: NDArray[Any], ratio: float, seed: int, options: RegistrationOptions,
+    distortion_yx: MapYX | None,
 ) -> FeatureMatch:
     """Match features on shrunk images, on larger ones where that fails; the homography is in original pixels."""
     shorter = min(moving.shape[:2])
     sides_px = [side for side in _FEATURE_SIDES_PX if side < shorter] or [shorter]
     for side_px in sides_px[:-1]:
         with contextlib.suppress(FieldNotFoundError):
-            return _match_at(shorter / side_px, moving, fixed, ratio, seed, options)
-    return _match_at(shorter / sides_px[-1], moving, fixed, ratio, seed, options)
+            return _match_at(shorter / side_px, moving, fixed, ratio, seed, options, distortion_yx)
+    return _match_at(shorter / sides_px[-1], moving, fixed, ratio, seed, options, distortion_yx)
 
 
 def _match_at(
-    coarse: float, moving: NDArray[Any], fixed: NDArray[Any], ratio: float, seed: int, options: RegistrationOptions
+    coarse: float, moving: NDArray[Any], fixed: NDArray[Any], ratio: float, seed: int, options: RegistrationOptions,
+    distortion_yx: MapYX | None,
 ) -> FeatureMatch:
     """Match features at a common pitch, the moving one's times ``coarse``."""
     moving_small, moving_enlarge = _small_grey(moving, coarse)
@@ -225,6 +245,7 @@ def _match_at(
     match = match_fields(
         moving_small, fixed_small, expected_scale=ratio * moving_enlarge[0, 0] / fixed_enlarge[0, 0],
         scale_tolerance=options.scale_tolerance, least_inliers=options.least_inliers, seed=seed,
+        displacement_yx=None if distortion_yx is None else shrunk_displacement(distortion_yx, coarse),
     )
     homography = fixed_enlarge @ match.homography @ np.linalg.inv(moving_enlarge)
     return replace(

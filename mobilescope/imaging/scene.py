@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mobilescope.imaging.colour import to_float
 from mobilescope.imaging.spline_field import SplineField
-from mobilescope.imaging.warp import FloatArray, apply_homography
+from mobilescope.imaging.warp import FloatArray, MapYX, apply_homography
 
 Grey = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -38,6 +38,11 @@ def shrunk(image: NDArray[Any], by: float) -> tuple[NDArray[Any], FloatArray]:
     return small, np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1.0]])
 
 
+def shrunk_displacement(displacement_yx: MapYX, by: float) -> MapYX:
+    """Return a displacement for an image ``by`` times smaller, in its pixels."""
+    return np.asarray(shrunk(displacement_yx, by)[0] / by, dtype=np.float32)
+
+
 @dataclass(frozen=True, eq=False)
 class Scene:
     """Both images at a common softness.
@@ -51,15 +56,20 @@ class Scene:
         Maps (x, y) of ``moving`` to ``soft``.
     scale : float
         Pixels of the phone image to one of ``moving``.
+    base_yx : ndarray, shape (rows, columns, 2), float32, optional
+        A displacement that is known beforehand; fields say what comes on top of it.
     """
 
     moving: Grey
     soft: Grey
     homography: FloatArray
     scale: float = 1.0
+    base_yx: MapYX | None = None
 
     @classmethod
-    def of(cls, moving: Grey, fixed: NDArray[Any], homography: FloatArray, sigma_px: float) -> Scene:
+    def of(
+        cls, moving: Grey, fixed: NDArray[Any], homography: FloatArray, sigma_px: float, base_yx: MapYX | None = None
+    ) -> Scene:
         """Cut out what lies under the moving image and soften it by ``sigma_px`` of its own pixels.
 
         ``fixed`` is of shape (rows, columns) and uint8, uint16 or float 0-1.
@@ -74,14 +84,15 @@ class Scene:
         part = to_float(np.ascontiguousarray(fixed[top : bottom + 1, left : right + 1]))
         soft = cv2.GaussianBlur(part, (0, 0), max(sigma_px, 0.3), borderType=cv2.BORDER_REFLECT_101)
         to_part = np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]])
-        return cls(moving, np.asarray(soft, dtype=np.float32), to_part @ homography)
+        return cls(moving, np.asarray(soft, dtype=np.float32), to_part @ homography, base_yx=base_yx)
 
     def shrunk(self, by: int) -> Scene:
         """Return the scene ``by`` times smaller."""
         moving, moving_enlarge = shrunk(self.moving, by)
         soft, soft_enlarge = shrunk(self.soft, by)
         homography = np.linalg.inv(soft_enlarge) @ self.homography @ moving_enlarge
-        return Scene(moving, soft, homography / homography[2, 2], self.scale * by)
+        base = None if self.base_yx is None else shrunk_displacement(self.base_yx, by)
+        return Scene(moving, soft, homography / homography[2, 2], self.scale * by, base)
 
     def flat(self) -> Grey:
         """Return the moving image without its background."""
@@ -96,8 +107,11 @@ class Scene:
         return 2 * round((_BACKGROUND_PX / self.scale - 1) / 2) + 1
 
     def drawn(self, field: SplineField) -> tuple[Grey, Mask]:
-        """Return the fixed image seen through ``H(x + d(x))``, and where it has data."""
+        """Return the fixed image seen through ``H(x + base(x) + d(x))``, and where it has data."""
         rows, columns = field.planes()
+        if self.base_yx is not None:
+            rows += self.base_yx[..., 0]
+            columns += self.base_yx[..., 1]
         rows += np.arange(rows.shape[0], dtype=np.float32)[:, None]
         columns += np.arange(rows.shape[1], dtype=np.float32)
         (xx, xy, x0), (yx, yy, y0), bottom = self.homography.astype(np.float32)
