@@ -4,11 +4,11 @@
 
 Pairs: real images turned by as much as 15 degrees, made 2.2 to 2.7 times coarser, bent by a radial and a smooth warp of
 as much as 6 phone pixels, of other colours, blurred and noisy; captures of the twin; a blood smear; a phone image of
-1024 px in its neighbourhood of 2560 px; and ``recipes``, a case of an earlier measurement. Peers, for 
-``--peer-pairs`` of the drawn pairs and the others: a SIFT + RANSAC homography alone, the same with OpenCV's DIS optical flow, and
-with a B-spline by elastix (mutual information) and by SimpleITK (correlation), where those are installed;
-``--peer-python`` names the interpreter of another environment that has them. ``--command`` runs ours as ``mobilescope
-register MOVING FIXED --map`` on saved pictures, without peers.
+1024 px in its neighbourhood of 2560 px; and ``recipes``, a case of an earlier measurement. Peers, for ``--peer-pairs``
+of the drawn pairs and all others: a SIFT + RANSAC homography alone, the same with OpenCV's DIS optical flow, and with a
+B-spline by elastix (mutual information) and by SimpleITK (correlation), where those are installed; ``--peer-python``
+names the interpreter of another environment that has them. ``--command`` runs ours as ``mobilescope register MOVING
+FIXED --map`` on saved pictures, without peers.
 
 Errors are distances from the true place, where our map says that it rests on specimen, in phone ("moving") pixels.
 """
@@ -104,7 +104,8 @@ def run_command(pair, folder: Path) -> tuple[Outcome | None, str]:
     answer.unlink(missing_ok=True)
     finished = subprocess.run(
         [sys.executable, "-c", "from mobilescope.app.cli import main; main()", "register", moving, fixed,
-         "--map", answer, "--json", "--moving-pixel-um", str(FIXED_PIXEL_UM * pair.factor), "--fixed-pixel-um", str(FIXED_PIXEL_UM)],
+         "--map", answer, "--json", "--moving-pixel-um", str(FIXED_PIXEL_UM * pair.factor),
+         "--fixed-pixel-um", str(FIXED_PIXEL_UM)],
         capture_output=True, text=True, check=False,
     )
     if finished.returncode not in (0, 3):
@@ -355,7 +356,8 @@ def print_summary(pairs: list[dict[str, Outcome]]) -> None:
             for key in ("median_px", "seconds")
         )
         print(
-            f"{tool:12} {len(found):3} pairs  median {np.median(median):.3f} ({max(median):.3f})  p95 {np.median(p95):.3f} ({max(p95):.3f})  "
+            f"{tool:12} {len(found):3} pairs  median {np.median(median):.3f} ({max(median):.3f})  "
+            f"p95 {np.median(p95):.3f} ({max(p95):.3f})  "
             f"error {error:.1f}x  time {time_ratio:.1f}x"
         )
     ours = [results["ours"] for results in pairs]

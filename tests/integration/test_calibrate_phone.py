@@ -30,8 +30,8 @@ SLIDE = "smear"
 SIDE_PX = 144
 PLAN = JobPlan(slides=(
     SlidePlan(
-        name=SLIDE, role="training", stain="Giemsa", scan=GridPlan(rows=2, columns=3, overlap=0.1),
-        capture=GridPlan(rows=2, columns=3, overlap=0.1),
+        name=SLIDE, role="training", stain="Giemsa", scan=GridPlan(rows=2, columns=2, overlap=0.1),
+        capture=GridPlan(rows=2, columns=2, overlap=0.1),
     ),
 ))
 
@@ -46,7 +46,7 @@ def twin(make_twin):
 
 @pytest.fixture(scope="module")
 def session(twin, tmp_path_factory):
-    """A session of six fields, registered."""
+    """A session of four fields, registered."""
     path = tmp_path_factory.mktemp("distortion") / "run.h5"
     header = SessionHeader(
         slides=(SlideEntry(name=SLIDE, role="training"),),
