@@ -3,9 +3,9 @@
     python tests/benchmarks/bench_gate.py [--pairs 24] [--json]
 
 Good pairs are real images under drawn warps and captures of the twin, also noisy, slightly out of focus, turned by 90
-or 180 degrees, and leaving the window by a tenth. Bad ones show another field of the same slide or stain, a texture that
-repeats, a phone image far out of focus, blank glass, or a mirror image; none of them may be accepted. Pairs under much
-noise may be either. A pair counts as falsely accepted where the median error of its map is above 1 phone pixel, or
+or 180 degrees, and leaving the window by a tenth. Bad ones show another field of the same slide or stain, a texture
+that repeats, a phone image far out of focus, blank glass, or a mirror image; none of them may be accepted. Pairs under
+much noise may be either. A pair counts as falsely accepted where the median error of its map is above 1 phone pixel, or
 where there is no right map; as falsely refused where it is good and its map, if there is one, is right to 0.3 px.
 """
 
