@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputImageError, UserError
 from mobilescope.imaging.spline_field import FieldFitter
-from mobilescope.imaging.warp import MapYX, invert_map, lattice_points, pixel_grid, resample, sample_map
+from mobilescope.imaging.warp import MapYX, invert_map, lattice_points, pixel_grid, sample_map
 
 FloatArray = NDArray[np.float64]
 
@@ -99,19 +99,20 @@ class DistortionMap:
 
         Where the straight picture reaches beyond the phone's, the nearest pixels are repeated.
         """
-        straight, _ = resample(picture, self._lookup((picture.shape[0], picture.shape[1])), interpolation="cubic")
-        return straight
+        rows, columns = self._lookup((picture.shape[0], picture.shape[1]))
+        pixels = picture if picture.dtype in (np.uint8, np.uint16) else picture.astype(np.float32)
+        return np.asarray(cv2.remap(pixels, columns, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE))
 
-    def _lookup(self, shape: tuple[int, int]) -> MapYX:
-        """Return where in a picture each straight pixel comes from, kept for the next picture of the same size."""
+    def _lookup(self, shape: tuple[int, int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return row and column in a picture of each straight pixel, kept for the next picture of the same size."""
         if shape not in self._lookups:
-            limits = np.array(shape, dtype=np.float32) - 1
+            inverse = self.scaled(shape).inverse_yx
             self._lookups.clear()
-            self._lookups[shape] = np.clip(self.scaled(shape).inverse_yx, 0, limits)
+            self._lookups[shape] = np.ascontiguousarray(inverse[..., 0]), np.ascontiguousarray(inverse[..., 1])
         return self._lookups[shape]
 
     @cached_property
-    def _lookups(self) -> dict[tuple[int, int], MapYX]:
+    def _lookups(self) -> dict[tuple[int, int], tuple[NDArray[np.float32], NDArray[np.float32]]]:
         return {}
 
 
