@@ -17,6 +17,8 @@ from mobilescope.imaging.block_correlation import FloatArray, Grey
 
 # What is left between foretold and true errors; measured by tests/benchmarks/bench_gate.py.
 _UNTOLD = 1.15
+# Rings of frequencies, to 1 cycle a pixel, in each of which one share of the drawn image is taken to arrive.
+_RINGS = 64
 
 
 @dataclass(frozen=True)
@@ -55,16 +57,22 @@ def noise_overlap(moving: Grey, drawn: Grey) -> float:
     """Return how much more a shift's variance is than under white noise of the same strength: 1 where noise is white.
 
     It is the mean product of the spectra of noise and of the drawn image's gradient over the product of their means.
+    Noise is what the drawn image does not explain at any sharpness: blur alone does not move anything.
     """
     size = tuple(fft.next_fast_len(length, real=True) for length in moving.shape)
-    gain = float(np.vdot(moving, drawn)) / max(float(np.vdot(drawn, drawn)), 1e-12)
-    noise, signal = (_power(image, size) for image in (moving - np.float32(gain) * drawn, drawn))
+    seen, shown = fft.rfft2(moving, size), fft.rfft2(drawn, size)
     rows, columns = np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1])[None, :]
-    signal *= (rows**2 + columns**2).astype(np.float32)
-    scale = float(noise.mean(dtype=np.float64)) * float(signal.mean(dtype=np.float64))
-    return float(np.vdot(noise, signal)) / noise.size / scale if scale > 0 else 1.0
+    frequency = np.hypot(rows, columns).astype(np.float32)
+    ring = np.round(frequency * _RINGS).astype(np.intp)
+    power = _power(shown)
+    cross = seen.real * shown.real + seen.imag * shown.imag
+    together, alone = (np.bincount(ring.ravel(), each.ravel()) for each in (cross, power))
+    transfer = (together / np.maximum(alone, 1e-12)).astype(np.float32)
+    noise = _power(seen - transfer[ring] * shown)
+    gradient = power * frequency**2
+    scale = float(noise.mean(dtype=np.float64)) * float(gradient.mean(dtype=np.float64))
+    return float(np.vdot(noise, gradient)) / noise.size / scale if scale > 0 else 1.0
 
 
-def _power(image: Grey, size: tuple[int, ...]) -> Grey:
-    spectrum = fft.rfft2(image, size)
+def _power(spectrum: NDArray[np.complexfloating]) -> Grey:
     return np.asarray(spectrum.real**2 + spectrum.imag**2)

@@ -225,7 +225,7 @@ def _find(
 ) -> FeatureMatch:
     """Match features on shrunk images, on larger ones where that fails; the homography is in original pixels."""
     shorter = min(moving.shape[:2])
-    sides_px = [side for side in _FEATURE_SIDES_PX if side < shorter] or [shorter]
+    sides_px = sorted({min(side, shorter) for side in _FEATURE_SIDES_PX})
     for side_px in sides_px[:-1]:
         with contextlib.suppress(FieldNotFoundError):
             return _match_at(shorter / side_px, moving, fixed, ratio, seed, options, distortion_yx)
