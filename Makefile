@@ -15,7 +15,7 @@ $(VENV)/.installed: Makefile pyproject.toml constraints.txt tools/system-package
 	bash tools/system-packages.sh
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed, this is " + sys.version'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_CONSTRAINTS) -e '.[dev,fast,onnx,logs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH_CONSTRAINTS) -e '.[dev,fast,onnx,logs,phone]'
 	touch $@
 
 demo: install

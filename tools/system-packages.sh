@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that Python wheels don't bring, through apt where this user may, else names them.
 # With the argument "firmware" also what builds, simulates and flashes the illumination firmware; with "gui" what Qt's
-# windows need, and a display in memory to test them on.
+# windows need, a display in memory to test them on, and a browser to test the phone's page in.
 set -euo pipefail
 
 # Package, and the file or Python module by which its presence is known.
@@ -25,6 +25,7 @@ if [ "${1:-}" = firmware ]; then
   need arduino-builder /usr/bin/arduino-builder
 elif [ "${1:-}" = gui ]; then
   need xvfb /usr/bin/Xvfb
+  need chromium /usr/bin/chromium
   need fonts-dejavu-core "/usr/share/fonts/truetype/*/*.ttf"
   need libegl1 "$lib/libEGL.so.1"
   need libfontconfig1 "$lib/libfontconfig.so.1"

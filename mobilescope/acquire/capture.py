@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mobilescope.core.errors import DeviceError
+from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import CaptureSink, PhoneCamera
 from mobilescope.plans.grids import FieldGrid
@@ -14,11 +15,14 @@ def capture_fields(
     slide: str,
     grid: FieldGrid,
     *,
+    mounted: str | None = None,
     colour: tuple[int, int, int] = (255, 255, 255),
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> None:
     """Capture the fields of a grid that the sink does not have yet; the light goes off whatever happens.
+
+    ``mounted`` is the name of the slide to put on the phone scope, where it is another one.
 
     Raises
     ------
@@ -28,9 +32,11 @@ def capture_fields(
         The light was out at a capture, which is not kept then.
     """
     stop = stop or StopToken()
-    phone.mount(slide)
     if all(sink.has_capture(slide, position.index) for position in grid):
         return
+    if isinstance(phone, AttendedPhone):
+        phone.heed(stop)
+    phone.mount(mounted or slide)
     try:
         phone.illuminator.set_colour(*colour)
         for position in grid:

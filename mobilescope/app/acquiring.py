@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.disk_guard import DiskGuard
@@ -15,18 +16,23 @@ from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.channels import channel_switch
 from mobilescope.app.instrument import Instruments
 from mobilescope.core.config import PhoneConfig, validate
+from mobilescope.core.errors import PlanError
 from mobilescope.core.geometry import RegionUm
+from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import BoundedStage
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.writer import DISK_MARGIN_BYTES, SessionWriter
+from mobilescope.devices.phones.real_phone import RealPhone
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import JobPlan, SlidePlan
 
 
 def slide_run(slide: SlidePlan, instruments: Instruments) -> SlideRun:
-    """Return what is to be scanned of a slide, laid out for the benchtop's field."""
+    """Return what is to be scanned of a slide, laid out for the benchtop's field; PlanError where nothing is."""
+    if slide.scan is None:
+        raise PlanError(f"the plan has no scan for slide {slide.name!r}", "add the table scan to it")
     scan, (rows, columns), pixel = slide.scan, instruments.benchtop.frame_shape, instruments.benchtop.pixel_size_um
     area = scan.area((columns * pixel, rows * pixel), slide.centre_um, slide.content or _reach(instruments))
     return SlideRun(
@@ -56,13 +62,26 @@ def open_writer(
     """Create the session of a plan, or open it to go on; a plan that can't be carried out leaves no session behind."""
     for slide in plan.slides:
         instruments.check_slide(slide.mounted)
-    header = SessionHeader(
-        slides=tuple(_entry(slide) for slide in plan.slides),
-        instrument={"instrument": instruments.description, "plan": plan.model_dump(mode="json")},
-        benchtop_shape=instruments.benchtop.frame_shape,
-        phone_shape=instruments.phone.frame_shape,
+    if isinstance(instruments.phone, RealPhone) and session.exists():
+        # A phone that is not at hand is not asked for what the session knows.
+        with Session.open(session) as begun:
+            instruments.phone.expect(begun.header.phone_shape)
+    header = session_header(
+        plan, instruments.description, instruments.benchtop.frame_shape, instruments.phone.frame_shape
     )
     return SessionWriter.create_or_resume(session, header, on_progress=on_progress)
+
+
+def session_header(
+    plan: JobPlan, description: dict[str, Any], benchtop_shape: tuple[int, int], phone_shape: tuple[int, int]
+) -> SessionHeader:
+    """Return the header of a plan's session."""
+    return SessionHeader(
+        slides=tuple(_entry(slide) for slide in plan.slides),
+        instrument={"instrument": description, "plan": plan.model_dump(mode="json")},
+        benchtop_shape=benchtop_shape,
+        phone_shape=phone_shape,
+    )
 
 
 def _entry(slide: SlidePlan) -> SlideEntry:
@@ -70,7 +89,11 @@ def _entry(slide: SlidePlan) -> SlideEntry:
 
 
 def plan_of(session: Session) -> JobPlan:
-    """Return the plan that a session was taken by."""
+    """Return the plan that a session was taken by; one of its slides alone for pictures that were taken elsewhere."""
+    if "plan" not in session.header.instrument:
+        return JobPlan(slides=tuple(
+            SlidePlan(name=slide.name, role=slide.role, stain=slide.stain or "unknown") for slide in session.slides
+        ))
     return validate(JobPlan, session.header.instrument.get("plan"), source=str(session.path), prefix="plan")
 
 
@@ -105,7 +128,7 @@ def scan_runner(
     LimitError, PlanError
         The plan can't be carried out with these instruments; nothing was moved.
     """
-    chosen = [plan.slide(name) for name in slides] or plan.slides
+    chosen = _scanned(plan, slides)
     rows, columns = instruments.benchtop.frame_shape
     return ScanRunner(
         instruments.benchtop, writer, [slide_run(slide, instruments) for slide in chosen],
@@ -134,8 +157,16 @@ def check_plan(plan: JobPlan, instruments: Instruments, slides: Sequence[str] = 
     LimitError, PlanError
         Names the tile outside the stage's range, or the channel that can't be had.
     """
-    chosen = [plan.slide(name) for name in slides] or plan.slides
+    chosen = _scanned(plan, slides)
     check_runs([slide_run(slide, instruments) for slide in chosen], instruments.benchtop, channel_switch(instruments))
+
+
+def _scanned(plan: JobPlan, slides: Sequence[str]) -> list[SlidePlan]:
+    """Return the slides to scan: those named, else all that have a scan; PlanError where there is none."""
+    chosen = [plan.slide(name) for name in slides] or [slide for slide in plan.slides if slide.scan is not None]
+    if not chosen:
+        raise PlanError("no slide of the plan has a scan", "add the table scan to one")
+    return chosen
 
 
 def run_scan(
@@ -162,15 +193,36 @@ def capture_job(
     plan: JobPlan,
     instruments: Instruments,
     *,
+    slides: Sequence[str] = (),
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> None:
-    """Capture every slide with the phone; what the session has is not taken again."""
-    for slide in plan.slides:
-        if slide.capture is None:
-            continue
+    """Capture every slide, or those named, with the phone; what the session has is not taken again."""
+    if isinstance(instruments.phone, AttendedPhone):
+        with Session.open(writer.path) as session:
+            instruments.phone.know(known_files(session))
+    for slide in captured_slides(plan, slides):
         grid = capture_grid(slide, instruments)
-        capture_fields(instruments.phone, writer, slide.name, grid, on_progress=on_progress, stop=stop)
+        capture_fields(
+            instruments.phone, writer, slide.name, grid, mounted=slide.mounted, on_progress=on_progress, stop=stop
+        )
+
+
+def captured_slides(plan: JobPlan, slides: Sequence[str] = ()) -> list[SlidePlan]:
+    """Return the slides to capture: those named, else all that have fields; PlanError where there is none."""
+    chosen = [plan.slide(name) for name in slides] or [slide for slide in plan.slides if slide.capture is not None]
+    if not chosen:
+        raise PlanError("no slide of the plan has phone fields", "add the key capture to one")
+    return chosen
+
+
+def known_files(session: Session) -> set[str]:
+    """Return the SHA-256 of the files that a session's phone captures were made of."""
+    records = [record for slide in session.slides for record in session.captures(slide.name)]
+    names = ("dng_sha256", "jpeg_sha256", "picture_sha256")
+    return {
+        digest for record in records for digest in (*map(record.settings.get, names), record.jpeg_sha256) if digest
+    }
 
 
 def evaluation_cell(slide: SlidePlan, grid: FieldGrid, x_um: float, y_um: float) -> RegionUm | None:

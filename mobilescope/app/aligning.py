@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.developing import develop_capture
+from mobilescope.app.placing import Placement, Search, has_position, nominal_placement, searched_placement
 from mobilescope.core.errors import InputImageError, RegistrationError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.data.mosaics import Mosaic
@@ -28,9 +29,9 @@ from mobilescope.imaging.lattices import (
 )
 from mobilescope.imaging.quality import GateThresholds, Verdict, judge
 from mobilescope.imaging.registration import Registration, register
+from mobilescope.imaging.retrieval import shows_specimen
 from mobilescope.imaging.warp import MapYX, lattice_points, resample
 
-_SEARCH_MARGIN_UM = 45.0
 _SMALLEST_WINDOW_PX = 64
 _NOTHING: Window = (0, 0, 0, 0)
 
@@ -40,7 +41,8 @@ class AlignedPair:
     """One capture and its label on lattices that meet, or the reason why not.
 
     ``origin_px``, ``window`` and ``crop_px`` are those of `PairRecord`, ``map_xy`` is that of `PairStore.map`.
-    A capture that could not be registered keeps its pixels beside the mosaic's at the nominal place, as evidence.
+    A capture that could not be registered keeps its pixels beside the mosaic's at the nominal place, as evidence; it is
+    ``lost`` where it shows specimen and a search of the whole mosaic may find it.
     """
 
     capture: CaptureRecord
@@ -53,6 +55,7 @@ class AlignedPair:
     window: Window = _NOTHING
     map_xy: NDArray[np.float32] | None = None
     crop_px: tuple[int, int] | None = None
+    lost: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,18 +81,28 @@ class _Surroundings:
 
 
 def align_capture(
-    session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant, thresholds: GateThresholds,
-    distortion_yx: MapYX | None = None,
+    session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant,
+    thresholds: GateThresholds, search: Search | None = None, distortion_yx: MapYX | None = None,
 ) -> AlignedPair:
     """Register one capture with its slide's mosaic and resample, once, whichever image the variant says.
 
-    ``distortion_yx`` is what is known of the phone's distortion, see `register`.
+    Parameters
+    ----------
+    search : Search, optional
+        Look for the capture in the whole mosaic, instead of around its position alone.
+    distortion_yx : ndarray, shape (rows, columns, 2), float32, optional
+        What is known of the phone's distortion, see `register`.
     """
     with Session.open(session_path) as session, Mosaic.open(session_path, capture.slide) as mosaic:
         seen, figures = _seen(session, capture, variant)
         pitch_um = developed_pixel_um(capture)
         try:
-            around = _surroundings(mosaic, capture, cell, (seen.shape[0], seen.shape[1]))
+            placement = (
+                nominal_placement(capture, cell, (seen.shape[0], seen.shape[1]), pitch_um) if search is None
+                else searched_placement(capture, seen, pitch_um, search)
+            )
+            figures |= placement.figures
+            around = _surroundings(mosaic, placement)
             registration = register(
                 seen, around.pixels, moving_pixel_um=pitch_um, fixed_pixel_um=mosaic.pixel_size_um,
                 distortion_yx=distortion_yx,
@@ -98,7 +111,8 @@ def align_capture(
             draw = _phone_onto_benchtop if variant.warp == "phone" else _benchtop_onto_phone
             drawn = draw(registration, seen, around, variant)
         except (RegistrationError, InputImageError) as error:
-            return _refused(capture, str(error), seen, mosaic, variant, figures)
+            lost = search is None and isinstance(error, RegistrationError) and shows_specimen(seen)
+            return replace(_refused(capture, str(error), seen, mosaic, variant, figures), lost=lost)
         rows, columns = drawn.input.shape[:2]
         if verdict.accepted and min(rows, columns) < _SMALLEST_WINDOW_PX:
             verdict = Verdict(
@@ -209,11 +223,16 @@ def _refused(
     capture: CaptureRecord, reason: str, seen: NDArray[np.uint16], mosaic: Mosaic, variant: PairVariant,
     figures: dict[str, float],
 ) -> AlignedPair:
-    """Return a capture that could not be registered, beside the mosaic at its nominal place."""
+    """Return a capture that could not be registered, beside the mosaic at its nominal place if it has one."""
     step = variant.grid.even_step_px
     rows, columns = (side // step * step for side in seen.shape[:2])
     ratio = developed_pixel_um(capture) / mosaic.pixel_size_um
     shape = variant.grid.fine_px(rows), variant.grid.fine_px(columns)
+    if not has_position(capture):
+        return AlignedPair(
+            capture, False, reason, seen[:rows, :columns], np.zeros((*shape, 3), np.uint8), (np.nan, np.nan), figures,
+            crop_px=(0, 0),
+        )
     centre = (np.array([capture.position.y_um, capture.position.x_um]) - mosaic.origin_um[::-1]) / mosaic.pixel_size_um
     middle = (np.array([rows, columns]) - 1) / 2
     lies_yx = centre + (lattice_points(shape, 1 / variant.factor) - middle) * ratio
@@ -231,14 +250,9 @@ def _refused(
     )
 
 
-def _surroundings(
-    mosaic: Mosaic, capture: CaptureRecord, cell: RegionUm | None, shape: tuple[int, int]
-) -> _Surroundings:
-    """Read the mosaic where a capture of a shape may lie; RegistrationError where it lies outside."""
-    pitch_um = developed_pixel_um(capture)
-    region = RegionUm.centred(
-        capture.position.x_um, capture.position.y_um, shape[1] * pitch_um, shape[0] * pitch_um
-    ).grown(_SEARCH_MARGIN_UM)
+def _surroundings(mosaic: Mosaic, placement: Placement) -> _Surroundings:
+    """Read the mosaic where a capture may lie; RegistrationError where that is outside."""
+    region = placement.region
     origin_x, origin_y = mosaic.origin_um
     pixel = mosaic.pixel_size_um
     top = max(0, round((region.y_um - origin_y) / pixel))
@@ -247,4 +261,4 @@ def _surroundings(
     right = min(mosaic.shape[1], round((region.right_um - origin_x) / pixel))
     if bottom - top < 1 or right - left < 1:
         raise RegistrationError("the capture lies outside the mosaic", "scan the place where it was taken")
-    return _Surroundings(mosaic, (top, left), mosaic.read(top, left, bottom - top, right - left), cell)
+    return _Surroundings(mosaic, (top, left), mosaic.read(top, left, bottom - top, right - left), placement.cell)

@@ -10,15 +10,18 @@ from typer.core import TyperGroup
 
 import mobilescope
 from mobilescope.app.calibrate_cli import calibrate_app
-from mobilescope.app.cli_types import Json, PlanFile, SessionOption
+from mobilescope.app.capture_cli import capture
+from mobilescope.app.cli_types import Json
 from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
 from mobilescope.app.devices_cli import devices
 from mobilescope.app.enhance_cli import enhance
 from mobilescope.app.evaluate_cli import evaluate
 from mobilescope.app.export_cli import export
 from mobilescope.app.firmware_cli import firmware_app
+from mobilescope.app.ingest_cli import ingest
 from mobilescope.app.inspect_cli import inspect
 from mobilescope.app.live_cli import live
+from mobilescope.app.phone_cli import phone
 from mobilescope.app.register_cli import register
 from mobilescope.app.repair_cli import repair
 from mobilescope.app.ring_cli import ring_app
@@ -50,12 +53,6 @@ app.add_typer(firmware_app)
 app.add_typer(calibrate_app)
 app.command()(devices)
 
-class _Settings:
-    """What the options before the command said."""
-
-    config: Path | None = None
-
-
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(mobilescope.__version__)
@@ -69,8 +66,7 @@ def main_options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Keep the options that stand before the command."""
-    _Settings.config = config
+    """Keep the options that stand before the command: they read ``config`` from this one's parameters."""
 
 
 @app.command()
@@ -134,33 +130,9 @@ def _specimens(given: list[str]) -> tuple[str, tuple[Path, ...]]:
     return "image", tuple(Path(name) for name in given)
 
 
-@app.command()
-def capture(plan: PlanFile, session: SessionOption = Path("session.h5"), json: Json = False) -> None:
-    """Capture the fields of a plan with the phone scope into a session.
-
-    Example: mobilescope --config demo/instrument.toml capture demo/plan.toml --session my.h5
-    """
-    from mobilescope.app.acquiring import capture_job, open_writer
-    from mobilescope.app.folders import prepare_folder
-    from mobilescope.app.instrument import build_instruments, load_instrument
-    from mobilescope.app.scan_cli import counts_of
-    from mobilescope.plans.job import load_plan
-
-    job, config = load_plan(plan), load_instrument(_Settings.config)
-    prepare_folder(session.parent)
-    say(f"instrument: {config.name}")
-    with (
-        build_instruments(config, source=str(_Settings.config or "built-in instrument")) as instruments,
-        stoppable() as stop, ProgressDisplay() as progress,
-        open_writer(session, job, instruments, on_progress=progress) as writer,
-    ):
-        capture_job(writer, job, instruments, on_progress=progress, stop=stop)
-    say(f"session: {session}")
-    if json:
-        print_json({"session": str(session), "slides": counts_of(session)})
-
-
-for command in (scan, stitch, register, train, evaluate, enhance, live, inspect, repair, export):
+for command in (
+    scan, capture, ingest, phone, stitch, register, train, evaluate, enhance, live, inspect, repair, export,
+):
     app.command()(command)
 
 

@@ -12,7 +12,7 @@ from mobilescope.app.console import print_json, say
 def devices(
     json: Annotated[bool, typer.Option("--json", help="End with one line of JSON on standard output.")] = False,
 ) -> None:
-    """Say what is plugged in and installed: rings, stages, compute devices, Micro-Manager, tools for the firmware.
+    """Say what is plugged in and installed: rings, stages, phones, compute devices, Micro-Manager, firmware tools.
 
     A ring that another program lights is left alone; opening a free port resets an Arduino.
 
@@ -33,6 +33,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     return [
         *[_port_line(port) for port in found["ports"]],
         *([] if found["ports"] else ["no serial port"]),
+        *_phone_lines(found["phones"]),
         f"compute: {compute['cpu'] or 'CPU'}{''.join(f', CUDA {card}' for card in compute['cuda'])}; "
         f"torch {compute['torch'] or 'not installed'}",
         "Micro-Manager: " + (
@@ -41,6 +42,19 @@ def _lines(found: dict[str, Any]) -> list[str]:
         ),
         f"firmware tools: {tools}",
         f"simulator: {'ready to build' if simulator['available'] else 'not here: ' + str(simulator['missing'])}",
+    ]
+
+
+def _phone_lines(phones: dict[str, Any]) -> list[str]:
+    if phones.get("problem"):
+        return [f"phones: {phones['problem']}"]
+    if not phones["phones"]:
+        said = "none on a cable" if phones["adb"] else "no adb server runs (adb start-server starts one)"
+        return [f"phones: {said}"]
+    return [
+        f"phone {phone['serial']}: {phone['model'] or 'Android phone'}, "
+        + ("ready" if not phone["remedy"] else f"{phone['state']}: {phone['remedy']}")
+        for phone in phones["phones"]
     ]
 
 

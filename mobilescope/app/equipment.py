@@ -18,6 +18,7 @@ from mobilescope.app.ring_reading import identity_json
 from mobilescope.core.errors import MobilescopeError
 from mobilescope.core.machine import cpu_name, package_version
 from mobilescope.devices.micromanager import demo_configuration
+from mobilescope.devices.phones.adb_link import adb_phones, server_runs
 from mobilescope.devices.ports import find_boards, probe
 from mobilescope.devices.stages.probing import probe_stage
 from mobilescope.twin.ring_simulator import simulator_missing
@@ -37,6 +38,7 @@ def equipment() -> dict[str, Any]:
     """Return what is plugged in and installed, as plain values."""
     return {
         "ports": _ports(),
+        "phones": _phones(),
         "compute": _compute(),
         "micromanager": _micromanager(),
         "firmware_tools": {name: _tool_version(*how) for name, how in _TOOLS.items()},
@@ -75,6 +77,23 @@ def _asked(port: str | None) -> dict[str, Any]:
     except MobilescopeError as error:
         return nobody | {"problem": str(error)}
     return nobody if stage is None else nobody | {"stage": {"kind": stage.kind, "firmware": stage.firmware}}
+
+
+def _phones() -> dict[str, Any]:
+    """Return the phones that adb's server lists; one that does not run is not started."""
+    if not server_runs():
+        return {"adb": False, "phones": []}
+    try:
+        found = adb_phones()
+    except MobilescopeError as error:
+        return {"adb": True, "phones": [], "problem": str(error)}
+    return {
+        "adb": True,
+        "phones": [
+            {"serial": phone.serial, "model": phone.model, "state": phone.state, "remedy": phone.remedy}
+            for phone in found
+        ],
+    }
 
 
 def _compute() -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any, Self
 from mobilescope.app.instrument_file import load_instrument as load_instrument
 from mobilescope.app.lighting import RingLight
 from mobilescope.app.mounting import ask_in_terminal
+from mobilescope.app.paper_benchtop import PaperBenchtop
+from mobilescope.app.phone_opening import ask_for_phone, described_phone, open_phone
 from mobilescope.core.config import BenchtopConfig, InstrumentConfig, validate
 from mobilescope.core.errors import ConfigError, MobilescopeError
 from mobilescope.core.protocols import BenchtopMicroscope, PhoneCamera
@@ -25,6 +27,7 @@ from mobilescope.devices.micromanager import (
     demo_configuration,
 )
 from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
+from mobilescope.devices.phones.real_phone import RealPhone
 from mobilescope.twin.benchtop import TwinBenchtop
 from mobilescope.twin.phone import TwinPhone
 from mobilescope.twin.slides import BLANK, SlideRack
@@ -58,6 +61,8 @@ class Instruments:
     def __exit__(self, _kind: object, failure: BaseException | None, _trace: object) -> None:
         """Leave both instruments dark; where that fails after another failure, it is a note to the first."""
         try:
+            if isinstance(self.phone, RealPhone):
+                self.phone.close()
             if isinstance(self.benchtop, MicroManagerBenchtop):
                 self.benchtop.close()
         except MobilescopeError as second:
@@ -79,7 +84,9 @@ def build_instruments(
     source: str,
     truth: TruthLog | None = None,
     ask_mount: Callable[[str], None] = ask_in_terminal,
+    ask_phone_mount: Callable[[str], None] = ask_for_phone,
     calibrating: bool = False,
+    paper: PaperBenchtop | None = None,
 ) -> Instruments:
     """Build what an instrument file describes.
 
@@ -91,8 +98,12 @@ def build_instruments(
         Where the twin writes down what really happened, for tests and benchmarks.
     ask_mount : callable, optional
         Has the person put a named slide under a real microscope; asks in the terminal unless given.
+    ask_phone_mount : callable, optional
+        The same for a real phone scope.
     calibrating : bool
         Leave an earlier calibration aside, and don't compare pixel sizes.
+    paper : PaperBenchtop, optional
+        Stands for the benchtop, which is not opened then.
     """
     table = validate(TwinTable, config.twin, source=source, prefix="twin")
     parameters = table.parameters(preset=config.phone.preset, source=source)
@@ -100,27 +111,40 @@ def build_instruments(
     log = truth if truth is not None else TruthLog()
     light = RingLight(config.ring)
     benchtop: BenchtopMicroscope
-    if config.benchtop.kind == "micromanager":
+    phone: PhoneCamera
+    if config.phone.kind == "twin":
+        phone = TwinPhone(rack, parameters, seed=table.seed, truth=log, illuminator=light)
+    else:
+        phone = open_phone(config, source=source, illuminator=light, ask_mount=ask_phone_mount)
+    if paper is not None:
+        benchtop = paper
+    elif config.benchtop.kind == "micromanager":
         benchtop = _micromanager(config.benchtop, source=source, ask_mount=ask_mount, calibrating=calibrating)
     else:
         stage = MicroManagerStage(demo_configuration())
         benchtop = TwinBenchtop(stage, rack, parameters, config.benchtop, seed=table.seed, truth=log, ring=light)
+    return Instruments(
+        benchtop=benchtop,
+        phone=phone,
+        light=light,
+        description=describe(config),
+        blank_slide=BLANK,
+        check_slide=rack.slide if (config.benchtop if paper is None else config.phone).kind == "twin" else str,
+        focus_approach_um=config.benchtop.approach_um,
+        changed_by_hand=config.benchtop.kind != "twin",
+    )
+
+
+def describe(config: InstrumentConfig) -> dict[str, Any]:
+    """Return the description of an instrument that is stored with every session."""
     description = config.model_dump(mode="json")
+    description["phone"] = described_phone(config.phone)
     description["benchtop"] = config.benchtop.model_dump(mode="json", exclude_none=True)
     if config.stage.kind == "none":
         del description["stage"]
     else:
         description["stage"] = config.stage.model_dump(mode="json", exclude_none=True)
-    return Instruments(
-        benchtop=benchtop,
-        phone=TwinPhone(rack, parameters, seed=table.seed, truth=log, illuminator=light),
-        light=light,
-        description=description,
-        blank_slide=BLANK,
-        check_slide=rack.slide if config.benchtop.kind == "twin" else str,
-        focus_approach_um=config.benchtop.approach_um,
-        changed_by_hand=config.benchtop.kind != "twin",
-    )
+    return description
 
 
 def _micromanager(

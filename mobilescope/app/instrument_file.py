@@ -12,4 +12,5 @@ def load_instrument(path: Path | None) -> InstrumentConfig:
     if path is None:
         return InstrumentConfig()
     config = load_model(InstrumentConfig, path)
-    return config.model_copy(update={"benchtop": config.benchtop.beside(path.absolute().parent)})
+    folder = path.absolute().parent
+    return config.model_copy(update={"benchtop": config.benchtop.beside(folder), "phone": config.phone.beside(folder)})

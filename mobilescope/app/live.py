@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -139,8 +139,14 @@ def live_run(
     show: Callable[[LivePicture], None],
     preview: Callable[[Frame], None] | None = None,
     on_change: Callable[[RungChange], None] = lambda _change: None,
+    opened: FrameSource | None = None,
 ) -> Iterator[LiveRun]:
     """Open everything, start, and yield the run; at the end its threads have ended and the light is out.
+
+    Parameters
+    ----------
+    opened : FrameSource, optional
+        A stream that is open already, in place of the one that the options name; it is closed at the end.
 
     Raises
     ------
@@ -176,7 +182,7 @@ def live_run(
     describe = _Describer(options, network, small, judge)
     recorder = LiveRecorder(options.record or _SAVED, describe)
     distortion = None if options.distortion is None else load_distortion(options.distortion)
-    with opened_source(options.source) as frames:
+    with opened_source(options.source) if opened is None else nullcontext(opened) as frames:
         source = frames if distortion is None else StraightenedFrames(frames, distortion)
         pipeline = LivePipeline(
             source, ladder, show, preview=preview, judge=judge, frames=options.frames,

@@ -22,7 +22,7 @@ def live(
         Path | None, typer.Argument(metavar="MODEL", help="A model file (.pt); without one, demo/model.pt.")
     ] = None,
     source: Annotated[
-        str, typer.Option(metavar="SOURCE", help="twin, twin:SLIDE, camera:0, a URL, a video file or a folder.")
+        str, typer.Option(metavar="SOURCE", help="twin, twin:SLIDE, phone, camera:0, a URL, a video file or a folder.")
     ] = "twin",
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Rate to hold, and a folder's pace.")] = 15.0,
     region: Annotated[

@@ -22,6 +22,7 @@ from mobilescope.twin.table import TwinTable
 
 _WHITE = (255, 255, 255)
 _TWIN = "twin"
+_PHONE = "phone"
 _PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 # What the twin can look at without an instrument file; seeds that no demo trains on.
 _SPECIMENS = {
@@ -36,7 +37,8 @@ class SourceOptions:
     Attributes
     ----------
     text : str
-        ``twin``, ``twin:SLIDE``, ``camera:N``, a URL, a video file or a folder of pictures.
+        ``twin``, ``twin:SLIDE``, ``phone`` (a phone's browser; ``phone:lan`` without a cable), ``camera:N``, a URL,
+        a video file or a folder of pictures.
     instrument : Path or None
         Instrument file: whose twin it is, or whose ring lights a camera's slide.
     frames_per_s : float
@@ -71,7 +73,12 @@ def opened_source(options: SourceOptions) -> Iterator[FrameSource]:
         light = stack.enter_context(RingLight(config.ring))
         if twin or config.ring.kind == "serial":
             light.set_colour(*_WHITE)
-        source = _twin(config, slide, light, options) if twin else _recorded(options) or _camera(options)
+        if twin:
+            source: FrameSource = _twin(config, slide, light, options)
+        elif name == _PHONE:
+            source = stack.enter_context(_phone(slide, options))
+        else:
+            source = _recorded(options) or _camera(options)
         stack.callback(source.close)
         yield source
 
@@ -83,6 +90,18 @@ def _twin(config: InstrumentConfig, slide: str, light: Illuminator, options: Sou
     rack = SlideRack(_SPECIMENS | table.slides, parameters.surface)
     slide = slide or ("blind" if "blind" in table.slides else next(iter(table.slides), "blood"))
     return TwinLiveStream(rack.slide(slide), parameters.phone, light, title=f"slide {slide!r}", seed=table.seed)
+
+
+@contextmanager
+def _phone(place: str, options: SourceOptions) -> Iterator[FrameSource]:
+    """Serve the page to a phone for as long as its preview is looked at."""
+    from mobilescope.app.phone_serving import PageOptions, announce, served_page
+
+    if options.every_frame or options.loop:
+        raise UserError("a phone has its own pace and no end", "leave --fast and --loop out")
+    with served_page(PageOptions.at(place, pixel_size_um=options.pixel_size_um)) as page:
+        announce(page)
+        yield page.hub.frames()
 
 
 def _camera(options: SourceOptions) -> FrameSource:
@@ -108,12 +127,12 @@ def _recorded(options: SourceOptions) -> FrameSource | None:
 def _check_exists(text: str) -> None:
     """Refuse what is no source before the light goes on."""
     path = Path(text)
-    if re.fullmatch(r"camera:\d+", text) or "://" in text or path.is_dir():
+    if re.fullmatch(r"camera:\d+|phone(:.*)?", text) or "://" in text or path.is_dir():
         return
     if not path.is_file():
         raise InputFileError(
             f"there is no source {text!r}",
-            "give twin, twin:SLIDE, camera:0, a URL, a video file or a folder of pictures",
+            "give twin, twin:SLIDE, phone, camera:0, a URL, a video file or a folder of pictures",
         )
     if path.suffix.lower() in _PICTURES:
         raise InputFileError(f"{text} is a single picture", "give its folder, or use 'mobilescope enhance'")

@@ -42,7 +42,7 @@ def lying_there(slides: Sequence[str]) -> Callable[[str], None]:
     others = [slide for slide in slides if slide != first]
     if others:
         raise PlanError(
-            f"--yes is for one slide that lies under the objective, and this scan has {first!r} and {others[0]!r}",
+            f"--yes is for one slide that lies there already, and this plan has {first!r} and {others[0]!r}",
             "choose one with --slide, or run the command in a terminal without --yes",
         )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from threadpoolctl import threadpool_limits
 from mobilescope import __version__
 from mobilescope.app.acquiring import evaluation_cell, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
+from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.folders import prepare_file
+from mobilescope.app.placing import Search, has_position
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.files import file_format
-from mobilescope.data.layout import pairs_path
+from mobilescope.data.layout import mosaic_path, pairs_path
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PAIRS_FORMAT, PairWriter
 from mobilescope.data.records import CaptureRecord
@@ -34,11 +37,12 @@ from mobilescope.imaging.warp import MapYX
 
 @dataclass(frozen=True)
 class PairingResult:
-    """How the pairs of a session came out."""
+    """How the pairs of a session came out; ``searched`` of those accepted were found by a search of the mosaic."""
 
     pairs: Path
     accepted: int
     refused: int
+    searched: int = 0
 
 
 def registered_pairs(path: Path) -> Path:
@@ -66,6 +70,7 @@ def register_session(
     jpeg_ratio: float | None = None,
     out: Path | None = None,
     thresholds: GateThresholds | None = None,
+    search: bool = True,
     workers: int = 2,
     distortion: DistortionMap | None = None,
     on_progress: ProgressListener = ignore_progress,
@@ -73,7 +78,8 @@ def register_session(
 ) -> PairingResult:
     """Register every capture of a session with its slide's mosaic and write the pair file.
 
-    Refused pairs are kept in the file with their reason.
+    A capture whose position is not known, or where it does not lie, is searched for in the whole mosaic; its figures
+    then tell where it was found (``place_x_um``, ...). Refused pairs are kept in the file with their reason.
 
     Parameters
     ----------
@@ -81,6 +87,8 @@ def register_session(
         How the pairs are made, see `PairVariant`.
     out : Path, optional
         The pair file to write; without it `layout.pairs_path` names it.
+    search : bool
+        Search whole mosaics; without it, a capture that is not at its position is refused.
     distortion : DistortionMap, optional
         What is known of the phone's distortion: each map starts from it.
 
@@ -98,7 +106,11 @@ def register_session(
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
         cells = _cells(session)
-        provenance = _provenance(session, jobs[0][1], variant) | {"thresholds": thresholds.model_dump()}
+        searches = _searches(session) if search else {}
+        provenance = _provenance(session, jobs[0][1], variant) | {
+            "thresholds": thresholds.model_dump(),
+            "places": "nominal, else by landmarks in the whole mosaic" if search else "nominal",
+        }
         known_yx = None
         if distortion is not None:
             rows, columns = session.header.phone_shape
@@ -108,10 +120,12 @@ def register_session(
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
     prepare_file(target)
-    accepted = refused = 0
+    accepted = refused = searched = 0
     with PairWriter(target, provenance) as writer:
-        aligned = _aligned(session_path, jobs, cells, variant, thresholds, known_yx, workers, stop)
-        for done, pair in enumerate(aligned, start=1):
+        for done, pair in enumerate(
+            _aligned(session_path, jobs, cells, searches, variant, thresholds, known_yx, workers, on_progress, stop),
+            start=1,
+        ):
             slide = pair.capture.slide
             writer.add(
                 pair.input,
@@ -131,8 +145,9 @@ def register_session(
                 crop_px=pair.crop_px,
             )
             accepted, refused = accepted + pair.accepted, refused + (not pair.accepted)
+            searched += pair.accepted and "place_x_um" in pair.quality
             on_progress(Progress("register", done, len(jobs), f"{accepted} accepted, {refused} refused"))
-    return PairingResult(target, accepted, refused)
+    return PairingResult(target, accepted, refused, searched)
 
 
 def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) -> dict[str, Any]:
@@ -164,40 +179,70 @@ def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
     cells = {}
     for slide in plan.slides:
         captures = session.captures(slide.name)
-        if not captures:
+        if not captures or slide.capture is None:
             continue
         pitch = captures[0].pixel_size_um
         grid = slide.fields(columns * pitch, rows * pitch)
         for capture in captures:
-            cells[slide.name, capture.index] = evaluation_cell(
-                slide, grid, capture.position.x_um, capture.position.y_um
-            )
+            place = capture.position.x_um, capture.position.y_um
+            cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, grid, *place)
     return cells
+
+
+def _searches(session: Session) -> dict[str, Search]:
+    """Return what to look through for each slide's captures."""
+    plan = plan_of(session)
+    return {
+        slide.name: Search(mosaic_path(session.path, slide.name), plan.slide(slide.name).content)
+        for slide in session.slides
+    }
 
 
 def _aligned(
     session_path: Path,
     jobs: list[tuple[str, CaptureRecord]],
     cells: dict[tuple[str, int], RegionUm | None],
+    searches: dict[str, Search],
     variant: PairVariant,
     thresholds: GateThresholds,
     distortion_yx: MapYX | None,
     workers: int,
+    on_progress: ProgressListener,
     stop: StopToken,
 ) -> Iterator[AlignedPair]:
     """Yield the aligned pairs in the order of the captures, computed in worker processes."""
+    indexed: set[str] = set()
+
+    def to_search(slide: str) -> Search | None:
+        # Workers open the index that stands here; two of them would make it twice.
+        search = searches.get(slide)
+        if search is not None and slide not in indexed:
+            MosaicFinder.open(search.mosaic, on_progress=on_progress, stop=stop).close()
+            indexed.add(slide)
+        return search
+
+    nowhere = {slide: to_search(slide) for slide, capture in jobs if not has_position(capture)}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
-        futures = [
-            pool.submit(
-                align_capture, session_path, capture, cells.get((slide, capture.index)), variant, thresholds,
-                distortion_yx,
+        def submit(slide: str, capture: CaptureRecord, search: Search | None) -> Future[AlignedPair]:
+            cell = cells.get((slide, capture.index))
+            return pool.submit(
+                align_capture, session_path, capture, cell, variant, thresholds, search, distortion_yx
             )
-            for slide, capture in jobs
+
+        futures = [
+            submit(slide, capture, None if has_position(capture) else nowhere[slide]) for slide, capture in jobs
         ]
         try:
-            for future in futures:
+            for (slide, capture), future in zip(jobs, futures, strict=True):
                 stop.raise_if_requested("registration")
-                yield future.result()
+                pair = future.result()
+                if pair.lost and (search := to_search(slide)) is not None:
+                    again = submit(slide, capture, search).result()
+                    # What is nowhere in the mosaic was not at its place either: that reason stands.
+                    pair = again if again.quality.get("place_landmarks") else replace(
+                        pair, reason=f"{pair.reason}; in the whole mosaic: {again.reason}"
+                    )
+                yield pair
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 

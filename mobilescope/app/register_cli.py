@@ -42,6 +42,9 @@ def register(
         float | None,
         typer.Option(help="Send the phone's picture through a JPEG so many times smaller than its 3 bytes a pixel."),
     ] = None,
+    search: Annotated[
+        bool, typer.Option(help="Search the whole mosaic for captures that have no position or do not lie there.")
+    ] = True,
     out: Annotated[
         Path | None, typer.Option(help="Pair file to write; without it beside the session, named after the options.")
     ] = None,
@@ -62,16 +65,19 @@ def register(
 ) -> None:
     """Register a session's phone captures with its mosaics into pairs, or one image with another.
 
-    Each pair has its quality and a verdict. Of two images, the map gives for each pixel of the first its row and
-    column in the second; the exit status is 3 where it is refused.
+    Each pair has its quality and a verdict. A capture without a position, or one that does not lie there, is searched
+    for in its slide's mosaic. Of two images, where the second may be a whole mosaic, the map gives for each pixel of
+    the first its row and column in the second; the exit status is 3 where it is refused.
 
     Example: mobilescope register demo/session.h5 --warp benchtop --json
 
     Example: mobilescope register phone.png benchtop.png --moving-pixel-um 0.925 --fixed-pixel-um 0.37 --map map.npz
     """
-    from mobilescope.app.distortion import load_distortion
+    known = None
+    if distortion is not None:
+        from mobilescope.app.distortion import load_distortion
 
-    known = None if distortion is None else load_distortion(distortion)
+        known = load_distortion(distortion)
     if fixed is not None:
         _register_images(source, fixed, map_file, moving_pixel_um, fixed_pixel_um, known, json=json)
         return
@@ -82,13 +88,15 @@ def register(
     session = source
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
-            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, distortion=known,
+            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, search=search, distortion=known,
             on_progress=progress, stop=stop,
         )
-    say(f"{result.accepted} pairs accepted, {result.refused} refused: {result.pairs}")
+    found = f" ({result.searched} found by searching the mosaic)" if result.searched else ""
+    say(f"{result.accepted} pairs accepted{found}, {result.refused} refused: {result.pairs}")
     if json:
         print_json({
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
+            "searched": result.searched,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
         })
 
@@ -99,10 +107,11 @@ def _register_images(
 ) -> None:
     from mobilescope.app.registering import register_images
 
-    result = register_images(
-        moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file,
-        distortion=distortion,
-    )
+    with stoppable() as stop, ProgressDisplay() as progress:
+        result = register_images(
+            moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file,
+            distortion=distortion, on_progress=progress, stop=stop,
+        )
     if result.accepted:
         say(
             f"accepted: right to about {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "

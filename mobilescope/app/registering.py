@@ -12,9 +12,11 @@ import numpy as np
 
 from mobilescope.app.distortion import check_pixel_size
 from mobilescope.app.enhance_jobs import file_digest
+from mobilescope.app.field_window import window_of
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.images import Picture, open_picture, replaced_when_written
 from mobilescope.core.errors import OutputError, RegistrationError, UserError
+from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds, judge
 from mobilescope.imaging.registration import Registration, RegistrationOptions, register
@@ -68,13 +70,16 @@ def register_images(
     map_file: Path | None = None,
     distortion: DistortionMap | None = None,
     seed: int = 0,
+    on_progress: ProgressListener = ignore_progress,
+    stop: StopToken | None = None,
 ) -> ImageRegistration:
     """Find where each pixel of one image lies in another, and judge how well that is known.
 
     Parameters
     ----------
     moving, fixed : Path
-        Image files; the fixed one shows the moving one's field, and more.
+        Image files; the fixed one shows the moving one's field, and more. In one that is much larger, a whole mosaic,
+        the field is searched for first; the index that is made for this is kept beside it.
     moving_pixel_um, fixed_pixel_um : float, optional
         Pixel sizes at the specimen, instead of what the files state.
     map_file : Path, optional
@@ -103,9 +108,13 @@ def register_images(
         known_yx = distortion.scaled(pictures["moving"].source.shape).displacement_yx
     begun_s = time.perf_counter()
     try:
+        pixels = pictures["moving"].read()
+        window = window_of(
+            pixels, moving_um, pictures["fixed"], fixed, fixed_um, on_progress=on_progress, stop=stop
+        )
         found = register(
-            pictures["moving"].read(), pictures["fixed"].read(), moving_pixel_um=moving_um, fixed_pixel_um=fixed_um,
-            seed=seed, options=RegistrationOptions(scale_tolerance=_SCALE_TOLERANCE), distortion_yx=known_yx,
+            pixels, window.pixels, moving_pixel_um=moving_um, fixed_pixel_um=fixed_um, seed=seed,
+            options=RegistrationOptions(scale_tolerance=_SCALE_TOLERANCE), distortion_yx=known_yx,
         )
     except RegistrationError as error:
         return ImageRegistration(False, str(error), 0, None, None, time.perf_counter() - begun_s, {})
@@ -120,9 +129,12 @@ def register_images(
     record = {
         "moving": {"file": moving.name, "sha256": file_digest(moving), "pixel_um": moving_um},
         "fixed": {"file": fixed.name, "sha256": file_digest(fixed), "pixel_um": fixed_um},
-        "seed": seed, "quality": told.quality,
+        "seed": seed, "quality": told.quality, "place": window.place,
     }
-    _write_map(map_file, found, record)
+    top, left = window.first_px
+    into_fixed = np.array([[1.0, 0, left], [0, 1, top], [0, 0, 1]])
+    map_yx = found.map_yx + np.array(window.first_px, np.float32)
+    _write_map(map_file, replace(found, map_yx=map_yx, homography=into_fixed @ found.homography), record)
     return replace(told, map_file=map_file)
 
 

@@ -5,8 +5,7 @@ What only some stages need is imported where it is needed: a motor is to answer 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Literal
 
@@ -14,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from serial.tools import list_ports
 
-from mobilescope.app.console import say
+from mobilescope.app.asking import ask_person
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import DeviceError, MobilescopeError, UserError
 from mobilescope.core.protocols import XYZStage
@@ -117,16 +116,5 @@ def _manual_stage(config: StageConfig) -> Iterator[ManualStage]:
         rows, columns = look().shape[:2]
         pixel_um = config.camera_pixel_um
         yield ManualStage(
-            _asker(), ViewTracker(look, pixel_um).moved_um, config, (columns * pixel_um, rows * pixel_um)
+            ask_person, ViewTracker(look, pixel_um).moved_um, config, (columns * pixel_um, rows * pixel_um)
         )
-
-
-def _asker() -> Callable[[str], None]:
-    def ask(request: str) -> None:
-        if not sys.stdin.isatty():
-            raise UserError("a manual stage needs a person at a terminal", "run the command in a terminal")
-        say(f"{request[0].upper()}{request[1:]}, then press Enter (Ctrl-C ends).")
-        if not sys.stdin.readline():
-            raise UserError("nobody answered", "run the command in a terminal, and press Enter there")
-
-    return ask

@@ -94,7 +94,7 @@ def plan_from_table(folder: Path, table: Path, pixel_size_um: float | None) -> T
     """
     if not folder.is_dir():
         raise InputFileError(f"there is no folder {folder}", "check the path")
-    rows = _read_table(table)
+    rows = read_positions(table)
     files = tuple(folder / name for name, _, _ in rows)
     missing = [name for (name, _, _), file in zip(rows, files, strict=True) if not file.is_file()]
     if missing:
@@ -136,7 +136,7 @@ def plan_from_grid(
     return TilePlan(files, nominal, travel, pixel_size_um or stated_pixel_size_um(files[0]))
 
 
-def _read_table(table: Path) -> list[tuple[str, float, float]]:
+def read_positions(table: Path) -> list[tuple[str, float, float]]:
     """Return the lines of a table of positions."""
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from mobilescope.core.errors import ConfigError
+from mobilescope.core.phone_config import PhoneConfig as PhoneConfig
 from mobilescope.core.stage_config import StageConfig
 from mobilescope.core.strict_model import StrictModel as StrictModel
 
@@ -131,14 +132,6 @@ class BenchtopConfig(StrictModel):
         paths = {name: getattr(self, name) for name in ("configuration", "calibration")}
         known = {name: folder / path for name, path in paths.items() if path is not None}
         return self.model_copy(update=known) if known else self
-
-
-class PhoneConfig(StrictModel):
-    """Which phone scope to use, and the finest lines that it resolves (R18: 0.87 µm line and space)."""
-
-    kind: Literal["twin"] = "twin"
-    preset: str = "default"
-    half_pitch_um: float = Field(default=0.87, gt=0)
 
 
 class RingConfig(StrictModel):

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+CACHE_VARIABLE = "MOBILESCOPE_CACHE"
 _CPU_NAMES = Path("/proc/cpuinfo")
+
+
+def cache_folder() -> Path:
+    """Return where caches of this software lie: ``$MOBILESCOPE_CACHE``, else ``mobilescope`` in the user's cache."""
+    given = os.environ.get(CACHE_VARIABLE)
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobilescope"
 
 
 def cpu_name() -> str:

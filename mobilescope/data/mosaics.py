@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,8 +213,18 @@ class Mosaic:
         target = mosaic_path(path, slide)
         if not target.exists():
             raise InputFileError(f"slide {slide} of {path} has no mosaic ({target})", "stitch the session first")
+        return cls._opened(target, slide)
+
+    @classmethod
+    def open_file(cls, target: Path) -> Self:
+        """Open a mosaic by its own path; errors as for `open`."""
+        return cls._opened(target, None)
+
+    @classmethod
+    def _opened(cls, target: Path, wanted: str | None) -> Self:
         file = open_for_reading(target, MOSAIC_FORMAT, MOSAIC_VERSION)
         try:
+            slide = wanted or str(file.attrs["slide"])
             if not file.attrs.get("complete", False) or file.attrs["slide"] != slide:
                 raise InputFileError(f"{target} is not a whole mosaic of slide {slide}", "stitch the session again")
             rows, columns, _ = file["levels/0/pixels"].shape
@@ -245,6 +256,23 @@ class Mosaic:
         shift = (scale - 1) / 2 * self.pixel_size_um
         x_um, y_um = self.origin_um
         return PixelGrid(x_um + shift, y_um + shift, self.pixel_size_um * scale, rows, columns)
+
+    def digest(self, level: int) -> str:
+        """Return a digest of a level as it is stored, its pixels and what they cover, and of where it lies."""
+        facts = json.dumps([self.slide, self.shape, self.pixel_size_um, self.origin_um, level])
+        summed = hashlib.sha256(facts.encode("utf-8"))
+        for name in ("pixels", "coverage"):
+            dataset = self._file[f"levels/{level}/{name}"]
+            try:
+                for number in range(dataset.id.get_num_chunks()):
+                    place = dataset.id.get_chunk_info(number).chunk_offset
+                    summed.update(repr(place).encode("ascii"))
+                    summed.update(dataset.id.read_direct_chunk(place)[1])
+            except (OSError, RuntimeError, ValueError) as error:
+                raise InputFileError(
+                    f"{self.path} is damaged: {dataset.name} can't be read: {error}", "stitch the session again"
+                ) from error
+        return summed.hexdigest()
 
     def read(self, row: int, column: int, height: int, width: int, level: int = 0) -> NDArray[np.uint8]:
         """Read a window of a level, shape (height, width, 3), uint8; outside of the mosaic it is 0."""

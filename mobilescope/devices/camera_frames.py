@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.core.addresses import without_secret
 from mobilescope.core.errors import DeviceError, UserError
 from mobilescope.core.mailbox import Mailbox
 from mobilescope.core.protocols import Frame
@@ -31,12 +32,17 @@ class CameraFrames:
     ----------
     address : int or str
         Number of a camera of this machine, or a URL (rtsp://, http://).
+    frame_shape : tuple of int, optional
+        Rows and columns to ask a camera of this machine for; it may send others.
     """
 
     on_demand = False
 
-    def __init__(self, address: int | str, *, pixel_size_um: float | None = None, patience_s: float = 5.0) -> None:
-        self._address = address
+    def __init__(
+        self, address: int | str, *, pixel_size_um: float | None = None, patience_s: float = 5.0,
+        frame_shape: tuple[int, int] | None = None,
+    ) -> None:
+        self._address, self._frame_shape = address, frame_shape
         self._pixel_size_um = pixel_size_um
         self._patience_s = patience_s
         self._closed = Event()
@@ -52,7 +58,7 @@ class CameraFrames:
     @property
     def name(self) -> str:
         """The camera's number or address."""
-        return f"camera {self._address}"
+        return f"camera {without_secret(str(self._address))}"
 
     def read(self) -> Frame | None:
         """Return the newest frame that was not read yet; DeviceError for a camera that is gone."""
@@ -110,6 +116,9 @@ class CameraFrames:
                 kind = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
                 camera = cv2.VideoCapture(self._address, kind)
                 camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+                if self._frame_shape is not None:
+                    camera.set(cv2.CAP_PROP_FRAME_HEIGHT, self._frame_shape[0])
+                    camera.set(cv2.CAP_PROP_FRAME_WIDTH, self._frame_shape[1])
             else:
                 limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
                 camera = cv2.VideoCapture(self._address, cv2.CAP_FFMPEG, limits)

@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 
-from mobilescope.core.machine import cpu_name, package_version
+from mobilescope.core.machine import cache_folder, cpu_name, package_version
 from mobilescope.learn.device import Precision
 from mobilescope.learn.networks import NetworkConfig
 
-CACHE_VARIABLE = "MOBILESCOPE_CACHE"
 _FILE = "tuning.json"
 
 
@@ -30,14 +29,6 @@ class Tuning:
     engine: str
     tile_px: int
     ms_per_mpx: float
-
-
-def cache_folder() -> Path:
-    """Return where caches of this software lie: ``$MOBILESCOPE_CACHE``, else ``mobilescope`` in the user's cache."""
-    given = os.environ.get(CACHE_VARIABLE)
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mobilescope"
 
 
 def tuning_key(config: NetworkConfig, units: int, device: torch.device, precision: Precision) -> str:

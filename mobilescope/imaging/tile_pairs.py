@@ -19,6 +19,8 @@ from mobilescope.core.errors import InputImageError
 from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.imaging.blankness import is_blank
 from mobilescope.imaging.neighbours import Points, checked_points, minor_pairs, neighbour_pairs
+from mobilescope.imaging.pair_shift import PairShift as PairShift
+from mobilescope.imaging.pair_shift import without_chance_among_repetition
 from mobilescope.imaging.phase import Grey, Shift, phase_shift, significance, texture_to_noise
 from mobilescope.imaging.quick_shift import NOISE_SIGNIFICANCE, NOTHING_BUT_NOISE, patch_texture, quick_shift
 
@@ -40,34 +42,6 @@ _PLAIN_ERROR_PX = 0.2
 _MOST_WORKERS = 8
 # Smaller strips are done before threads have agreed on whose turn it is.
 _WORTH_A_THREAD_PX = 150_000
-
-
-@dataclass(frozen=True)
-class PairShift:
-    """The measured offset of one tile against a neighbour.
-
-    Attributes
-    ----------
-    offset_px : tuple of float
-        (row, column) of the second tile's pixel (0, 0) in the first tile's frame; the nominal one where nothing
-        was found.
-    correlation : float
-        Pearson correlation of the flattened overlap after the shift, -1 to 1.
-    error_px : float
-        Standard error of the offset along its worse direction; the search's radius where nothing was found.
-    accepted : bool
-        Whether the layout may lean on this pair.
-    reason : str
-        Why it was refused; empty for an accepted pair.
-    """
-
-    first: int
-    second: int
-    offset_px: tuple[float, float]
-    correlation: float
-    error_px: float
-    accepted: bool
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -248,7 +222,7 @@ class _Board:
         self._collect(0)
         self._decide()
         self._collect(0)
-        pairs = tuple(self._measured[number] for number in sorted(self._measured))
+        pairs = without_chance_among_repetition([self._measured[number] for number in sorted(self._measured)])
         linked = {tile for pair in pairs if pair.accepted for tile in (pair.first, pair.second)}
         return Survey(pairs, frozenset(self._cutter.blank - linked))
 
@@ -334,14 +308,16 @@ def measure_pair(
     certainty = significance(shift.correlation, shift.overlap_px)
     if shift.correlation < MINIMUM_CORRELATION or certainty < MINIMUM_SIGNIFICANCE:
         return _refused(pair, nominal_offset, shift, max_shift_px, min(texture_to_noise(strip) for strip in strips))
-    reason = ""
+    reason, undecided = "", True
     if shift.runner_up > AMBIGUITY_RATIO * shift.correlation:
         reason = f"ambiguous: another shift correlates {shift.runner_up:.2f}, this one {shift.correlation:.2f}"
     elif shift.error_px > MAXIMUM_ERROR_PX:
         reason = f"poorly determined: the offset may be {shift.error_px:.1f} px wrong"
-    elif at_edge(shift):
+    else:
+        undecided = False
+    if not reason and at_edge(shift):
         reason = f"at the edge of the search of {max_shift_px} px"
-    return PairShift(*pair, offset(shift), shift.correlation, shift.error_px, not reason, reason)
+    return PairShift(*pair, offset(shift), shift.correlation, shift.error_px, not reason, reason, undecided)
 
 
 def _refused(

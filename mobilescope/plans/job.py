@@ -33,15 +33,15 @@ class SlidePlan(StrictModel):
 
     Grids are laid around ``centre_um`` (x, y). ``content_um`` (x, y, width, height in the stage frame) bounds what may
     be evaluated on this slide, and is what a scan of the whole slide covers; without it everything captured may be.
-    A slide without ``capture`` is scanned only; several entries of one physical slide name it as ``mount``. ``stain``
-    is remembered by the models that learn from the slide.
+    A slide without ``capture`` is scanned only, one without ``scan`` is captured only; several entries of one physical
+    slide name it as ``mount``. ``stain`` is remembered by the models that learn from the slide.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)
     role: Role
     mount: str | None = Field(default=None, max_length=64)
     stain: str = Field(default="unknown", max_length=64)
-    scan: ScanPlan
+    scan: ScanPlan | None = None
     capture: GridPlan | None = None
     centre_um: tuple[float, float] = (0.0, 0.0)
     content_um: tuple[float, float, float, float] | None = None

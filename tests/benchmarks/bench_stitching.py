@@ -2,12 +2,14 @@
 
 Run ``python tests/benchmarks/bench_stitching.py [--json] [--seeds N] [--repeats N] [--peer-python PYTHON ...]``.
 ASHLAR comes with the extra ``bench``; multiview-stitcher and m2stitch want packages of their own, so each peer runs in
-the first interpreter given by ``--peer-python`` that has it. All are given the tiles in memory, and the best time of
-some repeats counts, start-up not counted. Tiles of 512² overlap by 10 %, the stage errs by up to 8 px along each axis,
-true positions are fractions of a pixel, and each tile has its own noise. Errors are distances after the median offset
-is taken away, over the tiles that show tissue and that a chain of such tiles, sharing an edge or a corner, ties to the
-largest group; the content says nothing about where the others lie, and their number is printed. ``phaseCorrelate`` is
-a plain baseline: OpenCV's phase correlation of the nominal overlaps, a gate, and sparse least squares.
+the first interpreter given by ``--peer-python`` that has it. All are given the tiles in memory, but for our command and
+"ASHLAR, files", which read them from a folder, ours as PNG, ASHLAR (whose reader takes no grey PNG) as plain TIFF; the
+best time of some repeats counts, start-up not counted. Tiles of 512² overlap by 10 %, the stage errs by up to 8 px
+along each axis, true positions are fractions of a pixel, and each tile has its own noise. Errors are distances after
+the median offset is taken away, over the tiles that show tissue and that a chain of such tiles, sharing an edge or a
+corner, ties to the largest group; the content says nothing about where the others lie, and their number is printed.
+``phaseCorrelate`` is a plain baseline: OpenCV's phase correlation of the nominal overlaps, a gate, and sparse least
+squares.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +37,8 @@ MAX_SHIFT_PX = 24
 PEER_MAX_SHIFT_PX = 30
 CASES = {"5x5": (5, 0.0), "5x5, 30 % blank": (5, 0.3), "10x10": (10, 0.0), "10x10, 30 % blank": (10, 0.3)}
 PEERS = {
-    "ASHLAR": "ashlar.reg", "multiview-stitcher": "multiview_stitcher.registration", "m2stitch": "m2stitch",
-    "phaseCorrelate": "cv2",
+    "ASHLAR": "ashlar.reg", "ASHLAR, files": "ashlar.fileseries",
+    "multiview-stitcher": "multiview_stitcher.registration", "m2stitch": "m2stitch", "phaseCorrelate": "cv2",
 }
 
 
@@ -131,12 +134,9 @@ def run_command(scan: Scan, repeats: int) -> tuple[np.ndarray, float, np.ndarray
 
     Its seconds go from the first file read to the positions solved.
     """
-    import cv2
-
     side = round(len(scan.tiles) ** 0.5)
     with tempfile.TemporaryDirectory() as folder:
-        for index, tile in enumerate(scan.tiles):
-            cv2.imwrite(f"{folder}/tile_{index:03d}.png", tile)
+        write_tiles(scan.tiles, folder, "png")
         command = [
             sys.executable, "-c", "from mobilescope.app.cli import main; main()", "stitch", folder, "--grid",
             f"{side}x{side}", "--overlap", str(OVERLAP_PX / TILE_PX), "--positions-only", "--json",
@@ -153,11 +153,21 @@ def run_command(scan: Scan, repeats: int) -> tuple[np.ndarray, float, np.ndarray
     )
 
 
+def write_tiles(tiles: np.ndarray, folder: str, suffix: str) -> None:
+    """Write tiles as files, numbered row by row."""
+    import cv2
+
+    for index, tile in enumerate(tiles):
+        plain = [cv2.IMWRITE_TIFF_COMPRESSION, 1] if suffix == "tif" else []
+        cv2.imwrite(f"{folder}/tile_{index:03d}.{suffix}", tile, plain)
+
+
 def run_peer(scan: Scan, peer: str, python: str, repeats: int) -> tuple[np.ndarray, float]:
     """Return a peer's positions and the seconds they took, start-up not counted, from a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "scan.npz"
         np.savez(place, tiles=scan.tiles, nominal=scan.nominal_px)
+        write_tiles(scan.tiles, folder, "tif")
         command = [
             python, str(Path(__file__).resolve()), "--peer-worker", str(place), "--peer", peer,
             "--repeats", str(repeats),
@@ -175,7 +185,8 @@ def peer_worker(peer: str, place: str, repeats: int) -> None:
     """Run a peer in this interpreter on a saved scan and print positions and seconds as JSON."""
     saved = np.load(place)
     work = {
-        "ASHLAR": ashlar, "multiview-stitcher": multiview, "m2stitch": m2stitch, "phaseCorrelate": plain_baseline,
+        "ASHLAR": ashlar, "ASHLAR, files": partial(ashlar_of_files, str(Path(place).parent)),
+        "multiview-stitcher": multiview, "m2stitch": m2stitch, "phaseCorrelate": plain_baseline,
     }[peer](saved["tiles"], saved["nominal"])
     positions, seconds = best_of(repeats, work)
     print(json.dumps({"positions": np.asarray(positions).tolist(), "seconds": seconds}))
@@ -207,6 +218,24 @@ def ashlar(tiles: np.ndarray, nominal: np.ndarray) -> Callable[[], np.ndarray]:
         aligner = reg.EdgeAligner(
             ScanReader(), max_shift=PEER_MAX_SHIFT_PX, filter_sigma=1, do_make_thumbnail=False
         )
+        aligner.run()
+        return aligner.positions
+
+    return work
+
+
+def ashlar_of_files(folder: str, tiles: np.ndarray, _nominal: np.ndarray) -> Callable[[], np.ndarray]:
+    """Return a run of ASHLAR that reads the tiles from files, with its own reader."""
+    from ashlar import reg
+    from ashlar.fileseries import FileSeriesReader
+
+    side = round(len(tiles) ** 0.5)
+
+    def work() -> np.ndarray:
+        reader = FileSeriesReader(
+            folder, pattern="tile_{series:3}.tif", overlap=OVERLAP_PX / TILE_PX, width=side, height=side
+        )
+        aligner = reg.EdgeAligner(reader, max_shift=PEER_MAX_SHIFT_PX, filter_sigma=1, do_make_thumbnail=False)
         aligner.run()
         return aligner.positions
 

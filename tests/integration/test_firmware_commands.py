@@ -196,7 +196,7 @@ def test_monitor_tells_state_and_counters_and_leaves_the_light():
 def test_devices_lists_what_is_here():
     listed = run("devices", "--json")
     found = listed.json()
-    assert set(found) == {"ports", "compute", "micromanager", "firmware_tools", "simulator"}
+    assert set(found) == {"ports", "phones", "compute", "micromanager", "firmware_tools", "simulator"}
     assert "Camera" in found["micromanager"]["demo_devices"]
     assert (found["firmware_tools"]["avrdude"] is None) == (shutil.which("avrdude") is None)
     assert found["compute"]["torch"]

@@ -63,6 +63,8 @@ CASES = {
     "turned lattice": Case(0, lambda side_px: lattice(side_px, 9, 10)),
     "lattice": Case(0, lambda side_px: lattice(side_px, 14.3)),
     "coarse lattice": Case(0, lambda side_px: lattice(side_px, 27)),
+    "lattice as wide as the overlap": Case(0, lambda side_px: lattice(side_px, 29, 17)),
+    "lattice twice as wide": Case(0, lambda side_px: lattice(side_px, 55)),
     "stripes": Case(0, lambda side_px: stripes(side_px, 20)),
     "tissue behind a lattice": Case(1, lambda side_px: tissue(side_px)[..., 0] / 2 + lattice(side_px, 14.3) / 2),
     "cells far apart": Case(0, cells),

@@ -83,7 +83,7 @@ def test_a_paused_run_takes_nothing_until_it_goes_on():
     assert (device.stage.moves, runner.snapshot.done) == (moves, taken)
     assert taken < 12
     runner.resume()
-    thread.join(10)
+    thread.join(60)
     assert ended[0].state is RunState.FINISHED
     assert len(sink.tiles) == 12
 
@@ -100,7 +100,7 @@ def test_a_cancelled_run_ends_within_one_tile_and_another_goes_on(paused):
         wait_for(lambda: runner.snapshot.state is RunState.PAUSED)
     taken = len(sink.tiles)
     runner.cancel()
-    thread.join(10)
+    thread.join(60)
     assert isinstance(ended[0], CancelledError)
     assert runner.snapshot.state is RunState.CANCELLED
     assert taken <= len(sink.tiles) <= taken + 2
@@ -335,6 +335,6 @@ def test_a_run_waits_for_room_where_somebody_can_make_some():
     wait_for(lambda: runner.snapshot.state is RunState.PAUSED)
     assert runner.snapshot.note == "the disk has 3 MB free"
     disk.full = False
-    thread.join(10)
+    thread.join(60)
     assert ended[0].state is RunState.FINISHED
     assert len(sink.order) == 6

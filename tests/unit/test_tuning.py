@@ -8,9 +8,10 @@ import pytest
 from small_models import TINY, save_small_model
 
 from mobilescope.core.errors import CancelledError
+from mobilescope.core.machine import CACHE_VARIABLE, cache_folder
 from mobilescope.core.progress import StopToken
 from mobilescope.enhance.enhancer import Enhancer
-from mobilescope.enhance.tuned import CACHE_VARIABLE, Tuning, cache_folder, remember, remembered
+from mobilescope.enhance.tuned import Tuning, remember, remembered
 from mobilescope.enhance.tuning import tune
 
 

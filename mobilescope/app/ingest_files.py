@@ -1,0 +1,177 @@
+"""Folders of phone pictures taken elsewhere: which files are pictures or copies, which belong together, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mobilescope.app.tile_folders import natural_key
+from mobilescope.core.errors import InputFileError
+from mobilescope.core.phone_picture import PhonePicture
+from mobilescope.core.progress import Progress, ProgressListener, StopToken
+from mobilescope.devices.phones.folder_pictures import look
+from mobilescope.devices.phones.names import (
+    DEVELOPED_SUFFIXES,
+    FOREIGN_SUFFIXES,
+    JPEG_SUFFIXES,
+    RAW_SUFFIXES,
+    PictureNames,
+    foreign_reason,
+    is_safe,
+    is_temporary,
+    paired_by_name,
+    suffix_of,
+)
+from mobilescope.imaging.capture_files import developed_picture, file_digest, read_capture_files, shown_name
+from mobilescope.imaging.exif import camera_notes
+
+_SAME_MOMENT_S = 1.0
+
+
+@dataclass(frozen=True)
+class FoundPicture:
+    """One picture of a folder, not yet read; ``time_s`` is when it was taken, ``time_from`` what tells so."""
+
+    dng: Path | None
+    jpeg: Path | None
+    developed: Path | None
+    digest: str
+    time_s: float
+    time_from: str
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that are there."""
+        return tuple(path for path in (self.dng, self.jpeg, self.developed) if path is not None)
+
+    @property
+    def shown(self) -> str:
+        """The files' names for people."""
+        return " + ".join(shown_name(path.name) for path in self.files)
+
+    def read(self) -> PhonePicture:
+        """Read the files; InputFileError or InputImageError names one that can't be used."""
+        if self.developed is not None:
+            return developed_picture(self.developed)
+        return read_capture_files(self.dng, self.jpeg)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file that is left out, and why."""
+
+    file: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a folder holds: pictures in the order of their time, copies with the file they equal, what can't be used."""
+
+    pictures: tuple[FoundPicture, ...]
+    duplicates: tuple[tuple[str, str], ...]
+    skipped: tuple[Skipped, ...]
+
+
+def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> Survey:
+    """Look through a folder, not into its folders.
+
+    Raises
+    ------
+    InputFileError
+        There is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise InputFileError(f"there is no folder {folder}", "check the path")
+    known = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES + FOREIGN_SUFFIXES
+    there = look(folder)
+    names = sorted((name for name in there if suffix_of(name) in known and not name.startswith(".")), key=natural_key)
+    skipped: list[Skipped] = []
+    alike: dict[str, list[str]] = {}
+    for done, name in enumerate(names, start=1):
+        stop.raise_if_requested("ingesting")
+        reason = _unusable(name, there[name].size)
+        if reason:
+            skipped.append(Skipped(shown_name(name), reason))
+            continue
+        alike.setdefault(file_digest(folder / name), []).append(name)
+        on_progress(Progress("look", done, len(names)))
+    if not names:
+        read = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES
+        raise InputFileError(f"{folder} holds no picture", f"their names end in {', '.join(read)}")
+    digests, duplicates = _originals(alike)
+    apart = [name for name in digests if suffix_of(name) in DEVELOPED_SUFFIXES]
+    found = [_found(folder, PictureNames(None, None), digests, there[name].changed, name) for name in apart]
+    pairs = _paired(folder, [name for name in digests if name not in set(apart)])
+    found += [_found(folder, pair, digests, there[pair.names[0]].changed) for pair in pairs]
+    found.sort(key=lambda picture: (picture.time_s, natural_key(picture.files[0].name)))
+    return Survey(tuple(found), tuple(duplicates), tuple(skipped))
+
+
+def _originals(alike: dict[str, list[str]]) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Return the digest of each file that is no copy, and the copies with what they are copies of.
+
+    Of files with the same bytes, the original is the one that has a partner, or the plainest name.
+    """
+    paired = {name for pair in paired_by_name(_camera_files(alike)) if pair.dng and pair.jpeg for name in pair.names}
+    digests: dict[str, str] = {}
+    duplicates: list[tuple[str, str]] = []
+    for digest, names in alike.items():
+        original, *copies = sorted(names, key=lambda name: (name not in paired, len(name), natural_key(name)))
+        digests[original] = digest
+        duplicates += [(shown_name(copy), shown_name(original)) for copy in copies]
+    return digests, duplicates
+
+
+def _camera_files(alike: dict[str, list[str]]) -> list[str]:
+    return [name for names in alike.values() for name in names if suffix_of(name) not in DEVELOPED_SUFFIXES]
+
+
+def _unusable(name: str, size: int) -> str:
+    """Return why a file is not even looked into, empty where it is."""
+    if not is_safe(name):
+        return "its name has characters that no picture's name needs"
+    if is_temporary(name):
+        return "its name is that of a file which is still being written"
+    return foreign_reason(name) or ("" if size else "it is empty")
+
+
+def _paired(folder: Path, names: Iterable[str]) -> list[PictureNames]:
+    """Return raw pictures with their JPEGs: by name, and those left over by the moment at which they were taken."""
+    pairs = paired_by_name(names)
+    raws = {pair.dng: _moment(folder / pair.dng) for pair in pairs if pair.dng and not pair.jpeg}
+    jpegs = {pair.jpeg: _moment(folder / pair.jpeg) for pair in pairs if pair.jpeg and not pair.dng}
+    joined = [pair for pair in pairs if pair.dng and pair.jpeg]
+    for raw, moment in raws.items():
+        partner = _only_near(moment, jpegs)
+        if partner is not None and _only_near(jpegs[partner], raws) == raw:
+            joined.append(PictureNames(raw, partner))
+            del jpegs[partner]
+        else:
+            joined.append(PictureNames(raw, None))
+    return joined + [PictureNames(None, jpeg) for jpeg in jpegs]
+
+
+def _only_near(moment: float | None, others: dict[str, float | None]) -> str | None:
+    """Return the one file that was taken at a moment, None where there is none or more."""
+    if moment is None:
+        return None
+    near = [name for name, at in others.items() if at is not None and abs(at - moment) <= _SAME_MOMENT_S]
+    return near[0] if len(near) == 1 else None
+
+
+def _moment(path: Path) -> float | None:
+    return camera_notes(path).captured_s
+
+
+def _found(
+    folder: Path, pair: PictureNames, digests: dict[str, str], changed_s: float, developed: str | None = None
+) -> FoundPicture:
+    dng, jpeg, other = (None if name is None else folder / name for name in (pair.dng, pair.jpeg, developed))
+    told = [moment for path in (dng, jpeg, other) if path is not None and (moment := _moment(path)) is not None]
+    named = pair.dng or pair.jpeg or developed
+    assert named is not None
+    return FoundPicture(
+        dng, jpeg, other, digests[named], told[0] if told else changed_s, "camera" if told else "file date"
+    )

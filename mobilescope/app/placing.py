@@ -1,0 +1,89 @@
+"""Where in its slide's mosaic a capture is to be registered: around its position, or where a search finds it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilescope.app.finding import MosaicFinder
+from mobilescope.core.errors import RegistrationError
+from mobilescope.core.geometry import RegionUm
+from mobilescope.data.records import CaptureRecord
+
+SEARCH_MARGIN_UM = 45.0
+# A found place is right to a micrometre; the lens bends the field by little more.
+_FOUND_MARGIN_UM = 15.0
+# A worker goes through a session slide by slide.
+_FINDERS_KEPT = 2
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The part of the mosaic to register with, what of the field may be evaluated, and figures of how it was found."""
+
+    region: RegionUm
+    cell: RegionUm | None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Search:
+    """A mosaic to look through; ``content`` is what of the slide may be evaluated, None for all of it."""
+
+    mosaic: Path
+    content: RegionUm | None
+
+
+def has_position(capture: CaptureRecord) -> bool:
+    """Tell whether a capture says where it was taken."""
+    return math.isfinite(capture.position.x_um) and math.isfinite(capture.position.y_um)
+
+
+def nominal_placement(
+    capture: CaptureRecord, cell: RegionUm | None, shape: tuple[int, int], pitch_um: float
+) -> Placement:
+    """Return the surroundings of a capture's position; RegistrationError where it has none."""
+    if not has_position(capture):
+        raise RegistrationError("the capture's position is not known", "let it be searched for in the mosaic")
+    at = capture.position
+    region = RegionUm.centred(at.x_um, at.y_um, shape[1] * pitch_um, shape[0] * pitch_um)
+    return Placement(region.grown(SEARCH_MARGIN_UM), cell)
+
+
+def searched_placement(
+    capture: CaptureRecord, picture: NDArray[np.generic], pitch_um: float, search: Search
+) -> Placement:
+    """Look for a capture in its whole mosaic.
+
+    What may be evaluated then is the field's own rectangle around the place found, within the slide's content.
+
+    Raises
+    ------
+    RegistrationError
+        It is not there, or there are several places that look alike.
+    """
+    near_um = (capture.position.x_um, capture.position.y_um) if has_position(capture) else None
+    place = _finder(search.mosaic).find(picture, pitch_um, near_um)
+    if place.to_mosaic_um is None or place.centre_um is None:
+        raise RegistrationError(place.reason)
+    rows, columns = picture.shape[:2]
+    corners = place.to_mosaic_um.apply([(x, y) for x in (-0.5, columns - 0.5) for y in (-0.5, rows - 0.5)])
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    region = RegionUm(float(left), float(top), float(right - left), float(bottom - top))
+    cell = RegionUm.centred(*place.centre_um, columns * pitch_um, rows * pitch_um)
+    figures = {
+        "place_x_um": place.centre_um[0], "place_y_um": place.centre_um[1], "place_rotation_deg": place.rotation_deg,
+        "place_correlation": place.evidence.correlation, "place_landmarks": float(place.evidence.agreeing),
+    }
+    bounded = cell if search.content is None else cell.intersection(search.content)
+    return Placement(region.grown(_FOUND_MARGIN_UM), bounded, figures)
+
+
+@lru_cache(maxsize=_FINDERS_KEPT)
+def _finder(mosaic: Path) -> MosaicFinder:
+    return MosaicFinder.open(mosaic)

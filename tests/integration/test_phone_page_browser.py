@@ -1,0 +1,271 @@
+"""The phone's page in a real Chromium with a camera that is not there: what an operator relies on, end to end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+
+import pytest
+from phone_page_parts import ARGUMENTS, CHROMIUM, PHONE, serving
+
+from mobilescope.core.phone_page_config import LockWishes
+from mobilescope.core.progress import StopToken
+from mobilescope.devices.phone_page.pictures import BrowserPictures
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+if not CHROMIUM.exists():
+    pytest.skip("there is no Chromium here", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def phone(chromium):
+    """A phone: what its browser keeps, it keeps from page to page; what goes wrong in its pages fails the test."""
+    with new_phone(chromium) as phone:
+        yield phone
+
+
+@contextmanager
+def new_phone(chromium):
+    context = chromium.new_context(**PHONE)
+    errors = []
+    context.on("weberror", lambda error: errors.append(str(error.error)))
+    yield context
+    context.close()
+    assert errors == []
+
+
+@pytest.fixture
+def server(tmp_path):
+    with serving(tmp_path, wishes=LockWishes(exposure_ms=5, iso=200, focus=7000)) as server:
+        yield server
+
+
+def opened(phone, server, query=""):
+    """Open the page with a new code and wait until its camera runs."""
+    page = phone.new_page()
+    code = server.hub.desk.new_code()
+    page.goto(f"http://localhost:{server.port}/{query}#{code}")
+    running(page)
+    return page
+
+
+def running(page):
+    holds(page, "window.mobilescope?.state.camera && !document.querySelector('#shutter').disabled")
+
+
+def holds(page, expression):
+    """Wait until an expression holds in the page; by itself, Playwright would need what the page's policy forbids."""
+    until(page, lambda: page.evaluate(expression))
+
+
+def until(page, condition, timeout_s=15):
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "it did not come to that"
+        page.wait_for_timeout(20)
+
+
+def stills(tmp_path):
+    return sorted(path for path in (tmp_path / "stills").iterdir() if path.suffix in (".png", ".jpg"))
+
+
+def test_pairing_preview_settings_and_a_still(phone, server, tmp_path):
+    stream = server.hub.frames()
+    page = opened(phone, server)
+    assert page.url == f"http://localhost:{server.port}/"
+    camera = server.hub.wait_for_camera(10)
+    assert (camera.width, camera.height, camera.codec) == (1280, 720, "H.264")
+    # Chromium's camera offers exposure up to 10 ms and a focus up to 100, and nothing else.
+    told = {report.name: (report.state, report.got) for report in camera.settings}
+    assert told["exposure"] == ("locked", "5 ms")
+    assert told["focus"] == ("refused", "offers 10 to 100")
+    assert {name for name, (state, _) in told.items() if state == "not offered"} == {"iso", "white balance", "zoom"}
+    settings = page.evaluate("mobilescope.lens.track.getSettings()")
+    assert (settings["exposureMode"], settings["exposureTime"]) == ("manual", 50)
+    assert stream.read().pixels.shape == (720, 1280, 3)
+    # The camera's picture is green, with a clock in it.
+    middle = stream.read().pixels[200:220, 30:60].reshape(-1, 3).mean(axis=0)
+    assert middle[1] > 90
+    assert max(middle[0], middle[2]) < 60
+    sent = page.evaluate_handle("""() => {
+      window.added = []; const add = mobilescope.outbox.add.bind(mobilescope.outbox);
+      mobilescope.outbox.add = async (blob, header) => {
+        const [bytes, picture] = [await blob.arrayBuffer(), await createImageBitmap(blob)];
+        window.added.push([Array.from(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))),
+          picture.width, picture.height]);
+        return add(blob, header);
+      };
+      return window.added;
+    }""")
+    page.click("#shutter")
+    until(page, lambda: stills(tmp_path))
+    (kept,) = stills(tmp_path)
+    digest, width, height = sent.json_value()[0]
+    assert hashlib.sha256(kept.read_bytes()).digest() == bytes(digest)
+    assert (width, height) == (camera.still_width, camera.still_height) == (3840, 2160)
+    notes = json.loads(kept.with_name(kept.name + ".json").read_text())
+    assert (notes["width"], notes["height"]) == (3840, 2160)
+    assert {"name": "exposure", "state": "locked", "wanted": "5 ms", "got": "5 ms"} in notes["settings"]
+    assert abs(notes["phone_clock_ahead_ms"]) < 1000
+    holds(page, "document.querySelector('#saved-count').textContent === '1'")
+
+
+def test_the_operator_changes_a_setting_and_one_that_slips_is_set_again(phone, server):
+    page = opened(phone, server)
+    page.evaluate("mobilescope.lens.set('focus', 45)")
+
+    def reports():
+        return {report.name: report for report in server.hub.snapshot().camera.settings}
+
+    until(page, lambda: reports()["focus"].state == "locked")
+    assert reports()["focus"].got == "45"
+    slip = "{advanced: [{exposureMode: 'manual', exposureTime: 90}]}"
+    page.evaluate(f"mobilescope.lens.track.applyConstraints({slip})")
+    holds(page, "mobilescope.lens.track.getSettings().exposureTime === 50")
+    until(page, lambda: reports()["exposure"].got == "5 ms" and reports()["exposure"].state == "locked")
+
+
+def test_a_still_waits_on_the_phone_while_the_connection_is_lost_and_the_page_closed(phone, server, tmp_path):
+    page = opened(phone, server)
+    phone.set_offline(True)
+    page.evaluate("mobilescope.link.drop()")
+    page.click("#shutter")
+    holds(page, "mobilescope.state.waiting === 1")
+    assert stills(tmp_path) == []
+    page.close()
+    phone.set_offline(False)
+    page = phone.new_page()
+    page.goto(f"http://localhost:{server.port}/")
+    running(page)
+    until(page, lambda: stills(tmp_path))
+    holds(page, "mobilescope.state.waiting === 0")
+    (kept,) = stills(tmp_path)
+    digest = hashlib.sha256(kept.read_bytes()).hexdigest()
+    assert json.loads(kept.with_name(kept.name + ".json").read_text())["sha256"] == digest
+    assert server.hub.snapshot().phone
+
+
+def test_an_answer_that_is_lost_does_not_keep_a_still_twice(phone, server, tmp_path):
+    page = opened(phone, server)
+    lost = []
+
+    def lose_the_answer(route):
+        # The computer has it, the phone does not hear of it.
+        if not lost:
+            lost.append(route.fetch().status)
+            route.abort()
+        else:
+            route.continue_()
+
+    page.route("**/stills/*", lose_the_answer)
+    page.click("#shutter")
+    holds(page, "mobilescope.state.waiting === 1")
+    holds(page, "mobilescope.state.waiting === 0")
+    assert lost == [200]
+    assert len(stills(tmp_path)) == 1
+
+
+def test_the_page_comes_back_when_the_program_was_started_anew(phone, tmp_path):
+    book = tmp_path / "phones.json"
+    with serving(tmp_path, book=book) as server:
+        page = opened(phone, server)
+        port = server.port
+    holds(page, "mobilescope.state.link === 'lost'")
+    with serving(tmp_path, book=book, port=port) as server:
+        until(page, lambda: server.hub.snapshot().pictures > 0)
+        assert server.hub.snapshot().camera.still_width == 3840
+
+
+def test_a_second_phone_asks_before_it_takes_over_and_the_first_is_told(chromium, phone, server):
+    first = opened(phone, server)
+    with new_phone(chromium) as other:
+        second = other.new_page()
+        second.goto(server.pairing_url(server.hub.desk.new_code()))
+        second.get_by_role("button", name="Take over").click()
+        running(second)
+        first.get_by_role("button", name="Take it back").wait_for()
+        assert "took over" in first.locator("#cover-text").inner_text()
+        first.wait_for_timeout(600)
+        # It does not fight for the camera by itself.
+        assert first.locator("#cover").is_visible()
+        assert second.locator("#cover").is_hidden()
+
+
+def test_a_code_that_was_used_is_refused_with_words_and_a_new_one_can_be_typed(chromium, phone, server):
+    code = server.hub.desk.new_code()
+    server.hub.desk.redeem(code, "somebody")
+    page = phone.new_page()
+    page.goto(server.pairing_url(code))
+    page.get_by_text("used already").wait_for()
+    page.fill("#code", server.hub.desk.new_code().lower())
+    page.get_by_role("button", name="Pair").click()
+    running(page)
+
+
+def test_what_the_program_says_stands_on_the_page(phone, server):
+    page = opened(phone, server)
+    server.hub.guide("Field 3: go there, focus, then tap the shutter.", "go")
+    page.get_by_text("Field 3: go there").wait_for()
+    assert page.locator(".cross").is_visible()
+    assert page.evaluate("mobilescope.state.wake") == "held"
+
+
+def test_jpeg_stands_in_where_no_video_is_encoded_and_a_canvas_where_no_stills_are_taken(phone, server, tmp_path):
+    phone.add_init_script("delete window.VideoEncoder; delete window.ImageCapture;")
+    page = opened(phone, server)
+    camera = server.hub.wait_for_camera(10)
+    assert camera.codec == "JPEG"
+    assert camera.still_method.startswith("canvas")
+    stream = server.hub.frames()
+    assert stream.read().pixels.shape == (720, 1280, 3)
+    page.click("#shutter")
+    until(page, lambda: stills(tmp_path))
+    assert stills(tmp_path)[0].suffix == ".jpg"
+    holds(page, "mobilescope.state.waiting === 0")
+
+
+def test_a_file_of_the_camera_app_is_sent_under_a_harmless_name(phone, server, tmp_path):
+    page = opened(phone, server)
+    data = b"II*\0" + bytes(5000)
+    page.set_input_files("#files", {"name": "IMG ../7.dng", "mimeType": "image/x-adobe-dng", "buffer": data})
+    until(page, lambda: list((tmp_path / "stills").glob("*.dng")))
+    (kept,) = (tmp_path / "stills").glob("*.dng")
+    assert kept.read_bytes() == data
+    assert kept.name.endswith("-7.dng")
+
+
+def test_a_capture_through_the_page_is_what_the_camera_gave(phone, server):
+    page = opened(phone, server)
+    source = BrowserPictures(lambda: nullcontext(server.hub), by_hand=True, patience_s=30)
+    assert asked(page, source.shape) == (2160, 3840)
+    source.prepare()
+    source.guide("Field 1: tap the shutter.")
+    page.locator("#shutter.wanted").click()
+    picture = asked(page, lambda: source.take(StopToken(), ()))
+    assert picture.shape == (2160, 3840)
+    assert picture.exposure_ms == 5.0
+    assert picture.facts["exposure"] == "locked 5 ms"
+    assert picture.facts["white balance"] == "not offered"
+    assert picture.facts["method"].startswith("ImageCapture")
+    assert abs(picture.captured_s - time.time()) < 30
+    page.locator("#shutter.wanted").wait_for(state="detached")
+
+
+def asked(page, work):
+    """Do in another thread what waits for the page, while this one lets the page run."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(work)
+        while not future.done():
+            page.wait_for_timeout(20)
+        return future.result()
