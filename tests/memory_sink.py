@@ -31,9 +31,10 @@ class MemorySink:
         self.order.append((key, attempt, mark))
         self._after_each()
 
-    def add_phone_capture(self, slide, index, row, column, capture):
-        assert (slide, index) not in self.captures
-        self.captures[slide, index] = (row, column, capture)
+    def add_phone_capture(self, slide, index, row, column, capture, *, channel=""):
+        key = (slide, index, channel) if channel else (slide, index)
+        assert key not in self.captures
+        self.captures[key] = (row, column, capture)
         self._after_each()
 
     def has_flat_field(self, kind, channel=""):
@@ -49,8 +50,8 @@ class MemorySink:
             for _, _, focus, attempt, mark in taken[-1:]
         }
 
-    def has_capture(self, slide, index):
-        return (slide, index) in self.captures
+    def has_capture(self, slide, index, channel=""):
+        return ((slide, index, channel) if channel else (slide, index)) in self.captures
 
     def add_event(self, level, text):
         self.events.append((level, text))

@@ -12,8 +12,8 @@ import pytest
 from session_samples import FOCUS, capture, header, tile
 
 from mobilescope.core.protocols import TileKey
-from mobilescope.data.records import tile_row
-from mobilescope.data.schema import FLAT_FIELD_ROW, TILE_ROW
+from mobilescope.data.records import capture_row, current_row, tile_row
+from mobilescope.data.schema import CAPTURE_ROW, FLAT_FIELD_ROW, TILE_ROW
 from mobilescope.data.writer import SessionWriter
 
 _NEW_IN = {2: ("channel", "plane", "attempt", "mark"), 3: ("checksum",)}
@@ -32,10 +32,13 @@ def row_of(version: int) -> np.dtype:
 def write_old(path: Path, version: int, *, tiles: int = 5, shape: tuple[int, int] = (64, 80)) -> Path:
     """Write a session of version 1, 2 or 3 with tiles, captures, a flat field and an event."""
     row_type = row_of(version)
-    clear = np.dtype([(name, FLAT_FIELD_ROW[name]) for name in FLAT_FIELD_ROW.names if name != "channel"])
+    clear, phone = (np.dtype([(name, row[name]) for name in row.names if name != "channel"])
+                    for row in (FLAT_FIELD_ROW, CAPTURE_ROW))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mobilescope.data.layout.TILE_ROW", row_type)
         patch.setattr("mobilescope.data.layout.FLAT_FIELD_ROW", clear)
+        patch.setattr("mobilescope.data.layout.CAPTURE_ROW", phone)
+        patch.setattr("mobilescope.data.writer.capture_row", lambda *given: current_row(capture_row(*given), phone))
         patch.setattr("mobilescope.data.writer.flat_field_row", lambda time_s, _channel: _clear_row(clear, time_s))
         patch.setattr("mobilescope.data.layout.SCHEMA_VERSION", version)
         if version < 3:

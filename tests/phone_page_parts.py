@@ -10,6 +10,7 @@ import socket
 import struct
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -48,6 +49,11 @@ def jpeg(shade=100, size=(64, 48), noise=None):
     pixels = np.full((size[1], size[0], 3), shade, np.uint8)
     if noise is not None:
         pixels = np.random.default_rng(noise).integers(0, 255, pixels.shape, dtype=np.uint8)
+    return jpeg_of(pixels)
+
+
+def jpeg_of(pixels):
+    """Return a picture (rows, columns, 3) as JPEG."""
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "JPEG", quality=95)
     return out.getvalue()
@@ -147,3 +153,49 @@ def request(server, method, path, body=None, headers=None):
         return answer.status, json.loads(data) if answer.getheader("content-type") == "application/json" else data
     finally:
         connection.close()
+
+
+class ScriptedPhone:
+    """A phone at the page that takes whatever it is asked for: each still another one, of a shape."""
+
+    def __init__(self, folder, shape):
+        self.folder, self.shape = folder, shape
+        self.frozen = self.deaf = False
+        self.taken = 0
+        self.page = self.thread = None
+
+    @contextmanager
+    def serving(self):
+        """Serve the page with this phone at it; yields what knows the phone."""
+        with serving(self.folder) as self.server:
+            self.plug()
+            try:
+                yield self.server.hub
+            finally:
+                self.pull()
+
+    def plug(self):
+        """Come, or come back."""
+        if self.page is None:
+            page = RawPage(self.server).paired(take_over=True)
+        else:
+            page = RawPage(self.server, secret=self.page.secret).hello()
+        self.page = page
+        page.camera(still=self.shape[::-1])
+        self.thread = Thread(target=self._answer, args=(page,))
+        self.thread.start()
+
+    def pull(self):
+        """Go without a word."""
+        self.page.close()
+        self.thread.join(10)
+
+    def _answer(self, page):
+        with suppress(ConnectionClosed):
+            while True:
+                asked = page.heard("take", timeout_s=None)
+                if self.deaf:
+                    continue
+                self.taken += 0 if self.frozen and self.taken else 1
+                data = jpeg(noise=self.taken, size=self.shape[::-1])
+                put_still(self.server, data, secret=page.secret, request=asked["request"])

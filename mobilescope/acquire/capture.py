@@ -1,12 +1,28 @@
-"""Phone captures at nominal positions, with the light on only while they are taken."""
+"""Phone captures at nominal positions, in one light or several, with the light on only while they are taken."""
 
 from __future__ import annotations
 
-from mobilescope.core.errors import DeviceError
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+from mobilescope.acquire.light_level import check_dark, check_lit
+from mobilescope.core.errors import DeviceError, PlanError
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.core.protocols import CaptureSink, PhoneCamera
+from mobilescope.core.protocols import CaptureSink, Illuminator, PhoneCamera, PhoneCapture
+from mobilescope.plans.field_lights import FieldLight
 from mobilescope.plans.grids import FieldGrid
+from mobilescope.plans.illumination import Pattern
+
+_CHECK_CABLE = "check the ring's cable and supply, then run the same command again"
+
+
+@runtime_checkable
+class PatternIlluminator(Illuminator, Protocol):
+    """A light that can light a part of its pixels."""
+
+    def show(self, pattern: Pattern) -> None:
+        """Show a pattern; pixels outside it are dark."""
 
 
 def capture_fields(
@@ -17,38 +33,86 @@ def capture_fields(
     *,
     mounted: str | None = None,
     colour: tuple[int, int, int] = (255, 255, 255),
+    lights: Sequence[FieldLight] = (),
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> None:
     """Capture the fields of a grid that the sink does not have yet; the light goes off whatever happens.
 
-    ``mounted`` is the name of the slide to put on the phone scope, where it is another one.
+    Each field is taken in ``colour``, which is what is compared with the benchtop, then in those of ``lights`` that
+    are due there. Before the first capture every light is shown once, so that one that can't be had stops nothing
+    half way. ``mounted`` is the name of the slide to put on the phone scope, where it is another one.
 
     Raises
     ------
     CancelledError
         When asked to stop; every capture taken so far is kept.
+    LimitError
+        A field lies outside a real phone scope's stage; nothing was moved.
     DeviceError
-        The light was out at a capture, which is not kept then.
+        The light was out at a capture, or on in the dark; that capture is not kept.
+    UserError
+        A light that this ring can't show.
     """
     stop = stop or StopToken()
-    if all(sink.has_capture(slide, position.index) for position in grid):
+    main = FieldLight(name="white", colour=colour) if any(colour) else FieldLight(name="white", pattern="dark")
+    steps = [(position, channel, light) for position in grid for channel, light in (
+        ("", main), *((light.name, light) for light in lights if light.is_due(position.index)),
+    )]
+    left = [step for step in steps if not sink.has_capture(slide, step[0].index, step[1])]
+    if not left:
         return
     if isinstance(phone, AttendedPhone):
         phone.heed(stop)
+        phone.check_fields((each.x_um, each.y_um) for each in grid if not sink.has_capture(slide, each.index))
     phone.mount(mounted or slide)
     try:
-        phone.illuminator.set_colour(*colour)
-        for position in grid:
+        if lights:
+            for light in {channel: light for _, channel, light in left}.values():
+                set_light(phone.illuminator, light)
+        shown: FieldLight | None = None
+        for done, (position, channel, light) in enumerate(left, start=len(steps) - len(left) + 1):
             stop.raise_if_requested(f"capturing slide {slide!r}")
-            if not sink.has_capture(slide, position.index):
-                capture = phone.capture(position.x_um, position.y_um)
-                if any(colour) and not capture.light.on:
-                    raise DeviceError(
-                        f"the light was out when field {position.index} of slide {slide!r} was captured",
-                        "check the ring's cable and supply, then run the same command again",
-                    )
-                sink.add_phone_capture(slide, position.index, position.row, position.column, capture)
-            on_progress(Progress(f"capture {slide}", position.index + 1, len(grid)))
+            if light != shown:
+                set_light(phone.illuminator, light)
+                shown = light
+            capture = captured(phone, light, position.x_um, position.y_um, f"field {position.index} of slide {slide!r}")
+            sink.add_phone_capture(slide, position.index, position.row, position.column, capture, channel=channel)
+            on_progress(Progress(f"capture {slide}", done, len(steps), channel))
     finally:
         phone.illuminator.off()
+
+
+def captured(phone: PhoneCamera, light: FieldLight, x_um: float, y_um: float, what: str) -> PhoneCapture:
+    """Return a capture in a light that is shown already; DeviceError where it was another light, or darkness."""
+    capture = phone.capture(x_um, y_um)
+    if light.is_dark:
+        if capture.light.on:
+            raise DeviceError(f"the light was on when {what} was captured in the dark", _CHECK_CABLE)
+        check_dark(capture, what)
+    else:
+        if not capture.light.on:
+            raise DeviceError(f"the light was out when {what} was captured", _CHECK_CABLE)
+        check_lit(capture, what)
+    return capture
+
+
+def set_light(illuminator: Illuminator, light: FieldLight) -> None:
+    """Show a light and make sure that it is; DeviceError where it is not, PlanError where it can't be."""
+    if light.is_dark:
+        # Told to show black, a ring that was not open yet is opened, and answers for its darkness.
+        illuminator.set_colour(0, 0, 0)
+        illuminator.off()
+        if illuminator.state().on:
+            raise DeviceError("the light did not go off for the dark frame", _CHECK_CABLE)
+        return
+    if light.is_uniform:
+        illuminator.set_colour(*light.shown, light.brightness)
+    elif isinstance(illuminator, PatternIlluminator):
+        illuminator.show(light.as_pattern())
+    else:
+        raise PlanError(
+            f"light {light.name} is a {light.pattern}, and this light has no patterns", "leave it out of the plan"
+        )
+    if not illuminator.state().on:
+        raise DeviceError(f"light {light.name} did not come on", _CHECK_CABLE)

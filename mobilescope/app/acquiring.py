@@ -15,7 +15,9 @@ from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.channels import channel_switch
 from mobilescope.app.instrument import Instruments
+from mobilescope.app.light_keeping import keep_light
 from mobilescope.core.config import PhoneConfig, validate
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import PlanError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.phone_picture import AttendedPhone
@@ -201,10 +203,12 @@ def capture_job(
     if isinstance(instruments.phone, AttendedPhone):
         with Session.open(writer.path) as session:
             instruments.phone.know(known_files(session))
+    keep_light(writer, _development(instruments).calibration)
     for slide in captured_slides(plan, slides):
         grid = capture_grid(slide, instruments)
         capture_fields(
-            instruments.phone, writer, slide.name, grid, mounted=slide.mounted, on_progress=on_progress, stop=stop
+            instruments.phone, writer, slide.name, grid, mounted=slide.mounted,
+            lights=() if slide.capture is None else slide.capture.lights, on_progress=on_progress, stop=stop,
         )
 
 
@@ -218,11 +222,16 @@ def captured_slides(plan: JobPlan, slides: Sequence[str] = ()) -> list[SlidePlan
 
 def known_files(session: Session) -> set[str]:
     """Return the SHA-256 of the files that a session's phone captures were made of."""
-    records = [record for slide in session.slides for record in session.captures(slide.name)]
+    records = [record for slide in session.slides for record in session.captures(slide.name, channel=None)]
     names = ("dng_sha256", "jpeg_sha256", "picture_sha256")
     return {
         digest for record in records for digest in (*map(record.settings.get, names), record.jpeg_sha256) if digest
     }
+
+
+def _development(instruments: Instruments) -> DevelopmentConfig:
+    table = instruments.description.get("development", {})
+    return validate(DevelopmentConfig, table, source="the instrument", prefix="development")
 
 
 def evaluation_cell(slide: SlidePlan, grid: FieldGrid, x_um: float, y_um: float) -> RegionUm | None:

@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.developing import develop_capture
+from mobilescope.app.development import development_of
 from mobilescope.app.placing import Placement, Search, has_position, nominal_placement, searched_placement
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputImageError, RegistrationError
 from mobilescope.core.geometry import RegionUm
+from mobilescope.core.protocols import PositionUm
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import Window
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import PairVariant
+from mobilescope.imaging.crops import Crop, central_crops
 from mobilescope.imaging.jpeg import compress_to_ratio, decompress
 from mobilescope.imaging.lattices import (
     CropWindow,
@@ -40,7 +44,8 @@ _NOTHING: Window = (0, 0, 0, 0)
 class AlignedPair:
     """One capture and its label on lattices that meet, or the reason why not.
 
-    ``origin_px``, ``window`` and ``crop_px`` are those of `PairRecord`, ``map_xy`` is that of `PairStore.map`.
+    ``origin_px``, ``window`` and ``crop_px`` are those of `PairRecord`, ``map_xy`` is that of `PairStore.map`. Of a
+    part of a capture, ``capture`` has that part's place on the slide and in the grid of all parts.
     A capture that could not be registered keeps its pixels beside the mosaic's at the nominal place, as evidence; it is
     ``lost`` where it shows specimen and a search of the whole mosaic may find it.
     """
@@ -84,7 +89,7 @@ def align_capture(
     session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant,
     thresholds: GateThresholds, search: Search | None = None, distortion_yx: MapYX | None = None,
 ) -> AlignedPair:
-    """Register one capture with its slide's mosaic and resample, once, whichever image the variant says.
+    """Register one capture, or one of its crops, with its slide's mosaic and resample, once, what the variant says.
 
     Parameters
     ----------
@@ -94,7 +99,10 @@ def align_capture(
         What is known of the phone's distortion, see `register`.
     """
     with Session.open(session_path) as session, Mosaic.open(session_path, capture.slide) as mosaic:
-        seen, figures = _seen(session, capture, variant)
+        development = variant.development or development_of(session)
+        whole, figures = _seen(session, capture, variant, development)
+        crop = central_crops((whole.shape[0], whole.shape[1]), development.crops)[capture.part]
+        seen, (capture, cell) = whole[crop.part], _part_of(capture, cell, crop, (whole.shape[0], whole.shape[1]))
         pitch_um = developed_pixel_um(capture)
         try:
             placement = (
@@ -105,14 +113,14 @@ def align_capture(
             around = _surroundings(mosaic, placement)
             registration = register(
                 seen, around.pixels, moving_pixel_um=pitch_um, fixed_pixel_um=mosaic.pixel_size_um,
-                distortion_yx=distortion_yx,
+                distortion_yx=None if distortion_yx is None else np.ascontiguousarray(distortion_yx[crop.part]),
             )
             verdict = judge(registration.quality, thresholds)
             draw = _phone_onto_benchtop if variant.warp == "phone" else _benchtop_onto_phone
-            drawn = draw(registration, seen, around, variant)
+            drawn = _in_the_capture(draw(registration, seen, around, variant), crop, variant)
         except (RegistrationError, InputImageError) as error:
             lost = search is None and isinstance(error, RegistrationError) and shows_specimen(seen)
-            return replace(_refused(capture, str(error), seen, mosaic, variant, figures), lost=lost)
+            return replace(_refused(capture, str(error), seen, crop, mosaic, variant, figures), lost=lost)
         rows, columns = drawn.input.shape[:2]
         if verdict.accepted and min(rows, columns) < _SMALLEST_WINDOW_PX:
             verdict = Verdict(
@@ -130,11 +138,40 @@ def developed_pixel_um(capture: CaptureRecord) -> float:
     return 2 * capture.pixel_size_um
 
 
+def _part_of(
+    capture: CaptureRecord, cell: RegionUm | None, crop: Crop, shape: tuple[int, int]
+) -> tuple[CaptureRecord, RegionUm | None]:
+    """Return the capture with the places of its crop on the slide and in the grid of crops, and the crop's own cell."""
+    if crop.shape == shape:
+        return capture, cell
+    pitch_um = developed_pixel_um(capture)
+    x_um, y_um = crop.offset_um(shape, pitch_um)
+    at = capture.position
+    row, column = divmod(capture.part, 2)
+    moved = replace(
+        capture, position=PositionUm(at.x_um + x_um, at.y_um + y_um, at.z_um), row=2 * capture.row + row,
+        column=2 * capture.column + column,
+    )
+    own = RegionUm.centred(moved.position.x_um, moved.position.y_um, crop.shape[1] * pitch_um, crop.shape[0] * pitch_um)
+    return moved, None if cell is None else cell.intersection(own)
+
+
+def _in_the_capture(drawn: _Drawn, crop: Crop, variant: PairVariant) -> _Drawn:
+    """Return what was drawn of a crop, with its places in the capture counted from the capture's own first pixel."""
+    top, left = crop.origin_px
+    if not top and not left:
+        return drawn
+    if variant.warp == "phone":
+        return replace(drawn, map_xy=drawn.map_xy + np.array([left, top], dtype=np.float32))
+    row, column = drawn.crop_px or (0, 0)
+    return replace(drawn, crop_px=(top + row, left + column))
+
+
 def _seen(
-    session: Session, capture: CaptureRecord, variant: PairVariant
+    session: Session, capture: CaptureRecord, variant: PairVariant, development: DevelopmentConfig
 ) -> tuple[NDArray[np.uint16], dict[str, float]]:
     """Return the capture as the network is to see it, and what its JPEG came to where it went through one."""
-    developed = develop_capture(session, capture)
+    developed = develop_capture(session, capture, development)
     if variant.jpeg_ratio is None:
         return developed, {}
     jpeg = compress_to_ratio(((developed.astype(np.uint32) + 128) // 257).astype(np.uint8), variant.jpeg_ratio)
@@ -220,7 +257,7 @@ def _large_enough(window: Window) -> Window:
 
 
 def _refused(
-    capture: CaptureRecord, reason: str, seen: NDArray[np.uint16], mosaic: Mosaic, variant: PairVariant,
+    capture: CaptureRecord, reason: str, seen: NDArray[np.uint16], crop: Crop, mosaic: Mosaic, variant: PairVariant,
     figures: dict[str, float],
 ) -> AlignedPair:
     """Return a capture that could not be registered, beside the mosaic at its nominal place if it has one."""
@@ -246,7 +283,7 @@ def _refused(
     origin_y, origin_x = centre + to_whole - middle * ratio
     return AlignedPair(
         capture, False, reason, seen[:rows, :columns], np.asarray(label, dtype=np.uint8),
-        (float(origin_x), float(origin_y)), figures, crop_px=(0, 0),
+        (float(origin_x), float(origin_y)), figures, crop_px=crop.origin_px,
     )
 
 

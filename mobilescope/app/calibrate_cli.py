@@ -15,11 +15,6 @@ calibrate_app = typer.Typer(
 )
 
 
-@calibrate_app.callback()
-def _calibrate() -> None:
-    """Measure the stage, or the phone's distortion."""
-
-
 @calibrate_app.command("stage")
 def stage(
     context: typer.Context,
@@ -96,3 +91,45 @@ def phone(
     )
     if json:
         print_json(found.to_json())
+
+
+@calibrate_app.command("light")
+def light(
+    context: typer.Context,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write; without it the instrument file's, or phone-light.h5 beside it."),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=2, max=256, help="How many are taken of each, dark and clear.")] = 8,
+    json: Json = False,
+) -> None:
+    """Picture darkness and clear glass with the phone scope: hot and dead pixels, uneven light, white reference.
+
+    Put a clean slide on the phone scope first, at the exposure of the captures to come. Captures stay as they are;
+    what the file says is applied when they are developed.
+
+    Example: mobilescope --config scope.toml calibrate light --frames 16
+    """
+    from mobilescope.app.instrument import load_instrument
+    from mobilescope.app.light_calibrating import calibrate_light, light_path
+
+    instrument: Path | None = context.find_root().params.get("config")
+    config = load_instrument(instrument)
+    path = light_path(instrument, config, out)
+    say(f"instrument: {config.name}")
+    with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
+        found = calibrate_light(
+            config, path, source=str(instrument or "built-in instrument"), frames=frames, on_progress=progress,
+            stop=stop,
+        )
+    red, green, blue = found.gains
+    say(
+        f"{found.hot_pixels} hot and {found.dead_pixels} dead pixels; the darkest place has {found.corner:.0%} of the "
+        f"light of the brightest; clear glass is neutral with gains {red:.3f}, {green:.3f}, {blue:.3f}"
+    )
+    say(f"light: {path}")
+    known = config.development.calibration
+    if known is None or known.absolute() != path.absolute():
+        say(f'it takes effect with calibration = "{path.absolute()}" in [development] of the instrument file')
+    if json:
+        print_json({"calibration": str(path), **found.to_json()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,10 +120,14 @@ def _tiles(mosaic: Mosaic, level: int) -> Iterator[NDArray[np.uint8]]:
 
 def _export_pairs(session: Path, folder: Path) -> Iterator[Path]:
     with PairStore.open(registered_pairs(session)) as store:
+        counts = Counter((record.slide, record.capture) for record in store.records)
+        of_parts = {capture for capture, count in counts.items() if count > 1}
         for index, record in enumerate(store.records):
             if not record.accepted:
                 continue
             stem = f"{record.slide}-{record.capture:04d}"
+            if (record.slide, record.capture) in of_parts:
+                stem += f"-r{record.row}-c{record.column}"
             for name, image in (("phone", store.input(index)), ("benchtop", store.label(index))):
                 target = folder / f"{stem}-{name}.png"
                 write_rgb(target, image)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -15,9 +14,10 @@ from numpy.typing import NDArray
 
 from mobilescope import __version__
 from mobilescope.app.mosaic_sources import LevelSource, open_levels, read_region
-from mobilescope.core.errors import DiskSpaceError, OutputError
+from mobilescope.core.errors import DiskSpaceError, OutputError, SessionLockedError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.landmark_file import landmarks_path, read_landmarks, write_landmarks
+from mobilescope.data.lock import WriterLock
 from mobilescope.imaging.landmarks import Landmarks, landmarks_of
 from mobilescope.imaging.retrieval import FieldIndex, FieldPlace, find_field
 
@@ -156,10 +156,12 @@ def build_index(
 def _kept(target: Path, landmarks: Landmarks, facts: dict[str, Any]) -> str:
     """Write the index; return why it could not be, empty where it was: a search does not fail for that."""
     arrays = {name: getattr(landmarks, name) for name in ("xy_um", "size_um", "angle_deg", "descriptors")}
-    with contextlib.suppress(OSError):
-        target.with_name(target.name + ".partial").unlink(missing_ok=True)
     try:
-        write_landmarks(target, arrays, facts | {"software_version": __version__})
-    except (OutputError, DiskSpaceError) as error:
+        lock = WriterLock.acquire(target)
+        try:
+            write_landmarks(target, arrays, facts | {"software_version": __version__})
+        finally:
+            lock.release()
+    except (OutputError, DiskSpaceError, SessionLockedError) as error:
         return str(error)
     return ""

@@ -157,7 +157,9 @@ def measure_focus_stack(
 def _places(session: Path, pairs: Path, fields: int) -> list[tuple[str, int, float, float]]:
     """Return slide, number and nominal (x, y) of blind captures that were accepted, spread over them."""
     with PairStore.open(pairs) as store:
-        blind = [(record.slide, record.capture) for record in store.records if is_evaluated(record, "blind")]
+        blind = list(dict.fromkeys(
+            (record.slide, record.capture) for record in store.records if is_evaluated(record, "blind")
+        ))
     if not blind:
         raise UserError(f"{pairs} has no accepted blind field", "capture and register a slide of that role")
     chosen = [blind[round(place)] for place in np.linspace(0, len(blind) - 1, min(fields, len(blind)))]

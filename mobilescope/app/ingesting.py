@@ -11,6 +11,7 @@ from mobilescope.app.acquiring import known_files, session_header
 from mobilescope.app.ingest_files import FoundPicture, Skipped, survey
 from mobilescope.app.ingest_tiles import TilesToIngest, put_tiles
 from mobilescope.app.instrument import describe
+from mobilescope.app.light_keeping import keep_light
 from mobilescope.app.paper_benchtop import paper_benchtop
 from mobilescope.app.tile_folders import read_positions
 from mobilescope.core.config import InstrumentConfig
@@ -121,6 +122,7 @@ def ingest_folder(
     header, rest = _header(session, begun, rest, config, options, slide, source, tally)
     if header is not None:
         with SessionWriter.create_or_resume(session, header, on_progress=on_progress) as writer:
+            keep_light(writer, config.development.calibration)
             index = _next_index(session, slide)
             for done, picture in enumerate(rest, start=1):
                 stop.raise_if_requested("ingesting")

@@ -13,4 +13,5 @@ def load_instrument(path: Path | None) -> InstrumentConfig:
         return InstrumentConfig()
     config = load_model(InstrumentConfig, path)
     folder = path.absolute().parent
-    return config.model_copy(update={"benchtop": config.benchtop.beside(folder), "phone": config.phone.beside(folder)})
+    tables = {name: getattr(config, name).beside(folder) for name in ("benchtop", "phone", "development")}
+    return config.model_copy(update=tables)

@@ -10,12 +10,13 @@ from mobilescope.core.config import RingConfig
 from mobilescope.core.protocols import LightState
 from mobilescope.core.ring_protocol import Setting
 from mobilescope.devices.ring import Ring
+from mobilescope.plans.illumination import Pattern
 
 _DARK = LightState(on=False, red=0, green=0, blue=0, brightness=0.0, source="ring, not opened")
 
 
 class RingLight:
-    """The ring of an instrument, opened when it is first lit and dark again when closed. Implements `Illuminator`."""
+    """The ring of an instrument, opened when it is first lit and dark again when closed. A `PatternIlluminator`."""
 
     def __init__(self, config: RingConfig) -> None:
         self._config = config
@@ -33,6 +34,10 @@ class RingLight:
     def set_colour(self, red: int, green: int, blue: int, brightness: float = 1.0) -> None:
         """Light the whole ring."""
         self._opened().set_colour(red, green, blue, brightness)
+
+    def show(self, pattern: Pattern) -> None:
+        """Show a pattern; pixels outside it are dark."""
+        self._opened().show(pattern)
 
     def off(self) -> None:
         """Switch the light off; a ring that was never opened is left alone."""

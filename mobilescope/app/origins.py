@@ -14,6 +14,7 @@ from mobilescope.app.acquiring import phone_half_pitch_um
 from mobilescope.app.developing import develop_capture
 from mobilescope.app.instrument import load_instrument
 from mobilescope.core.config import InstrumentConfig, PhoneConfig, validate
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import UserError
 from mobilescope.data.pairs import PairRecord, PairStore
 from mobilescope.data.session import Session
@@ -60,12 +61,14 @@ def developed_captures(session: Path | None, pairs: Path) -> Iterator[DevelopFun
         return
     with PairStore.open(pairs) as store:
         jpeg_ratio = store.provenance.get("jpeg_ratio")
+        settings = store.provenance.get("development", {}).get("settings", {})
+    development = validate(DevelopmentConfig, settings, source=str(pairs), prefix="development")
     with Session.open(session) as opened:
         captures = {(slide.name, capture.index): capture for slide in opened.slides
                     for capture in opened.captures(slide.name)}
 
         def develop(record: PairRecord) -> NDArray[np.uint16]:
-            developed = develop_capture(opened, captures[record.slide, record.capture])
+            developed = develop_capture(opened, captures[record.slide, record.capture], development)
             if jpeg_ratio is None:
                 return developed
             jpeg = compress_to_ratio(to_uint8(to_float(developed)), float(jpeg_ratio))

@@ -17,9 +17,11 @@ from threadpoolctl import threadpool_limits
 from mobilescope import __version__
 from mobilescope.app.acquiring import evaluation_cell, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
+from mobilescope.app.development import development_of, recipe_of
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.placing import Search, has_position
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -30,6 +32,7 @@ from mobilescope.data.pairs import PAIRS_FORMAT, PairWriter
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
+from mobilescope.imaging.crops import central_crops
 from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds
 from mobilescope.imaging.warp import MapYX
@@ -68,6 +71,7 @@ def register_session(
     warp: Warp = "phone",
     factor: float = DEFAULT_FACTOR,
     jpeg_ratio: float | None = None,
+    development: DevelopmentConfig | None = None,
     out: Path | None = None,
     thresholds: GateThresholds | None = None,
     search: bool = True,
@@ -83,7 +87,7 @@ def register_session(
 
     Parameters
     ----------
-    warp, factor, jpeg_ratio
+    warp, factor, jpeg_ratio, development
         How the pairs are made, see `PairVariant`.
     out : Path, optional
         The pair file to write; without it `layout.pairs_path` names it.
@@ -99,9 +103,9 @@ def register_session(
     """
     stop = stop or StopToken()
     thresholds = thresholds or GateThresholds()
-    variant = PairVariant(warp, factor, jpeg_ratio)
     with Session.open(session_path) as session:
-        jobs = [(slide.name, capture) for slide in session.slides for capture in session.captures(slide.name)]
+        variant = PairVariant(warp, factor, jpeg_ratio, development or development_of(session))
+        jobs = [(slide.name, capture) for slide in session.slides for capture in _parts(session, slide.name, variant)]
         roles = {slide.name: slide.role for slide in session.slides}
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
@@ -163,6 +167,7 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
         "label_pixel_um": label_pixel_um,
         "input_pixel_um": input_pixel_um,
         **variant.provenance(),
+        "development": recipe_of(session, variant.development or development_of(session)).provenance,
         "instrument": instrument_name(session),
         "phone_half_pitch_um": phone_half_pitch_um(session),
         "stains": {slide.name: slide.stain for slide in plan_of(session).slides},
@@ -170,6 +175,14 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
         "session_digest": session.digest(),
         "software_version": __version__,
     }
+
+
+def _parts(session: Session, slide: str, variant: PairVariant) -> list[CaptureRecord]:
+    """Return what makes a pair each: the captures of a slide, or the crops that the variant cuts them into."""
+    rows, columns = session.header.phone_shape
+    development = variant.development or development_of(session)
+    crops = central_crops((rows // 2, columns // 2), development.crops)
+    return [replace(capture, part=part) for capture in session.captures(slide) for part in range(len(crops))]
 
 
 def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:

@@ -37,6 +37,10 @@ def phone(
         Path | None, typer.Option(metavar="MODEL", help="A small network distilled from the model.")
     ] = None,
     fps: Annotated[float, typer.Option(min=0.1, max=1000, help="Rate of enhanced pictures to hold.")] = 15.0,
+    region: Annotated[
+        str | None, typer.Option(metavar="R,C,H,W", help="Enhance this part of the preview alone, in its pixels.")
+    ] = None,
+    rung: Annotated[str, typer.Option(help="auto, full, region, distilled or colour, as for live.")] = "auto",
     pixel_size_um: Annotated[
         float | None, typer.Option("--pixel-size-um", min=0.01, max=100, help="Pixel size of the preview.")
     ] = None,
@@ -84,7 +88,8 @@ def phone(
             from mobilescope.app.live_sources import SourceOptions
 
             live = LiveOptions(
-                model=model, source=SourceOptions("phone"), frames_per_s=fps, fast_model=fast_model, device=device
+                model=model, source=SourceOptions("phone"), frames_per_s=fps, fast_model=fast_model, device=device,
+                region=region, rung=rung,
             )
             run = stack.enter_context(enhanced_for_the_phone(page, live))
         announce(page, picture=qr)
@@ -103,7 +108,7 @@ def _keeper(
         taken.append(still)
         size = f", {still.width}x{still.height}" if still.width else ""
         say(f"saved {still.path}{size} from {still.client}")
-        page.hub.guide(f"Saved, {len(taken)} so far. Go to the next field.")
+        page.hub.guide("Saved. Go to the next field, focus, then tap the shutter.")
         if most is not None and len(taken) >= most:
             told.set()
 

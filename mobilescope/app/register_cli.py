@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 _REFUSED = 3
 
 
+class CropsChoice(StrEnum):
+    """Which parts of a capture are compared."""
+
+    WHOLE = "whole"
+    R18 = "r18"
+    SQUARE = "square"
+
+
 class WarpChoice(StrEnum):
     """Which image is resampled onto the other's lattice."""
 
@@ -26,6 +34,7 @@ class WarpChoice(StrEnum):
 
 
 def register(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="SESSION|MOVING", help="A session (.h5), or an image.")],
     fixed: Annotated[
         Path | None, typer.Argument(metavar="[FIXED]", help="An image that shows the first one's field, and more.")
@@ -41,6 +50,17 @@ def register(
     jpeg_ratio: Annotated[
         float | None,
         typer.Option(help="Send the phone's picture through a JPEG so many times smaller than its 3 bytes a pixel."),
+    ] = None,
+    white_balance: Annotated[
+        str | None,
+        typer.Option(
+            help="Of all captures: camera, cloudy, daylight, reference (the clear field), or gains like 2.1,1,1.5; "
+            "without it as the instrument file given, or the session, says."
+        ),
+    ] = None,
+    crops: Annotated[
+        CropsChoice | None,
+        typer.Option(help="Which parts of a capture make a pair each: whole, r18 or square (four in the middle)."),
     ] = None,
     search: Annotated[
         bool, typer.Option(help="Search the whole mosaic for captures that have no position or do not lie there.")
@@ -83,13 +103,17 @@ def register(
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
         raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
+    from mobilescope.app.development import asked_development
     from mobilescope.app.pairing import register_session
 
     session = source
+    development = asked_development(
+        session, context.find_root().params.get("config"), white_balance, None if crops is None else crops.value
+    )
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
-            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, out=out, search=search, distortion=known,
-            on_progress=progress, stop=stop,
+            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, development=development, out=out,
+            search=search, distortion=known, on_progress=progress, stop=stop,
         )
     found = f" ({result.searched} found by searching the mosaic)" if result.searched else ""
     say(f"{result.accepted} pairs accepted{found}, {result.refused} refused: {result.pairs}")
@@ -98,6 +122,7 @@ def register(
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
             "searched": result.searched,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
+            "development": development.model_dump(mode="json", exclude_none=True),
         })
 
 

@@ -110,7 +110,7 @@ def _fields(inputs: ReportInputs, enhance: EnhanceFunction) -> list[dict[str, ob
     chosen = {"worst field": ranked[0], "median field": ranked[len(ranked) // 2], "best field": ranked[-1]}
     wanted = {(field.slide, field.capture) for field in chosen.values()}
     pictures = {
-        (field.slide, field.capture): field
+        field.pair: field
         for field in picture_fields(
             inputs.pairs, enhance, only=wanted, methods=evaluation.methods, develop=inputs.develop,
             baselines=inputs.baselines,
@@ -122,7 +122,7 @@ def _fields(inputs: ReportInputs, enhance: EnhanceFunction) -> list[dict[str, ob
             "title": title,
             "where": f"slide {field.slide}, capture {field.capture}",
             "ssim": {METHOD_NAMES[m]: f"{field.scores[m].ssim:.3f}" for m in evaluation.methods},
-            "pictures": crops(pictures[field.slide, field.capture]),
+            "pictures": crops(pictures[field.pair]),
         })
     return shown
 

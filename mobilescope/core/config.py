@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import ConfigError
 from mobilescope.core.phone_config import PhoneConfig as PhoneConfig
 from mobilescope.core.stage_config import StageConfig
@@ -147,9 +148,9 @@ class RingConfig(StrictModel):
 
 
 class InstrumentConfig(StrictModel):
-    """One instrument file: a benchtop microscope, a phone scope with ring and stage, the twin's parameters.
+    """One instrument file: a benchtop microscope, a phone scope with ring and stage, how its captures are developed.
 
-    The table ``twin`` is checked by the twin's own models, which this room does not know.
+    The table ``twin``, its parameters, is checked by the twin's own models, which this room does not know.
     """
 
     name: str = "digital twin"
@@ -157,4 +158,5 @@ class InstrumentConfig(StrictModel):
     phone: PhoneConfig = PhoneConfig()
     ring: RingConfig = RingConfig()
     stage: StageConfig = StageConfig()
+    development: DevelopmentConfig = DevelopmentConfig()
     twin: dict[str, Any] = Field(default_factory=dict)

@@ -106,5 +106,8 @@ class AttendedPhone(Protocol):
     def heed(self, stop: StopToken) -> None:
         """End what waits, from now on, when this token asks for it."""
 
+    def check_fields(self, fields: Iterable[tuple[float, float]]) -> None:
+        """Refuse nominal positions (x, y) in µm that can't be reached, before anything moves; LimitError names one."""
+
     def know(self, digests: Iterable[str]) -> None:
         """Take no file with one of these SHA-256 for a new picture."""

@@ -48,7 +48,10 @@ class PositionUm:
 class LightState:
     """The illumination as it stood when an image was taken.
 
-    ``red``, ``green`` and ``blue`` are drive values 0–255; ``brightness`` scales them, 0–1.
+    ``red``, ``green`` and ``blue`` are drive values 0–255, of pixels that differ the strongest of each; ``brightness``
+    scales them, 0–1. ``pattern`` says which pixels of a ring are lit (``bright-field``, ``half-ring 6``, ``single 3``,
+    ``dark``, or each by its colour: ``0-2 ff0000, 7 00ff00``), ``lit_share`` which part of them; ``firmware`` is the
+    version that the ring runs. Lights that have no such thing leave them as they are here.
     """
 
     on: bool
@@ -57,6 +60,9 @@ class LightState:
     blue: int
     brightness: float
     source: str
+    pattern: str = ""
+    firmware: str = ""
+    lit_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -308,8 +314,10 @@ class CaptureSink(Protocol):
     ) -> None:
         """Keep one tile of a scan."""
 
-    def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
-        """Keep one phone capture."""
+    def add_phone_capture(
+        self, slide: str, index: int, row: int, column: int, capture: PhoneCapture, *, channel: str = ""
+    ) -> None:
+        """Keep one phone capture; ``channel`` names the further light of the plan that it was taken in."""
 
     def has_flat_field(self, kind: FlatFieldKind, channel: str = "") -> bool:
         """Tell whether the clear field in a channel is there already."""
@@ -320,7 +328,7 @@ class CaptureSink(Protocol):
     def tile_marks(self, slide: str) -> dict[TileKey, TileState]:
         """Return latest attempts."""
 
-    def has_capture(self, slide: str, index: int) -> bool:
+    def has_capture(self, slide: str, index: int, channel: str = "") -> bool:
         """Tell whether a capture is there already."""
 
     def add_event(self, level: str, text: str) -> None:

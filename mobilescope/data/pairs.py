@@ -44,12 +44,14 @@ class PairRecord:
     Attributes
     ----------
     capture, row, column : int
-        The phone capture's index, and the crop's place within that capture.
+        The phone capture's index, and its place in the grid of fields; where captures were cut into parts, that of the
+        part in the grid of all parts.
     accepted, reason : bool, str
         Whether the pair passed the quality gate; why not, if it did not.
     quality : dict of float
         Named figures of the registration and of both images; NaN where one could not be measured. An input that was
-        stored as JPEG adds ``jpeg_bytes``, ``jpeg_quality`` and ``jpeg_ratio``.
+        stored as JPEG adds ``jpeg_bytes``, ``jpeg_quality`` and ``jpeg_ratio``; one that was found by a search of the
+        mosaic ``place_x_um``, ``place_y_um``, ``place_rotation_deg``, ``place_correlation`` and ``place_landmarks``.
     warp : str
         Which image was resampled onto the other's lattice.
     origin_px : tuple of float
@@ -96,7 +98,8 @@ class PairWriter:
         The pairs file (`layout.pairs_path` names a session's).
     provenance : dict
         JSON-ready. The file's geometry: ``factor`` (label pixels per input pixel, 2.5 where it is missing),
-        ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``.
+        ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``,
+        ``development`` (white balance with its gains, crops, defects, flat field, the settings).
         Where it comes from: ``session``, ``session_digest``, ``instrument``, ``phone_half_pitch_um``, ``stains``
         by slide. How it was judged: ``thresholds``; ``software_version``.
 

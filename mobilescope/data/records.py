@@ -20,6 +20,10 @@ from mobilescope.data.schema import CAPTURE_ROW, EVENT_BYTES, EVENT_ROW, FLAT_FI
 
 Row = NDArray[np.void]
 
+# What a ring tells beyond the columns of its light stands among the settings under these names.
+_LIGHT_PREFIX = "light_"
+_LIGHT_TEXTS = ("pattern", "firmware")
+
 
 @dataclass(frozen=True)
 class TileRecord:
@@ -48,7 +52,11 @@ class TileRecord:
 
 @dataclass(frozen=True)
 class CaptureRecord:
-    """One phone capture; ``position`` is nominal, ``pixel_size_um`` the pitch of the Bayer lattice."""
+    """One phone capture; ``position`` is nominal, ``pixel_size_um`` the pitch of the Bayer lattice.
+
+    ``channel`` is the name of the further light that it was taken in, empty for the one that is compared. ``part``
+    tells which of the crops is meant where it is cut into some; no file holds it.
+    """
 
     frame: int
     slide: str
@@ -72,6 +80,8 @@ class CaptureRecord:
     jpeg_offset: int
     jpeg_length: int
     jpeg_sha256: str
+    channel: str = ""
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,11 +114,14 @@ def tile_row(
     return record
 
 
-def capture_row(slide: str, index: int, row: int, column: int, capture: PhoneCapture, jpeg_offset: int) -> Row:
+def capture_row(
+    slide: str, index: int, row: int, column: int, capture: PhoneCapture, jpeg_offset: int, channel: str = ""
+) -> Row:
     """Return the table row of a phone capture, still without digests and checksum."""
     record = np.zeros((), CAPTURE_ROW)
     _fill_image(record, slide, row, column, index, capture.nominal, capture)
     record["pixel_size_um"] = capture.bayer_pixel_um
+    set_text(record, "channel", channel)
     set_text(record, "cfa", capture.cfa)
     for name in ("black_level", "white_level", "white_balance", "iso"):
         record[name] = getattr(capture, name)
@@ -201,8 +214,8 @@ def frame_checksum(row: Any) -> str:
     return _text(row, "checksum") if "checksum" in row.dtype.names else SHA256 + _text(row, "sha256")
 
 
-def flat_field_channel(row: Any) -> str:
-    """Return the channel of a flat field's row; empty where it is that of no channel, as in earlier versions."""
+def channel_of(row: Any) -> str:
+    """Return the channel of a flat field's or capture's row; empty where it has none, as in earlier versions."""
     return _text(row, "channel") if "channel" in row.dtype.names else ""
 
 
@@ -244,7 +257,7 @@ def capture_record(frame: int, row: Any) -> CaptureRecord:
         white_balance=(red, green, blue),
         black_level=int(row["black_level"]), white_level=int(row["white_level"]), iso=int(row["iso"]),
         jpeg_offset=int(row["jpeg_offset"]), jpeg_length=int(row["jpeg_length"]),
-        jpeg_sha256=_text(row, "jpeg_sha256"),
+        jpeg_sha256=_text(row, "jpeg_sha256"), channel=channel_of(row),
     )
 
 
@@ -266,12 +279,16 @@ def _fill_image(
     set_text(light, "source", image.light.source)
     set_text(record, "slide", slide)
     set_text(record, "device", image.device)
-    set_text(record, "settings", json.dumps(image.settings, ensure_ascii=False, sort_keys=True))
+    settings = image.settings | _light_settings(image.light)
+    set_text(record, "settings", json.dumps(settings, ensure_ascii=False, sort_keys=True))
     set_text(record, "software_version", __version__)
 
 
 def _image_fields(frame: int, row: Any) -> dict[str, Any]:
     light = row["light"]
+    settings = json.loads(row["settings"])
+    told = {name: settings.pop(_LIGHT_PREFIX + name) for name in _LIGHT_TEXTS if _LIGHT_PREFIX + name in settings}
+    share = float(settings.pop(_LIGHT_PREFIX + "lit_share", 1.0))
     return {
         "frame": frame,
         **{name: _text(row, name) for name in ("slide", "device", "software_version")},
@@ -280,10 +297,16 @@ def _image_fields(frame: int, row: Any) -> dict[str, Any]:
         "position": PositionUm(float(row["x_um"]), float(row["y_um"]), float(row["z_um"])),
         "light": LightState(
             bool(light["on"]), int(light["red"]), int(light["green"]), int(light["blue"]),
-            float(light["brightness"]), _text(light, "source"),
+            float(light["brightness"]), _text(light, "source"), **told, lit_share=share,
         ),
-        "settings": json.loads(row["settings"]),
+        "settings": settings,
     }
+
+
+def _light_settings(light: LightState) -> dict[str, str]:
+    """Return what a light tells beyond its columns, as settings."""
+    told = {_LIGHT_PREFIX + name: getattr(light, name) for name in _LIGHT_TEXTS if getattr(light, name)}
+    return told if light.lit_share == 1.0 else told | {_LIGHT_PREFIX + "lit_share": repr(light.lit_share)}
 
 
 def _text(row: Any, field: str) -> str:

@@ -19,7 +19,7 @@ from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
 
 SESSION_FORMAT = "mobilescope-session"
 # Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
-# method, in place of SHA-256; version 4 gave flat fields their channel.
+# method, in place of SHA-256; version 4 gave flat fields and captures their channel.
 SCHEMA_VERSION = 4
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
@@ -54,7 +54,7 @@ TILE_ROW = np.dtype([
     ("mark", _text(64)), *_CRC,
 ])
 CAPTURE_ROW = np.dtype([
-    *_IMAGE, *_SHA256, ("cfa", _text(4)), ("black_level", "<i4"), ("white_level", "<i4"),
+    *_IMAGE, ("channel", _text(32)), *_SHA256, ("cfa", _text(4)), ("black_level", "<i4"), ("white_level", "<i4"),
     ("white_balance", "<f8", (3,)), ("iso", "<i4"), ("jpeg_offset", "<i8"), ("jpeg_length", "<i8"),
     ("jpeg_sha256", _text(64)), *_CRC,
 ])
@@ -108,7 +108,8 @@ class SessionHeader(StrictModel):
         """Say how ``other`` differs in what a session must not change, or return an empty string.
 
         The time of creation and the software version may differ: a session can be resumed after an update. So may what
-        ``other`` says beyond this one, since the software that began the session did not know it.
+        ``other`` says beyond this one, since the software that began the session did not know it, and how captures are
+        developed, since that changes nothing of what is stored.
         """
         slides = [[f"{slide.name} ({slide.role})" for slide in header.slides] for header in (self, other)]
         if slides[0] != slides[1]:
@@ -123,7 +124,7 @@ class SessionHeader(StrictModel):
 def _first_difference(mine: JsonValue, others: JsonValue, where: str) -> str:
     """Name the first value of ``mine`` that is another one in ``others``; an empty string where there is none."""
     if isinstance(mine, dict) and isinstance(others, dict):
-        parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items()]
+        parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items() if key != "development"]
     elif isinstance(mine, list) and isinstance(others, list) and len(mine) == len(others):
         parts = [(f"{where}.{index}", value, others[index]) for index, value in enumerate(mine)]
     else:

@@ -25,9 +25,9 @@ from mobilescope.data.records import (
     Row,
     TileRecord,
     capture_record,
+    channel_of,
     committed,
     event_record,
-    flat_field_channel,
     frame_checksum,
     tile_record,
 )
@@ -126,9 +126,17 @@ class Session:
                     chosen[place] = tile
         return list(chosen.values())
 
-    def captures(self, slide: str) -> list[CaptureRecord]:
-        """Return a slide's phone captures in the order of capture; an unknown slide is a SessionError."""
-        return [capture_record(frame, row) for frame, row in self._rows(layout.PHONE, slide)]
+    def captures(self, slide: str, *, channel: str | None = "") -> list[CaptureRecord]:
+        """Return a slide's phone captures in the order of capture; an unknown slide is a SessionError.
+
+        Parameters
+        ----------
+        channel : str or None
+            The further light of the plan that they were taken in; empty for those that are compared with the benchtop,
+            None for all.
+        """
+        found = [capture_record(frame, row) for frame, row in self._rows(layout.PHONE, slide)]
+        return [capture for capture in found if channel in (None, capture.channel)]
 
     def tile_pixels(self, record: TileRecord) -> NDArray[np.uint8]:
         """Read a tile, shape (rows, columns, 3), uint8, sRGB."""
@@ -154,9 +162,14 @@ class Session:
         One that was stored without a channel holds for all that have none of their own; None if there is none either.
         """
         rows, _ = self._table(layout.FLAT_FIELDS[kind])
-        channels = [flat_field_channel(row) for row in rows]
+        channels = [channel_of(row) for row in rows]
         of_it = [frame for wanted in ("", channel) for frame, name in enumerate(channels) if name == wanted]
         return self._frame(layout.FLAT_FIELDS[kind], of_it[-1]) if of_it else None
+
+    def flat_field_channels(self, kind: FlatFieldKind) -> dict[str, str]:
+        """Return the channels of which a kind of flat field is there, each with the SHA-256 of its latest frame."""
+        rows, _ = self._table(layout.FLAT_FIELDS[kind])
+        return {channel_of(row): row["sha256"].decode() for row in rows}
 
     def events(self) -> list[EventRecord]:
         """Return what was noted while the session was written, in order."""
@@ -216,9 +229,11 @@ class Session:
         """Return what is in the session, ready for JSON."""
         slides = []
         for slide in self.slides:
-            tiles = self.tiles(slide.name)
+            tiles, captures = self.tiles(slide.name), self.captures(slide.name, channel=None)
             slides.append({
-                **slide.model_dump(), "tiles": len(tiles), "captures": len(self.captures(slide.name)),
+                **slide.model_dump(), "tiles": len(tiles),
+                "captures": sum(not capture.channel for capture in captures),
+                "lights": _counted(capture.channel for capture in captures if capture.channel),
                 "focus_verdicts": _counted(tile.focus.verdict for tile in tiles),
                 "marks": _counted(tile.mark or "unmarked" for tile in tiles),
                 "attempts": _counted(str(tile.attempt) for tile in tiles),

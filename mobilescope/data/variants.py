@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import UserError
 from mobilescope.core.factor import GridFactor
 
@@ -28,6 +29,8 @@ class PairVariant:
         Label pixels per input pixel along each axis, a ratio of small whole numbers.
     jpeg_ratio : float or None
         How many times smaller than its 3 bytes a pixel the input is stored as JPEG; None takes it as developed.
+    development : DevelopmentConfig or None
+        How captures are developed, and which parts of them make a pair each; None as the session says.
 
     Raises
     ------
@@ -38,6 +41,7 @@ class PairVariant:
     warp: Warp = "phone"
     factor: float = DEFAULT_FACTOR
     jpeg_ratio: float | None = None
+    development: DevelopmentConfig | None = None
 
     def __post_init__(self) -> None:
         if self.warp not in get_args(Warp):
@@ -58,6 +62,7 @@ class PairVariant:
             "" if self.warp == "phone" else f"-{self.warp}",
             "" if self.factor == DEFAULT_FACTOR else f"-x{self.factor:g}",
             "" if self.jpeg_ratio is None else f"-jpeg{self.jpeg_ratio:g}",
+            "" if self.development is None or self.development.crops == "whole" else f"-{self.development.crops}",
         ]
         return "".join(parts)
 

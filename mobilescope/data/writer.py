@@ -43,8 +43,8 @@ from mobilescope.data.lock import WriterLock
 from mobilescope.data.migration import migrate
 from mobilescope.data.records import (
     capture_row,
+    channel_of,
     event_row,
-    flat_field_channel,
     flat_field_row,
     key_and_state,
     set_text,
@@ -101,13 +101,13 @@ class SessionWriter:
         self._phone = Series(self._file[layout.PHONE], self._pool)
         self._flat_fields = {kind: Series(self._file[name], self._pool) for kind, name in layout.FLAT_FIELDS.items()}
         self._clear_fields = {
-            (kind, flat_field_channel(row)) for kind, series in self._flat_fields.items() for row in series.table.rows
+            (kind, channel_of(row)) for kind, series in self._flat_fields.items() for row in series.table.rows
         }
         self._events = Table(self._file[layout.EVENTS])
         self._jpeg = self._file[layout.PHONE]["jpeg"]
         tiles, captures = self._benchtop.table.rows, self._phone.table.rows
         self._tiles = dict(key_and_state(row) for row in tiles)
-        self._captures = {(row["slide"].decode(), int(row["index"])) for row in captures}
+        self._captures = {(row["slide"].decode(), int(row["index"]), channel_of(row)) for row in captures}
         self._jpeg_end = int((captures["jpeg_offset"] + captures["jpeg_length"]).max()) if len(captures) else 0
 
     @classmethod
@@ -202,9 +202,9 @@ class SessionWriter:
         with self._serial:
             return {key: state for key, state in self._tiles.items() if key.slide == slide}
 
-    def has_capture(self, slide: str, index: int) -> bool:
-        """Tell whether a phone capture is committed."""
-        return (slide, index) in self._captures
+    def has_capture(self, slide: str, index: int, channel: str = "") -> bool:
+        """Tell whether a phone capture is committed; ``channel`` is the further light that it was taken in."""
+        return (slide, index, channel) in self._captures
 
     def has_flat_field(self, kind: FlatFieldKind, channel: str = "") -> bool:
         """Tell whether a flat field of this kind and channel is committed."""
@@ -233,16 +233,19 @@ class SessionWriter:
                 self._benchtop.append(pixels, record)
             self._tiles[key] = TileState(attempt, mark, focus.z_um, focus.verdict)
 
-    def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
+    def add_phone_capture(
+        self, slide: str, index: int, row: int, column: int, capture: PhoneCapture, *, channel: str = ""
+    ) -> None:
         """Store one phone capture, raw frame and JPEG together; raises as `add_benchtop_tile` does.
 
         Without a raw frame, the JPEG must have the header's shape; an empty frame, which compresses to nothing, holds
         the place.
         """
         with self._serial:
-            self._check_new(slide, self.has_capture(slide, index), f"capture {index} of slide {slide}")
+            what = f"capture {index} of slide {slide}" + (f" in light {channel}" if channel else "")
+            self._check_new(slide, self.has_capture(slide, index, channel), what)
             bayer = self._raw_frame(capture)
-            record = capture_row(slide, index, row, column, capture, self._jpeg_end)
+            record = capture_row(slide, index, row, column, capture, self._jpeg_end, channel)
             set_text(record, "jpeg_sha256", hashlib.sha256(capture.jpeg).hexdigest())
             end = self._jpeg_end + len(capture.jpeg)
             with self._storing(bayer.nbytes + len(capture.jpeg)):
@@ -252,7 +255,7 @@ class SessionWriter:
                 self._jpeg.flush()
                 self._phone.append(bayer, record)
             self._jpeg_end = end
-            self._captures.add((slide, index))
+            self._captures.add((slide, index, channel))
 
     def _raw_frame(self, capture: PhoneCapture) -> NDArray[Any]:
         if capture.bayer is not None:

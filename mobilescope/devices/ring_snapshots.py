@@ -34,6 +34,7 @@ def light_state(board: RingBoard, dimmed: Dimmed | None, *, closed: bool) -> Lig
     identity = board.identity
     firmware = ".".join(map(str, identity.firmware))
     source = f"ring of {identity.pixels} pixels, {identity.board.title}, firmware {firmware}"
+    playing = isinstance(board.wanted, Playing)
     if isinstance(board.wanted, Playing):
         steps = board.wanted.sequence.steps
         source += f", sequence of {len(steps)} steps"
@@ -44,10 +45,43 @@ def light_state(board: RingBoard, dimmed: Dimmed | None, *, closed: bool) -> Lig
         if 0 < lit < len(colours):
             source += f", {lit} lit"
     if closed or not board.connected or LightFlag.LIT not in board.reply.flags:
-        return LightState(on=False, red=0, green=0, blue=0, brightness=0.0, source=source)
+        return LightState(
+            on=False, red=0, green=0, blue=0, brightness=0.0, source=source, pattern="dark", firmware=firmware,
+            lit_share=0.0,
+        )
     red, green, blue = (max(channel) for channel in zip(*colours, strict=True))
     brightness = (board.settings[Setting.BRIGHTNESS] + 1) / 256
     if dimmed is not None and dimmed.asked == colours:
         red, green, blue = dimmed.colour
         brightness *= dimmed.brightness
-    return LightState(on=True, red=red, green=green, blue=blue, brightness=brightness, source=source)
+    return LightState(
+        on=True, red=red, green=green, blue=blue, brightness=brightness, source=source,
+        pattern=f"sequence of {len(colours)} steps" if playing else pattern_text(colours), firmware=firmware,
+        lit_share=1.0 if playing else sum(map(any, colours)) / len(colours),
+    )
+
+
+def pattern_text(colours: Pixels) -> str:
+    """Return the pattern that pixels show, by its name where it has one, else each lit pixel's colour."""
+    count = len(colours)
+    lit = [pixel for pixel, colour in enumerate(colours) if any(colour)]
+    if not lit:
+        return "dark"
+    if len({colours[pixel] for pixel in lit}) == 1:
+        if len(lit) == count:
+            return "bright-field"
+        if len(lit) == 1:
+            return f"single {lit[0]}"
+        # The first of a half ring is the lit one behind a dark one.
+        firsts = [pixel for pixel in lit if not any(colours[pixel - 1])]
+        if len(firsts) == 1 and len(lit) == max(1, count // 2):
+            return f"half-ring {firsts[0]}"
+    runs: list[tuple[int, int]] = []
+    for pixel in lit:
+        if runs and runs[-1][1] == pixel - 1 and colours[pixel] == colours[pixel - 1]:
+            runs[-1] = runs[-1][0], pixel
+        else:
+            runs.append((pixel, pixel))
+    return ", ".join(
+        f"{first if first == last else f'{first}-{last}'} {bytes(colours[first]).hex()}" for first, last in runs
+    )

@@ -41,11 +41,10 @@ def read_capture_files(dng: Path | None, jpeg: Path | None) -> PhonePicture:
     if dng is None:
         assert jpeg is not None
         return jpeg_picture(_bytes_of(jpeg), jpeg.name)
-    digest = file_digest(dng)
     frame = read_dng(dng)
     notes = camera_notes(dng)
     beside = b"" if jpeg is None else _bytes_of(jpeg)
-    facts = {"dng_file": shown_name(dng.name), "dng_sha256": digest, "orientation": str(notes.orientation)}
+    facts = {"dng_file": shown_name(dng.name), "orientation": str(notes.orientation)} | frame.settings
     if jpeg is not None:
         beside_notes, _ = _checked_jpeg(beside, jpeg.name)
         facts |= {"jpeg_file": shown_name(jpeg.name), "jpeg_orientation": str(beside_notes.orientation)}

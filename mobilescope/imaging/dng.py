@@ -6,8 +6,9 @@ same field come out alike.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, UserError
 from mobilescope.imaging.raw import develop_srgb
+from mobilescope.imaging.white_balance import Gains, preset_gains
 
 _MOSAIC = 32803  # TIFF's photometric interpretation of a colour filter array
 # No codec packs the noise of a sensor into less than this many bytes a pixel.
@@ -42,6 +44,10 @@ class RawFrame:
     exposure_ms : float or None
     captured : str
         Date and time as the camera wrote it, empty where it did not.
+    presets : dict
+        Gains for ``"daylight"`` (D55) and ``"cloudy"`` (D65) by the file's colour matrices; empty where it has none.
+    sha256 : str
+        Of the file's bytes.
     """
 
     bayer: NDArray[np.uint16]
@@ -53,13 +59,26 @@ class RawFrame:
     iso: int | None
     exposure_ms: float | None
     captured: str
+    presets: dict[str, Gains] = field(default_factory=dict)
+    sha256: str = ""
 
-    def develop(self) -> NDArray[np.uint16]:
-        """Return the picture at half size, 16-bit sRGB, shape (rows / 2, columns / 2, 3)."""
+    @property
+    def settings(self) -> dict[str, str]:
+        """What a session keeps of the file beside the frame."""
+        gains = {preset_key(name): ",".join(f"{gain:.6g}" for gain in each) for name, each in self.presets.items()}
+        return {"dng_sha256": self.sha256} | gains
+
+    def develop(self, white_balance: Gains | None = None) -> NDArray[np.uint16]:
+        """Return the picture at half size, 16-bit sRGB, (rows / 2, columns / 2, 3); the camera's gains if None."""
         return develop_srgb(
             self.bayer, cfa=self.cfa, black_level=self.black_level, white_level=self.white_level,
-            white_balance=self.white_balance,
+            white_balance=white_balance or self.white_balance,
         )
+
+
+def preset_key(name: str) -> str:
+    """Return under which name a capture's settings hold the gains of a white balance, red, green and blue by commas."""
+    return f"gains_{name}"
 
 
 def read_dng(path: Path) -> RawFrame:
@@ -74,7 +93,7 @@ def read_dng(path: Path) -> RawFrame:
     """
     if not path.is_file():
         raise InputFileError(f"there is no raw file {path}", "check the path")
-    facts = _facts(path)
+    facts, tags = _facts(path)
     try:
         import rawpy  # not among what a bare server needs that trains only
     except ImportError as error:
@@ -84,7 +103,8 @@ def read_dng(path: Path) -> RawFrame:
             if raw.raw_type != rawpy.RawType.Flat or raw.raw_pattern is None or raw.raw_pattern.shape != (2, 2):
                 raise InputFileError(f"{path} holds no Bayer mosaic", "save raw pictures as unprocessed DNG")
             visible = np.asarray(raw.raw_image_visible)
-            sites = np.asarray(raw.raw_colors_visible[:2, :2])
+            top, left = raw.sizes.top_margin, raw.sizes.left_margin
+            sites = np.array([[raw.raw_color(top + row, left + column) for column in (0, 1)] for row in (0, 1)])
             names = raw.color_desc.decode("ascii", "replace")
             blacks, white = list(raw.black_level_per_channel), int(raw.white_level)
             gains = list(raw.camera_whitebalance)
@@ -98,7 +118,11 @@ def read_dng(path: Path) -> RawFrame:
     black = _levelled(bayer, sites, blacks)
     if not white > black:
         raise InputFileError(f"{path} states a white level of {white} and a black level of {black}", "copy it again")
-    return RawFrame(bayer, cfa, black, white, _gains(gains), *facts)
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return RawFrame(
+        bayer, cfa, black, white, _gains(gains), *facts, preset_gains(tags), digest
+    )
 
 
 def _levelled(bayer: NDArray[np.uint16], sites: NDArray[Any], blacks: list[int]) -> int:
@@ -120,8 +144,8 @@ def _gains(recorded: list[float]) -> tuple[float, float, float]:
     return red / green, 1.0, blue / green
 
 
-def _facts(path: Path) -> tuple[str, int | None, float | None, str]:
-    """Return camera, ISO, exposure and time, having checked that the file is as long as it says."""
+def _facts(path: Path) -> tuple[tuple[str, int | None, float | None, str], dict[str, Any]]:
+    """Return camera, ISO, exposure, time and all tags, having checked that the file is as long as it says."""
     try:
         with tifffile.TiffFile(path) as tiff:
             first = tiff.pages.first
@@ -140,7 +164,7 @@ def _facts(path: Path) -> tuple[str, int | None, float | None, str]:
     exposure = exif.get("ExposureTime", tags.get("ExposureTime"))
     exposure_ms = 1000 * exposure[0] / exposure[1] if isinstance(exposure, tuple) and exposure[1] else None
     captured = str(exif.get("DateTimeOriginal") or tags.get("DateTime") or "")
-    return camera, int(iso) if isinstance(iso, int) else None, exposure_ms, captured
+    return (camera, int(iso) if isinstance(iso, int) else None, exposure_ms, captured), tags
 
 
 def _check_length(path: Path, page: tifffile.TiffPage) -> None:

@@ -45,6 +45,8 @@ class SearchLimits:
     least_agreeing : int
         Landmarks that speak for it.
     least_correlation : float
+    least_covered : float
+        Share of the field that must lie on the mosaic.
     rival_share : float
         Another place that correlates by more than this share of the best makes the field ambiguous.
     scale_tolerance : float
@@ -53,6 +55,7 @@ class SearchLimits:
 
     least_agreeing: int = _LEAST_AGREEING
     least_correlation: float = _LEAST_CORRELATION
+    least_covered: float = 0.3
     rival_share: float = _RIVAL_SHARE
     scale_tolerance: float = 0.3
 
@@ -185,7 +188,7 @@ class _Search:
         check_um = max(self._index.pixel_um / 2, max(self._field_um) / _CHECK_SIDE_PX)
         small, drawn_um = _at_pitch(self._grey, self._pixel_um, check_um)
         if specimen_mask(small).mean() < _LEAST_SPECIMEN:
-            return FieldPlace("blank", "the field is blank: it shows no specimen", FieldEvidence())
+            return FieldPlace("blank", "the field shows no specimen: it is blank or far out of focus", FieldEvidence())
         known, places = self._places(self._grey, small, drawn_um)
         if not places or not self._holds(places[0]):
             return self._nowhere(known, places, small, drawn_um)
@@ -203,10 +206,14 @@ class _Search:
             wanted, index.landmarks, nearest(wanted, index.landmarks, _LIKE), field_um=self._field_um,
             pixel_um=index.pixel_um, most=_PLACES,
         )
+        # What too few landmarks speak for is not looked at: chance brings a few together at several places.
+        believed = [each for each in proposed if each.agreeing >= self._limits.least_agreeing]
+        if not believed:
+            return len(wanted), [CheckedPlace(each.to_mosaic, each.agreeing, 0.0, 0.0) for each in proposed[:1]]
         even = evened(small)
         start = Affine(np.array([[1, 0, _shift(check_um, self._pixel_um)], [0, 1, _shift(check_um, self._pixel_um)]]))
         checked = []
-        for each in proposed:
+        for each in believed:
             place = check_place(even, check_um, each.to_mosaic.after(start), each.agreeing, self._read, refine=True)
             checked.append(place)
         back = start.inverse()
@@ -220,6 +227,7 @@ class _Search:
         limits = self._limits
         return (
             place.agreeing >= limits.least_agreeing and place.correlation >= limits.least_correlation
+            and place.covered >= limits.least_covered
             and abs(_scale(place.to_mosaic) - 1) <= limits.scale_tolerance
         )
 
@@ -240,7 +248,7 @@ class _Search:
             )
         return FieldPlace(
             "not_found", f"no place in the mosaic shows this field (at most {evidence.agreeing} of {known} landmarks "
-            f"agree, correlation {evidence.correlation:.2f})", evidence,
+            f"agree{f', correlation {evidence.correlation:.2f}' if evidence.covered else ''})", evidence,
         )
 
     def _judged(

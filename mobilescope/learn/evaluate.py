@@ -43,6 +43,8 @@ class FieldScores:
         Mean L*, a*, b* by method, and of the label under `BENCHTOP`.
     label_noise : float
         Noise of the label where it is flat; NaN where it is flat nowhere.
+    pair : int
+        Its place in the file of pairs: a capture that was cut into parts has several.
     """
 
     slide: str
@@ -50,16 +52,18 @@ class FieldScores:
     scores: dict[str, ImageScores]
     mean_lab: dict[str, Lab]
     label_noise: float
+    pair: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class FieldPictures:
-    """One field as every method shows it, (rows, columns, 3) float32 0–1 on the label's grid."""
+    """One field as every method shows it, (rows, columns, 3) float32 0–1 on the label's grid; ``pair`` as above."""
 
     slide: str
     capture: int
     label: NDArray[np.float32]
     by_method: dict[str, NDArray[np.float32]]
+    pair: int = 0
 
 
 @dataclass(frozen=True)
@@ -177,7 +181,7 @@ def picture_fields(
             cut = label_part(record.bounds, low.shape, label.shape)
             painter = _Painter(enhance, baselines, develop, record, low, store.map(index), shape)
             by_method = {method: painter.picture(method)[cut] for method in wanted}
-            yield FieldPictures(record.slide, record.capture, to_float(label)[cut], by_method)
+            yield FieldPictures(record.slide, record.capture, to_float(label)[cut], by_method, index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,4 +303,5 @@ def score_field(pictures: FieldPictures, pixel_um: float, cutoff_um: float) -> F
             name: mean_lab(image) for name, image in {**pictures.by_method, BENCHTOP: pictures.label}.items()
         },
         label_noise=noise_sigma(luma, flat_mask(luma, pixel_um), pixel_um),
+        pair=pictures.pair,
     )

@@ -212,7 +212,8 @@ def _pattern_kind(given: object) -> PatternKind:
     return PATTERN_NAMES[given]
 
 
-def _written_colour(given: object) -> object:
+def written_colour(given: object) -> object:
+    """Return the colour that a file writes as text, or what else it writes as it is, to be checked."""
     return _colour_of_text(given) if isinstance(given, str) else given
 
 
@@ -221,7 +222,7 @@ class _StepTable(StrictModel):
 
     pattern: Annotated[PatternKind, BeforeValidator(_pattern_kind)]
     position: int = Field(default=0, ge=0, le=_GREATEST_PIXEL)
-    colour: Annotated[Colour, BeforeValidator(_written_colour), AfterValidator(_colour)]
+    colour: Annotated[Colour, BeforeValidator(written_colour), AfterValidator(_colour)]
     duration_ms: int = Field(ge=LEAST_DURATION_MS, le=GREATEST_DURATION_MS)
 
 

@@ -10,6 +10,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from mobilescope.core.config import StrictModel, load_model
 from mobilescope.core.errors import PlanError
 from mobilescope.core.geometry import RegionUm
+from mobilescope.plans.field_lights import FieldLights
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.scan_plans import ScanPlan
 
@@ -17,11 +18,21 @@ Role = Literal["training", "validation", "blind"]
 
 
 class GridPlan(StrictModel):
-    """Rows and columns of fields around a slide's centre; a negative overlap leaves a gap."""
+    """Rows and columns of fields around a slide's centre; a negative overlap leaves a gap.
+
+    Each field is taken in white light, and in those of ``lights`` that are due there.
+    """
 
     rows: int = Field(ge=1)
     columns: int = Field(ge=1)
     overlap: float = Field(gt=-10, lt=0.9)
+    lights: FieldLights = ()
+
+    @model_serializer(mode="wrap")
+    def _without_lights(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``lights`` out where there are none, as plans did that knew nothing of them."""
+        written: dict[str, Any] = serialise(self)
+        return {key: value for key, value in written.items() if key != "lights" or value}
 
     def grid(self, width_um: float, height_um: float, centre_um: tuple[float, float] = (0.0, 0.0)) -> FieldGrid:
         """Return the grid for fields of the given size around a centre (x, y)."""

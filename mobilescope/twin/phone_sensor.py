@@ -15,8 +15,9 @@ Plane = NDArray[np.float32]
 
 
 def lamp_of(state: LightState) -> NDArray[np.float64]:
-    """Return the ring's red, green and blue light, 0-1; nothing where it is off."""
-    return np.array([state.red, state.green, state.blue]) / 255 * (state.brightness if state.on else 0.0)
+    """Return the ring's red, green and blue light, 0-1; nothing where it is off, less where few pixels are lit."""
+    level = state.brightness * state.lit_share if state.on else 0.0
+    return np.array([state.red, state.green, state.blue]) / 255 * level
 
 
 def seen_by(phone: PhoneParameters, channel: int, lamp: NDArray[np.float64]) -> Plane:

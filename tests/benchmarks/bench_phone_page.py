@@ -3,9 +3,9 @@
 Run ``python tests/benchmarks/bench_phone_page.py [--json] [--seconds S] [--stills N]``. The preview is a blood smear of
 the twin with noise of its own in every frame, 1280x720 at 30 frames/s, that Chromium plays as its camera; browser and
 server share the machine and talk over the loopback. The round trip is from the page's having a frame until it hears
-that the server has decoded it. Peers are ways to do the same in the same run: JPEG instead of H.264, and the WebSocket's own
-compression, as servers have it switched on unless told otherwise. A still is timed from the computer's asking for it
-until it is synced to the disk; the camera for that is Chromium's own pattern, at 3840x2160.
+that the server has decoded it. Peers are ways to do the same in the same run: JPEG instead of H.264, and the
+WebSocket's own compression, as servers have it switched on unless told otherwise. A still is timed from the
+computer's asking for it until it is synced to the disk; the camera for that is Chromium's own pattern, at 3840x2160.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def main() -> int:
     size = "{}x{}".format(*still["size"])
     print(f"still {size}: {still['median_s']:.2f} s, worst {still['worst_s']:.2f} s", flush=True)
     result["sending"] = sent = sending(options.stills)
-    print(f"JPEG of {sent['megabytes']:.1f} MB kept, sent, synced: {sent['median_s']:.2f} s, worst {sent['worst_s']:.2f} s")
+    print(f"JPEG of {sent['megabytes']:.1f} MB sent, synced: {sent['median_s']:.2f} s, worst {sent['worst_s']:.2f} s")
     ours = result["preview"]["H.264 (the page's way)"]
     reached = ours["fps"] >= FPS_TARGET and ours["trip_ms"] <= TRIP_TARGET_MS and still["worst_s"] <= STILL_TARGET_S
     print(

@@ -285,12 +285,13 @@ def run_stain(folder, stain, rack, regions, side_px, counts, peer_fields):
     answers, asked = [], {}
     with MosaicFinder.open(target) as finder:
         for field in fields_of(phone, stain, side_px * PIXEL_UM, regions, counts, rng):
-            begun_s = time.perf_counter()
+            begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
             place = finder.find(field.picture, field.pixel_um)
-            seconds = time.perf_counter() - begun_s
+            seconds, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
             where = place.to_mosaic_um.apply(field.middle_px) if place.found else None
             answer = {
-                "kind": field.kind, "outcome": outcome(field, where), "seconds": seconds, "verdict": place.verdict,
+                "kind": field.kind, "outcome": outcome(field, where), "seconds": seconds, "cpu_s": cpu_s,
+                "verdict": place.verdict,
                 "agreeing": place.evidence.agreeing, "correlation": place.evidence.correlation,
                 "rival": place.evidence.rival, "reason": place.reason,
                 "off_um": None if where is None or field.true_um is None else float(np.hypot(*(where - field.true_um))),
@@ -316,6 +317,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.add_argument("--quick", action="store_true", help="small mosaics and few fields")
     parser.add_argument("--folder", type=Path, help="where mosaics are kept, and found again; without it they are not")
+    parser.add_argument("--stains", nargs="+", choices=STAINS, default=STAINS, help="slides to search")
     parser.add_argument("--side", type=int, default=25_000, help="pixels along each side of a mosaic")
     parser.add_argument("--fields", type=int, default=100, help="fields with specimen of each stain")
     parser.add_argument("--real", type=int, default=40, help="fields of real tissue")
@@ -330,7 +332,7 @@ def main() -> None:
         folder = options.folder or Path(place)
         folder.mkdir(parents=True, exist_ok=True)
         runs = []
-        for stain in STAINS:
+        for stain in options.stains:
             runs.append(run_stain(folder, stain, rack, regions, options.side, counts, options.peer_fields))
             if not options.json:
                 print_slide(*runs[-1], options.side)
@@ -350,16 +352,19 @@ def print_slide(figures, answers, side):
     )
     for kind in dict.fromkeys(each["kind"] for each in answers):
         mine = [each for each in answers if each["kind"] == kind]
-        seconds = [each["seconds"] for each in mine]
+        seconds, cpu_s = ([each[name] for each in mine] for name in ("seconds", "cpu_s"))
+        theirs = [each["peer_seconds"] for each in mine if "peer_seconds" in each]
         verdicts = [each["verdict"] for each in mine]
         print(
             f"  {kind:10} {len(mine):4} {counted(mine)}  {np.median(seconds):.2f} s (95 % "
-            f"{np.percentile(seconds, 95):.2f}, worst {max(seconds):.2f})  "
+            f"{np.percentile(seconds, 95):.2f}, worst {max(seconds):.2f}), "
+            f"{np.median(cpu_s):.2f} s of a core (worst {max(cpu_s):.2f})  "
             f"agreeing {min(each['agreeing'] for each in mine)}-{max(each['agreeing'] for each in mine)}, "
             f"correlation {min(each['correlation'] for each in mine):.2f}-"
             f"{max(each['correlation'] for each in mine):.2f}, verdicts "
             f"{ {name: verdicts.count(name) for name in dict.fromkeys(verdicts)} }  "
-            f"peer {counted(mine, 'peer_outcome')}",
+            f"peer {counted(mine, 'peer_outcome')}"
+            + (f" {np.median(theirs):.3f} s" if theirs else ""),
             flush=True,
         )
 
@@ -368,13 +373,14 @@ def print_total(answers):
     """Print what counts over all slides."""
     with_specimen = [each for each in answers if each["kind"] not in ("foreign", "blank")]
     without = [each for each in answers if each["kind"] in ("foreign", "blank")]
-    seconds = [each["seconds"] for each in answers]
+    seconds, cpu_s = ([each[name] for each in answers] for name in ("seconds", "cpu_s"))
     off = [each["off_um"] for each in with_specimen if each["outcome"] == "right"]
     told = counted(with_specimen)
     print(
         f"{len(with_specimen)} fields with specimen: {told}, {told['right'] / len(with_specimen):.1%} right; "
         f"{len(without)} blank and foreign ones: {counted(without)}; {np.median(seconds):.2f} s (95 % "
-        f"{np.percentile(seconds, 95):.2f}, worst {max(seconds):.2f}); off by {np.median(off):.2f} µm "
+        f"{np.percentile(seconds, 95):.2f}, worst {max(seconds):.2f}), {np.median(cpu_s):.2f} s of a core (worst "
+        f"{max(cpu_s):.2f}); off by {np.median(off):.2f} µm "
         f"(worst {max(off):.2f})"
     )
     peer = [each for each in answers if "peer_seconds" in each]

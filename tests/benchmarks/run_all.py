@@ -24,6 +24,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "focus_surface": [],
     "focus_policies": ["--side", "5", "--seeds", "1"],
     "stitching": ["--seeds", "1", "--repeats", "1"],
+    "dng": ["--quick"],
     "mosaic": ["--side", "3", "--tile", "512"],
     "registration": ["--pairs", "3", "--no-peers"],
     "gate": ["--pairs", "3"],

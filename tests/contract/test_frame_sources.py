@@ -1,4 +1,4 @@
-"""What every live stream keeps that obeys the protocol: folder, video file, camera and twin in one suite."""
+"""What every live stream keeps that obeys the protocol: folder, video file, camera, twin, phone page in one suite."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import SoftwareRing
 from mjpeg_camera import MjpegCamera
+from phone_page_parts import RawPage, jpeg_of, serving
 
 from mobilescope.core.errors import DeviceError, InputFileError, UserError
 from mobilescope.core.protocols import FrameSource
@@ -65,6 +66,24 @@ def read_to_the_end(source):
 
 @contextmanager
 def opened(kind, tmp_path):
+    if kind == "phone page":
+        with serving(tmp_path) as server:
+            source, page, over = server.hub.frames(), RawPage(server).paired(), threading.Event()
+
+            def send():
+                for number in range(100_000):
+                    if over.wait(1 / QUICK_FPS):
+                        return
+                    page.preview(number, data=jpeg_of(picture(number)))
+
+            sender = threading.Thread(target=send)
+            sender.start()
+            yield source
+            over.set()
+            sender.join()
+            page.close()
+            source.close()
+        return
     if kind == "camera":
         with MjpegCamera(picture()) as camera:
             source = CameraFrames(camera.url, pixel_size_um=0.5)
@@ -82,7 +101,7 @@ def opened(kind, tmp_path):
     source.close()
 
 
-KINDS = ("folder", "folder on demand", "video", "video on demand", "camera", "twin")
+KINDS = ("folder", "folder on demand", "video", "video on demand", "camera", "twin", "phone page")
 
 
 @pytest.fixture(params=KINDS)
@@ -128,7 +147,7 @@ def test_after_closing_there_is_nothing_more_to_read(source):
     source.close()
 
 
-@pytest.mark.parametrize("kind", ["folder", "video", "camera", "twin"])
+@pytest.mark.parametrize("kind", ["folder", "video", "camera", "twin", "phone page"])
 def test_closing_wakes_a_reader(kind, tmp_path):
     with opened(kind, tmp_path) as source:
         seen = []

@@ -1,4 +1,4 @@
-"""What every phone keeps that obeys the protocol: twin, folder, adb, camera app and stream in one suite."""
+"""What every phone keeps that obeys the protocol: twin, folder, adb, camera app, stream and browser in one suite."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import pytest
 from adb_server import CAMERA, AdbServer, Phone
 from conftest import SoftwareRing, SoftwareStage
 from ip_webcam import IpWebcam
+from memory_sink import MemorySink
 from phone_files import SHAPE, dng, jpeg_bytes, pair
+from phone_page_parts import ScriptedPhone
 
+from mobilescope.acquire.capture import capture_fields
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.phone_opening import picture_source
 from mobilescope.core.errors import CancelledError, DeviceError, LimitError
@@ -22,11 +25,13 @@ from mobilescope.core.phone_config import PhoneConfig
 from mobilescope.core.phone_picture import AttendedPhone, PictureSource
 from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import PhoneCamera
+from mobilescope.devices.phone_page.pictures import BrowserPictures
 from mobilescope.devices.phones.moving import StageMover
 from mobilescope.devices.phones.real_phone import RealPhone
+from mobilescope.plans.grids import FieldGrid
 
 PIXEL_UM = 0.5
-KINDS = ("twin", "folder", "adb", "webcam", "stream")
+KINDS = ("twin", "folder", "adb", "webcam", "stream", "browser")
 REAL = KINDS[1:]
 
 
@@ -90,6 +95,12 @@ def make_phone(tmp_path, make_twin, monkeypatch):
                 twin.phone.illuminator.set_colour(255, 255, 255)
             return Ready(twin.phone, twin.phone.illuminator, stage, twin)
         tell = None
+        if kind == "browser":
+            behind = ScriptedPhone(tmp_path, SHAPE)
+            source = BrowserPictures(behind.serving, by_hand=options.get("by_hand", False), patience_s=2)
+            phone = real_phone(source, ring, stage, shape=shape)
+            stack.callback(phone.close)
+            return Ready(phone, ring, stage, behind)
         if kind == "folder":
             folder = tmp_path / "arriving"
             folder.mkdir(exist_ok=True)
@@ -184,6 +195,16 @@ def test_the_stage_goes_to_each_field_and_its_word_is_kept(kind, make_phone):
 
 
 @pytest.mark.parametrize("kind", REAL)
+def test_a_field_out_of_reach_is_refused_before_anything_moves(kind, make_phone):
+    ready, sink = make_phone(kind), MemorySink()
+    grid = FieldGrid(1, 3, 40_000.0, 100.0)
+    with pytest.raises(LimitError, match="x ="):
+        capture_fields(ready.phone, sink, "s", grid)
+    assert ready.stage.position().x_um == 0
+    assert sink.captures == {}
+
+
+@pytest.mark.parametrize("kind", REAL)
 def test_the_frame_is_learned_where_the_file_does_not_tell_it(kind, make_phone):
     ready = make_phone(kind, shape=None)
     if kind == "folder":
@@ -209,7 +230,7 @@ def test_a_changed_resolution_and_a_turned_picture_are_refused(kind, shape, said
         ready.phone.capture(0, 0)
 
 
-@pytest.mark.parametrize("kind", ["webcam", "stream"])
+@pytest.mark.parametrize("kind", ["webcam", "stream", "browser"])
 def test_the_same_picture_twice_is_a_camera_that_hangs(kind, make_phone):
     ready = make_phone(kind)
     ready.behind.frozen = True
@@ -228,11 +249,13 @@ def test_it_can_be_closed_twice_and_is_real(kind, make_phone):
     ready.phone.close()
 
 
-@pytest.mark.parametrize("kind", ["folder", "adb"])
+@pytest.mark.parametrize("kind", ["folder", "adb", "browser"])
 def test_waiting_ends_when_a_stop_is_asked_for(kind, make_phone):
     ready = make_phone(kind)
     if kind == "folder":
         ready.behind.deliver = None
+    elif kind == "browser":
+        ready.behind.deaf = True
     else:
         ready.behind.phones[0].shoot = None
     stop = StopToken()
@@ -242,13 +265,14 @@ def test_waiting_ends_when_a_stop_is_asked_for(kind, make_phone):
         ready.phone.capture(0, 0)
 
 
-@pytest.mark.parametrize("kind", ["webcam", "stream"])
+@pytest.mark.parametrize("kind", ["webcam", "stream", "browser"])
 def test_a_phone_that_went_to_sleep_is_told_and_comes_back(kind, make_phone):
     ready = make_phone(kind)
     ready.phone.capture(0, 0)
     ready.behind.pull()
-    with pytest.raises(DeviceError, match=r"(does not answer.*wake it|sent no more pictures)"):
+    with pytest.raises(DeviceError, match=r"(does not answer.*wake it|sent no more pictures|no phone is connected)"):
         ready.phone.capture(0, 0)
     ready.behind.plug()
-    ready.phone._source.close()
+    if kind != "browser":
+        ready.phone._source.close()
     assert ready.phone.capture(0, 0).jpeg

@@ -21,8 +21,10 @@ from mobilescope.app.aligning import align_capture
 from mobilescope.app.cli import main
 from mobilescope.app.developing import develop_capture
 from mobilescope.app.mosaicking import stitch_slide
+from mobilescope.app.origins import developed_captures
 from mobilescope.app.pairing import register_session, registered_pairs
-from mobilescope.core.errors import InputFileError, RegistrationError, UserError
+from mobilescope.core.development_config import DevelopmentConfig
+from mobilescope.core.errors import InputFileError, InputImageError, RegistrationError, UserError
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.schema import SessionHeader, SlideEntry
@@ -278,15 +280,19 @@ def command(monkeypatch, capsys):
 def test_the_command_makes_a_variant_and_inspect_tells_of_it(session, command, tmp_path):
     target = tmp_path / "new" / "mine.h5"
     options = ("--warp", "benchtop", "--factor", "2", "--jpeg-ratio", "10", "--out", target, "--json")
+    options += ("--white-balance", "1.2,0.8,1.4")
     status, output, _ = command("register", session, *options)
     assert status == 0
     assert json.loads(output) == {
-        "pairs": str(target), "accepted": FIELDS, "refused": 0, "warp": "benchtop", "factor": 2.0, "jpeg_ratio": 10.0,
+        "pairs": str(target), "accepted": FIELDS, "refused": 0, "searched": 0, "warp": "benchtop", "factor": 2.0,
+        "jpeg_ratio": 10.0,
+        "development": {"white_balance": [1.2, 0.8, 1.4], "crops": "whole", "defects": True, "flat_field": True},
     }
     status, output, said = command("inspect", target, "--json")
     facts = json.loads(output)
     assert status == 0
     assert facts["provenance"]["factor"] == 2.0
+    assert facts["provenance"]["development"]["gains"] == [1.2, 0.8, 1.4]
     assert facts["provenance"]["stains"] == {SLIDE: "Giemsa"}
     assert facts["jpeg"]["mean_ratio"] == pytest.approx(10, rel=0.1)
     assert "warp: benchtop" in said
@@ -326,3 +332,68 @@ def test_a_session_without_captures_can_not_be_registered(session, tmp_path):
         pass
     with pytest.raises(UserError, match="no phone captures"):
         register_session(empty)
+
+
+def test_crops_are_compared_apart_and_know_where_they_lie(session, truth, tmp_path):
+    result = register_session(
+        session, warp="benchtop", development=DevelopmentConfig(crops="square"), out=tmp_path / "crops.h5", workers=1
+    )
+    assert (result.accepted, result.refused) == (4 * FIELDS, 0)
+    with Session.open(session) as opened, PairStore.open(result.pairs) as store:
+        assert store.provenance["development"]["crops"] == "square"
+        assert [(record.capture, record.row, record.column) for record in store.records] == [
+            (field, row, 2 * field + column) for field in range(FIELDS) for row in (0, 1) for column in (0, 1)
+        ]
+        errors = registration_errors_px(opened, session, truth.truth, SLIDE, pairs=result.pairs)
+        assert np.median(errors) < 0.3
+        assert np.percentile(errors, 95) < 0.6
+        evaluated = np.zeros((3000, 3000), np.uint8)
+        for index, record in enumerate(store.records):
+            (top, left), (rows, columns) = record.crop_px, record.shape
+            developed = develop_capture(opened, captures_of(session)[record.capture])
+            np.testing.assert_array_equal(store.input(index), developed[top : top + rows, left : left + columns])
+            _, places = places_px(store, index)
+            top, bottom, left, right = record.bounds
+            x, y = np.round(places[top:bottom, left:right]).astype(int).reshape(-1, 2).T
+            evaluated[y, x] += 1
+        # No place of the slide is evaluated twice; the cells of fields that overlap leave some crops too little.
+        assert evaluated.max() == 1
+        assert evaluated.sum() > FIELDS * 2 * 64**2
+
+
+def test_the_map_of_a_crop_leads_into_the_whole_capture(session):
+    variant = PairVariant(development=DevelopmentConfig(crops="square"))
+    last = align_capture(session, replace(captures_of(session)[0], part=3), None, variant, GateThresholds())
+    assert last.accepted
+    places = last.map_xy.reshape(-1, 2)
+    assert (places.min(axis=0) >= 96).all()
+    assert (places.max(axis=0) <= 191).all()
+    assert last.capture.position.x_um == captures_of(session)[0].position.x_um + 48 * 0.925
+
+
+def test_another_white_balance_needs_no_new_capture_and_stands_in_the_file(session, pair_files, tmp_path):
+    with Session.open(session) as opened:
+        before = opened.digest()
+    gains = (0.55, 0.8, 1.35)
+    result = register_session(
+        session, development=DevelopmentConfig(white_balance=gains), out=tmp_path / "numbers.h5", workers=1
+    )
+    assert result.accepted == FIELDS
+    means = {}
+    for path in (pair_files[PairVariant()], result.pairs):
+        with PairStore.open(path) as store:
+            means[path] = to_float(store.input(0)).mean(axis=(0, 1))
+            development, record = store.provenance["development"], store.records[0]
+    camera, numbers = means.values()
+    assert numbers[0] < 0.8 * camera[0]
+    np.testing.assert_allclose(numbers[1:], camera[1:], atol=0.01)
+    assert (development["settings"]["white_balance"], development["gains"]) == (list(gains), list(gains))
+    with developed_captures(session, result.pairs) as develop, Session.open(session) as opened:
+        expected = develop_capture(opened, captures_of(session)[0], DevelopmentConfig(white_balance=gains))
+        np.testing.assert_array_equal(develop(record), expected)
+        assert opened.digest() == before
+
+
+def test_crops_that_the_picture_is_too_small_for_are_refused(session):
+    with pytest.raises(InputImageError, match="192x192 has no central 2048x2048"):
+        register_session(session, development=DevelopmentConfig(crops="r18"), workers=1)

@@ -11,8 +11,10 @@ from contextlib import contextmanager, nullcontext
 import pytest
 from phone_page_parts import ARGUMENTS, CHROMIUM, PHONE, serving
 
+from mobilescope.core.errors import UserError
 from mobilescope.core.phone_page_config import LockWishes
 from mobilescope.core.progress import StopToken
+from mobilescope.devices.phone_page.addresses import lan_address
 from mobilescope.devices.phone_page.pictures import BrowserPictures
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -36,8 +38,8 @@ def phone(chromium):
 
 
 @contextmanager
-def new_phone(chromium):
-    context = chromium.new_context(**PHONE)
+def new_phone(chromium, **options):
+    context = chromium.new_context(**PHONE, **options)
     errors = []
     context.on("weberror", lambda error: errors.append(str(error.error)))
     yield context
@@ -83,6 +85,10 @@ def stills(tmp_path):
 def test_pairing_preview_settings_and_a_still(phone, server, tmp_path):
     stream = server.hub.frames()
     page = opened(phone, server)
+    server.hub.guide("Field 3: go there, focus, then tap the shutter.", "go")
+    page.get_by_text("Field 3: go there").wait_for()
+    assert page.locator(".cross").is_visible()
+    assert page.evaluate("mobilescope.state.wake") == "held"
     assert page.url == f"http://localhost:{server.port}/"
     camera = server.hub.wait_for_camera(10)
     assert (camera.width, camera.height, camera.codec) == (1280, 720, "H.264")
@@ -134,6 +140,13 @@ def test_the_operator_changes_a_setting_and_one_that_slips_is_set_again(phone, s
     page.evaluate(f"mobilescope.lens.track.applyConstraints({slip})")
     holds(page, "mobilescope.lens.track.getSettings().exposureTime === 50")
     until(page, lambda: reports()["exposure"].got == "5 ms" and reports()["exposure"].state == "locked")
+    # A camera whose picture changes its shape, as that of a turned phone, goes on in the new one.
+    stream = server.hub.frames()
+    page.evaluate("mobilescope.lens.want = {width: 480, height: 640, fps: 30}")
+    page.evaluate("mobilescope.lens.apply({resize: true})")
+    until(page, lambda: stream.read().pixels.shape == (640, 480, 3))
+    until(page, lambda: server.hub.snapshot().camera.width == 480)
+    assert reports()["exposure"].state == "locked"
 
 
 def test_a_still_waits_on_the_phone_while_the_connection_is_lost_and_the_page_closed(phone, server, tmp_path):
@@ -213,14 +226,6 @@ def test_a_code_that_was_used_is_refused_with_words_and_a_new_one_can_be_typed(c
     running(page)
 
 
-def test_what_the_program_says_stands_on_the_page(phone, server):
-    page = opened(phone, server)
-    server.hub.guide("Field 3: go there, focus, then tap the shutter.", "go")
-    page.get_by_text("Field 3: go there").wait_for()
-    assert page.locator(".cross").is_visible()
-    assert page.evaluate("mobilescope.state.wake") == "held"
-
-
 def test_jpeg_stands_in_where_no_video_is_encoded_and_a_canvas_where_no_stills_are_taken(phone, server, tmp_path):
     phone.add_init_script("delete window.VideoEncoder; delete window.ImageCapture;")
     page = opened(phone, server)
@@ -233,16 +238,27 @@ def test_jpeg_stands_in_where_no_video_is_encoded_and_a_canvas_where_no_stills_a
     until(page, lambda: stills(tmp_path))
     assert stills(tmp_path)[0].suffix == ".jpg"
     holds(page, "mobilescope.state.waiting === 0")
-
-
-def test_a_file_of_the_camera_app_is_sent_under_a_harmless_name(phone, server, tmp_path):
-    page = opened(phone, server)
+    # Raw pictures come as files of the camera app, whatever those are called.
     data = b"II*\0" + bytes(5000)
     page.set_input_files("#files", {"name": "IMG ../7.dng", "mimeType": "image/x-adobe-dng", "buffer": data})
     until(page, lambda: list((tmp_path / "stills").glob("*.dng")))
     (kept,) = (tmp_path / "stills").glob("*.dng")
     assert kept.read_bytes() == data
     assert kept.name.endswith("-7.dng")
+
+
+def test_in_the_network_the_page_is_served_by_https_with_all_that_it_needs(chromium, tmp_path):
+    try:
+        own = lan_address()
+    except UserError:
+        pytest.skip("this machine is in no network")
+    with serving(tmp_path, host=own) as server, new_phone(chromium, ignore_https_errors=True) as phone:
+        page = phone.new_page()
+        page.goto(server.pairing_url(server.hub.desk.new_code()))
+        running(page)
+        page.click("#shutter")
+        until(page, lambda: stills(tmp_path))
+        assert page.evaluate("isSecureContext && location.protocol === 'https:'")
 
 
 def test_a_capture_through_the_page_is_what_the_camera_gave(phone, server):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ import stat
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Thread
 
 import numpy as np
@@ -20,6 +22,8 @@ from phone_page_parts import RawPage, jpeg, put_still
 from small_models import save_small_model
 
 from mobilescope.app.developing import develop_capture
+from mobilescope.app.phone_serving import PageOptions, announce, served_page
+from mobilescope.core.errors import UserError
 from mobilescope.data.session import Session
 
 INSTRUMENT = """\
@@ -79,9 +83,9 @@ class Served:
 
 
 @contextmanager
-def served(folder, *arguments, environment=None):
+def served(folder, *arguments, environment=None, stdin=subprocess.DEVNULL):
     process = subprocess.Popen(
-        [MOBILESCOPE, *map(str, arguments)], cwd=folder, env=environment or ENVIRONMENT, stdin=subprocess.DEVNULL,
+        [MOBILESCOPE, *map(str, arguments)], cwd=folder, env=environment or ENVIRONMENT, stdin=stdin,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
     try:
@@ -110,6 +114,24 @@ def test_stills_go_into_the_folder_and_the_summary_names_them(tmp_path):
     (still,) = summary["stills"]
     assert (tmp_path / "kept" / still["file"]).read_bytes() == jpeg(noise=1)
     assert (still["width"], still["height"], summary["phones"]) == (64, 48, 1)
+
+
+def test_a_person_at_the_terminal_takes_stills_and_shows_new_codes(tmp_path):
+    keyboard, terminal = pty.openpty()
+    with served(tmp_path, "phone", "--port", 0, stdin=terminal) as command:
+        page = command.listen().paired()
+        os.write(keyboard, b"\n")
+        request = page.heard("take")["request"]
+        put_still(command, jpeg(noise=1), secret=page.secret, request=request)
+        first = command.code
+        os.write(keyboard, b"n\n")
+        assert command.listen().code != first
+        os.write(keyboard, b"q\n")
+        command.finished()
+    os.close(keyboard)
+    os.close(terminal)
+    assert command.process.returncode == 0
+    assert len(list((tmp_path / "phone-stills").glob("*.jpg"))) == 1
 
 
 def test_the_preview_goes_back_enhanced_by_a_model(tmp_path):
@@ -178,19 +200,28 @@ def test_a_plan_is_captured_through_the_page(tmp_path):
     assert len(list((tmp_path / "from-the-phone").glob("*.jpg"))) == 3
 
 
-@pytest.mark.parametrize(("arguments", "says"), [
-    (("--lan", "--host", "127.0.0.1"), "give one of them"),
-    (("--host", "nowhere"), "'nowhere' is no address"),
-    (("--host", "192.0.2.7"), "has no address 192.0.2.7"),
-    (("--usb", "--host", "127.0.0.2"), "through the cable"),
-    (("--qr", "code.txt", "--port", "0"), "neither .svg nor .png"),
-    (("--out", "/proc/nothing"), "can't be made"),
+@pytest.mark.parametrize(("options", "says"), [
+    ({"host": "nowhere"}, "'nowhere' is no address"),
+    ({"host": "192.0.2.7"}, "has no address 192.0.2.7"),
+    ({"host": "127.0.0.2", "usb": True}, "through the cable"),
+    ({"out": Path("/proc/nothing")}, "can't be made"),
 ])
-def test_a_mistake_is_one_line_and_exit_status_2(tmp_path, arguments, says):
-    done = run(tmp_path, "phone", *arguments)
+def test_what_can_not_be_served_is_told_before_anything_listens(tmp_path, options, says):
+    with pytest.raises(UserError, match=says), served_page(PageOptions(**{"out": tmp_path, "port": 0} | options)):
+        pass
+
+
+def test_a_mistake_is_one_line_and_exit_status_2(tmp_path):
+    done = run(tmp_path, "phone", "--lan", "--host", "127.0.0.1")
     assert done.returncode == 2
-    assert says in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "give one of them" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_qr_code_in_a_file_of_no_known_kind_is_refused(tmp_path):
+    options = PageOptions(out=tmp_path, port=0)
+    with pytest.raises(UserError, match=r"neither \.svg nor \.png"), served_page(options) as page:
+        announce(page, picture=tmp_path / "code.txt")
 
 
 def test_over_usb_the_port_is_brought_to_the_phone_and_taken_back(tmp_path):

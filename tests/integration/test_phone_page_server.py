@@ -311,6 +311,23 @@ def test_a_bad_still_is_refused_and_leaves_nothing(server, tmp_path, changes, st
     assert still_alive(server)
 
 
+def test_a_still_that_breaks_off_on_its_way_is_let_go_and_can_be_sent_again(server, tmp_path, caplog):
+    page, data = RawPage(server).paired(), jpeg(noise=4)
+    digest = hashlib.sha256(data).hexdigest()
+    with socket.create_connection(("127.0.0.1", server.port)) as line:
+        line.sendall(
+            f"PUT /stills/{digest} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {page.secret}\r\n"
+            f"Content-Length: {len(data) + 200}\r\n\r\n".encode() + b"\0\0\0\x02{}"
+        )
+    until(lambda: not list((tmp_path / "stills").iterdir()))
+    with socket.create_connection(("127.0.0.1", server.port)) as line:
+        line.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: nonsense\r\n\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 400")
+    assert put_still(server, data, secret=page.secret)[0] == 200
+    assert still_alive(server)
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 def test_a_still_is_refused_while_the_disk_is_full_and_taken_afterwards(small_disk):
     with serving(small_disk) as server:
         page = RawPage(server).paired()

@@ -74,7 +74,7 @@ def test_a_value_of_the_wrong_type_is_shown(tmp_path):
 def test_an_unknown_key_brings_the_known_ones(tmp_path):
     path = tmp_path / "scope.toml"
     path.write_text("nmae = 'left'")
-    with pytest.raises(ConfigError, match="known keys: benchtop, name, phone, ring, stage, twin"):
+    with pytest.raises(ConfigError, match="known keys: benchtop, development, name, phone, ring, stage, twin"):
         load_instrument(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import tifffile
 
 from mobilescope.app.images import open_picture
 from mobilescope.core.errors import InputFileError
+from mobilescope.imaging.capture_files import read_capture_files
 from mobilescope.imaging.colour import srgb_decode, to_float
 from mobilescope.imaging.dng import read_dng
 
@@ -57,6 +59,38 @@ def test_exposure_and_time_are_those_of_its_tags(tmp_path):
     frame = read_dng(path)
     assert (frame.camera, frame.iso, frame.captured) == ("Maker Phone 1", 100, "2026:11:29 10:00:00")
     assert frame.exposure_ms == pytest.approx(20)
+
+
+def test_cloudy_gains_are_those_that_libraw_makes_of_the_matrix_for_d65():
+    frame = read_dng(CAMERA)
+    with rawpy.imread(str(CAMERA)) as raw:
+        red, green, blue = raw.daylight_whitebalance[:3]
+    assert frame.presets["cloudy"] == pytest.approx((red / green, 1, blue / green), rel=2e-3)
+    daylight = frame.presets["daylight"]
+    assert daylight[0] < frame.presets["cloudy"][0]
+    assert daylight[2] > frame.presets["cloudy"][2]
+    assert read_dng(LASER).presets == {}
+
+
+def test_other_gains_change_the_colours_alone():
+    frame = read_dng(CAMERA)
+    plain, cloudy = (srgb_decode(to_float(frame.develop(gains))) for gains in (None, frame.presets["cloudy"]))
+    dim = (plain.max(axis=-1) < 0.5) & (cloudy.max(axis=-1) < 0.9) & (plain.min(axis=-1) > 0.02)
+    ratio = np.median(cloudy[dim] / plain[dim], axis=0)
+    expected = np.array(frame.presets["cloudy"]) / frame.white_balance
+    np.testing.assert_allclose(ratio, expected, rtol=0.01)
+
+
+def test_a_session_keeps_the_files_digest_and_its_gains():
+    settings = read_dng(CAMERA).settings
+    assert settings["dng_sha256"] == hashlib.sha256(CAMERA.read_bytes()).hexdigest()
+    assert [float(gain) for gain in settings["gains_cloudy"].split(",")] == pytest.approx((2.831, 1, 1.336), abs=1e-3)
+
+
+def test_a_file_that_becomes_a_capture_brings_its_gains_along():
+    facts = read_capture_files(CAMERA, None).facts
+    assert facts["dng_sha256"] == hashlib.sha256(CAMERA.read_bytes()).hexdigest()
+    assert facts["gains_cloudy"] == read_dng(CAMERA).settings["gains_cloudy"]
 
 
 def synthetic(path, *, extra=(), shape=(64, 96)):

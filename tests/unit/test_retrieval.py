@@ -44,8 +44,8 @@ def data_folder():
 
 @pytest.fixture(scope="module")
 def smear():
-    """A made-up blood smear of 1 mm."""
-    light = BloodSmear(3).transmittance(PixelGrid(0, 0, 0.5, 2000, 2000))
+    """A made-up blood smear of 0.8 mm."""
+    light = BloodSmear(3).transmittance(PixelGrid(0, 0, 0.5, 1600, 1600))
     return encode_8bit(light * np.float32(0.9))
 
 
@@ -89,7 +89,7 @@ def assert_at(place, true_um, shape=FIELD):
 def test_a_field_is_found_however_the_slide_lies(request, turn, kind):
     picture = request.getfixturevalue({"tissue": "slide", "smear": "smear"}[kind])
     mosaic = request.getfixturevalue({"tissue": "tissue", "smear": "blood"}[kind])
-    picture, true_um = field(picture, 1150, 1050, seed=turn % 7, rotation_deg=turn)
+    picture, true_um = field(picture, 1100, 1050, seed=turn % 7, rotation_deg=turn)
     with MosaicFinder.open(mosaic) as finder:
         place = finder.find(picture, PHONE_UM)
     assert_at(place, true_um)
@@ -101,7 +101,7 @@ def test_a_field_is_found_however_the_slide_lies(request, turn, kind):
 
 @pytest.mark.parametrize("told", [0.8, 1.25])
 def test_a_pixel_size_may_be_wrong_by_a_quarter(blood, smear, told):
-    picture, true_um = field(smear, 800, 1200, rotation_deg=200)
+    picture, true_um = field(smear, 800, 1100, rotation_deg=200)
     with MosaicFinder.open(blood) as finder:
         place = finder.find(picture, PHONE_UM * told)
     assert_at(place, true_um)
@@ -126,14 +126,14 @@ def test_a_field_at_the_edge_and_over_a_gap_is_found(smear, tmp_path):
     covered[900:1000, :] = False
     mosaic = write(tmp_path, smear * covered[..., None], covered)
     with MosaicFinder.open(mosaic) as finder:
-        picture, true_um = field(smear, 950, 1000, rotation_deg=45)
+        picture, true_um = field(smear, 950, 900, rotation_deg=45)
         gap = finder.find(picture, PHONE_UM)
         assert_at(gap, true_um)
         assert gap.evidence.covered < 0.9
-    cut = write(tmp_path, np.ascontiguousarray(smear[:, 1000:]), name="cut")
+    cut = write(tmp_path, np.ascontiguousarray(smear[:, 900:]), name="cut")
     with MosaicFinder.open(cut) as finder:
         edge = finder.find(picture, PHONE_UM)
-        assert_at(edge, true_um - (1000 * PIXEL_UM, 0))
+        assert_at(edge, true_um - (900 * PIXEL_UM, 0))
         assert edge.evidence.covered < 0.7
 
 
@@ -151,16 +151,15 @@ def glass():
      "not_found", "no place"),
     (lambda smear: np.ascontiguousarray(field(smear, 900, 900, rotation_deg=30)[0][:, ::-1]), "not_found", "mirror"),
     (lambda smear: np.random.default_rng(0).integers(0, 256, (*FIELD, 3), dtype=np.uint8), "not_found", ""),
-    (lambda smear: cv2.GaussianBlur(field(smear, 900, 900)[0], (0, 0), 12), "not_found", ""),
+    (lambda smear: cv2.GaussianBlur(field(smear, 900, 900)[0], (0, 0), 12), "blank", "out of focus"),
 ], ids=["noisy glass", "white", "dark", "another smear", "tissue", "mirrored", "noise", "far out of focus"])
 def test_what_is_not_in_the_mosaic_is_not_found_and_the_reason_said(blood, smear, make, verdict, word):
     with MosaicFinder.open(blood) as finder:
         place = finder.find(make(smear), PHONE_UM)
-    assert (place.verdict, place.found) in ((verdict, False), ("blank", False)) if not word else (
-        (place.verdict, place.found) == (verdict, False)
-    )
-    assert word in place.reason
+    assert place.verdict == verdict
+    assert not place.found
     assert place.reason
+    assert word in place.reason
     assert place.to_mosaic_um is None
     assert place.centre_um is None
 
@@ -169,29 +168,29 @@ def test_what_is_not_in_the_mosaic_is_not_found_and_the_reason_said(blood, smear
 def twice(smear, tmp_path_factory):
     """A mosaic that shows one part at two places, and that part."""
     picture = smear.copy()
-    picture[1100:1800, 1100:1800] = picture[200:900, 200:900]
+    picture[880:1540, 880:1540] = picture[60:720, 60:720]
     return write(tmp_path_factory.mktemp("twice"), picture), picture
 
 
 def test_two_places_that_look_alike_are_no_answer_unless_one_is_expected(twice):
     mosaic, picture = twice
-    asked, true_um = field(picture, 550, 550, rotation_deg=15)
+    asked, true_um = field(picture, 400, 400, rotation_deg=15)
     with MosaicFinder.open(mosaic) as finder:
         place = finder.find(asked, PHONE_UM)
         assert (place.verdict, place.found) == ("ambiguous", False)
         assert "2 places" in place.reason
         assert place.evidence.rival > 0.9 * place.evidence.correlation
         assert_at(finder.find(asked, PHONE_UM, near_um=tuple(true_um + 60)), true_um)
-        assert_at(finder.find(asked, PHONE_UM, near_um=tuple(true_um + 450 + 60)), true_um + 450)
+        assert_at(finder.find(asked, PHONE_UM, near_um=tuple(true_um + 410 + 60)), true_um + 410)
         assert finder.find(asked, PHONE_UM, near_um=tuple(true_um + 5000)).verdict == "ambiguous"
 
 
 @pytest.mark.parametrize("pitch_px", [40, 90])
 def test_texture_that_repeats_is_no_place(tmp_path, pitch_px):
-    y, x = np.mgrid[:1600, :1600]
+    y, x = np.mgrid[:1200, :1200]
     dots = (np.cos(2 * np.pi * x / pitch_px) * np.cos(2 * np.pi * y / pitch_px) > 0.3).astype(np.float32)
     picture = np.repeat((230 - 120 * cv2.GaussianBlur(dots, (0, 0), 3))[..., None], 3, axis=2).astype(np.uint8)
-    asked, _ = field(picture, 800, 800)
+    asked, _ = field(picture, 600, 600)
     with MosaicFinder.open(write(tmp_path, picture)) as finder:
         place = finder.find(asked, PHONE_UM)
     assert not place.found
@@ -222,11 +221,11 @@ def test_the_index_is_made_once_and_kept_beside_the_mosaic(smear, tmp_path):
 
 def test_an_index_of_another_mosaic_is_made_anew(smear, tmp_path):
     MosaicFinder.open(write(tmp_path, smear)).close()
-    asked, true_um = field(smear, 900, 1200)
+    asked, true_um = field(smear, 900, 1100)
     with MosaicFinder.open(write(tmp_path, np.ascontiguousarray(smear[::-1, ::-1]))) as finder:
         assert finder.built_s > 0
         place = finder.find(asked, PHONE_UM)
-    far = np.array(ORIGIN_UM) * 2 + 1999 * PIXEL_UM - true_um
+    far = np.array(ORIGIN_UM) * 2 + 1599 * PIXEL_UM - true_um
     assert_at(place, far)
 
 
@@ -238,7 +237,7 @@ def test_a_damaged_index_is_made_anew(blood, smear, damage):
     MosaicFinder.open(blood).close()
     target = landmarks_path(blood)
     target.write_bytes(damage(target.read_bytes()))
-    asked, true_um = field(smear, 900, 1200)
+    asked, true_um = field(smear, 900, 1100)
     with MosaicFinder.open(blood) as finder:
         assert finder.built_s > 0
         assert_at(finder.find(asked, PHONE_UM), true_um)
@@ -249,7 +248,7 @@ def test_a_damaged_index_is_made_anew(blood, smear, damage):
 def test_an_index_that_cannot_be_kept_serves_all_the_same(smear, tmp_path):
     mosaic = write(tmp_path, smear)
     landmarks_path(mosaic).mkdir()
-    asked, true_um = field(smear, 900, 1200)
+    asked, true_um = field(smear, 900, 1100)
     with MosaicFinder.open(mosaic) as finder:
         assert "can't be written" in finder.unsaved
         assert_at(finder.find(asked, PHONE_UM), true_um)
@@ -267,7 +266,7 @@ def test_a_stop_leaves_no_half_index(smear, tmp_path):
 def test_an_image_file_is_searched_as_a_mosaic_is(smear, tmp_path):
     picture = tmp_path / "slide.ome.tif"
     tifffile.imwrite(picture, smear, tile=(256, 256), photometric="rgb", compression="zlib")
-    asked, true_um = field(smear, 700, 1300, rotation_deg=120)
+    asked, true_um = field(smear, 700, 1150, rotation_deg=120)
     with pytest.raises(UserError, match="how large its pixels are"):
         MosaicFinder.open(picture)
     with MosaicFinder.open(picture, pixel_size_um=PIXEL_UM) as finder:

@@ -115,6 +115,23 @@ def test_it_is_an_illuminator_and_says_what_images_record(ring, wire):
     assert ring.state().on is False
 
 
+@pytest.mark.parametrize(("act", "pattern", "share"), [
+    (lambda ring: ring.fill(AMBER), "bright-field", 1),
+    (lambda ring: ring.show(Pattern.channel(0, AMBER)), "bright-field", 1),
+    (lambda ring: ring.show(Pattern.single(7, AMBER)), "single 7", 1 / 12),
+    (lambda ring: ring.show(Pattern.half_ring(9, AMBER)), "half-ring 9", 0.5),
+    (lambda ring: ring.fill(AMBER, first=1, count=2), "1-2 {amber}", 2 / 12),
+    (lambda ring: ring.set_pixels([AMBER, (0, 0, 0), AMBER, (1, 2, 3)]), "0 {amber}, 2 {amber}, 3 010203", 3 / 12),
+    (lambda ring: ring.off(), "dark", 0),
+])
+def test_images_record_which_pixels_were_lit_and_the_firmware(ring, wire, act, pattern, share):
+    act(ring)
+    state = ring.state()
+    assert state.pattern == pattern.format(amber=bytes(AMBER).hex())
+    assert state.lit_share == pytest.approx(share)
+    assert state.firmware == ".".join(map(str, ring.identity.firmware))
+
+
 @pytest.mark.parametrize(
     ("act", "cause"),
     [

@@ -25,7 +25,7 @@ from mobilescope.core.errors import (
     SessionLockedError,
     UserError,
 )
-from mobilescope.core.protocols import FUSED_PLANE, TileKey
+from mobilescope.core.protocols import FUSED_PLANE, LightState, TileKey
 from mobilescope.data.lock import lock_path
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -53,6 +53,51 @@ def filled(path):
         session.add_flat_field("phone", np.full((48, 60), 700.5))
         session.add_event("warning", "tile 2 was dim")
     return path
+
+
+def test_a_field_is_there_once_for_each_light_and_readers_see_the_compared_one(path):
+    with writer(path) as session:
+        for number, channel in enumerate(("", "red", "dark")):
+            session.add_phone_capture("lung-2", 0, 0, 0, capture(number), channel=channel)
+            assert session.has_capture("lung-2", 0, channel)
+        assert not session.has_capture("lung-2", 0, "blue")
+        with pytest.raises(SessionError, match="capture 0 of slide lung-2 in light red is in"):
+            session.add_phone_capture("lung-2", 0, 0, 0, capture(3), channel="red")
+    with writer(path) as session:  # resumed
+        assert session.has_capture("lung-2", 0, "dark")
+        assert not session.has_capture("lung-2", 1)
+    with Session.open(path) as session:
+        assert [record.channel for record in session.captures("lung-2")] == [""]
+        assert [record.channel for record in session.captures("lung-2", channel=None)] == ["", "red", "dark"]
+        (red,) = session.captures("lung-2", channel="red")
+        np.testing.assert_array_equal(session.bayer(red), capture(1).bayer)
+        (_, slide) = session.summary()["slides"]
+        assert (slide["captures"], slide["lights"]) == (1, {"dark": 1, "red": 1})
+        assert session.verify() == []
+
+
+def test_pattern_and_firmware_of_the_light_come_back(path):
+    light = LightState(True, 9, 8, 7, 0.5, "ring", pattern="half-ring 3", firmware="1.2.3", lit_share=0.5)
+    with writer(path) as session:
+        session.add_phone_capture("lung-2", 0, 0, 0, replace(capture(0), light=light))
+        session.add_phone_capture("lung-2", 1, 0, 1, capture(1))
+    with Session.open(path) as session:
+        lit, plain = session.captures("lung-2")
+    assert (lit.light, lit.settings) == (light, {"iso": "100"})
+    assert plain.light == capture(1).light
+
+
+def test_how_captures_are_developed_may_change_between_runs(path):
+    def begun(white_balance):
+        instrument = {"instrument": {"name": "twin", "development": {"white_balance": white_balance}}}
+        return header().model_copy(update={"instrument": instrument})
+
+    for white_balance in ("camera", "cloudy"):
+        with SessionWriter.create_or_resume(path, begun(white_balance), margin_bytes=0):
+            pass
+    other = begun("camera").model_copy(update={"instrument": {"instrument": {"name": "another"}}})
+    with pytest.raises(UserError, match=r"instrument\.instrument\.name"):
+        SessionWriter.create_or_resume(path, other, margin_bytes=0)
 
 
 @pytest.mark.parametrize("compress", [True, False])

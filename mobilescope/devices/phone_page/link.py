@@ -55,13 +55,19 @@ class PageLink:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._texts:
-                await self._socket.send_text(self._texts.popleft())
+            try:
+                await self._send_all()
+            except RuntimeError as error:  # Starlette's word for a socket that is closed already
+                raise WebSocketDisconnect(1006) from error
             if self._refusal is not None:
                 raise self._refusal
-            picture, self._picture = self._picture, None
-            if picture is not None:
-                await self._socket.send_bytes(picture)
+
+    async def _send_all(self) -> None:
+        while self._texts:
+            await self._socket.send_text(self._texts.popleft())
+        picture, self._picture = self._picture, None
+        if picture is not None and self._refusal is None:
+            await self._socket.send_bytes(picture)
 
     async def receive(self) -> str | bytes:
         """Return the page's next message; WebSocketDisconnect at its end."""

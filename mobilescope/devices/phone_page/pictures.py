@@ -33,6 +33,7 @@ class BrowserPictures:
         self, opened: Callable[[], AbstractContextManager[PhoneHub]], *, by_hand: bool, patience_s: float
     ) -> None:
         self._opened, self._by_hand, self._patience_s = opened, by_hand, patience_s
+        self._at_once_s = min(patience_s, _AT_ONCE_S)
         self._stack = ExitStack()
         self._hub: PhoneHub | None = None
         self._asked: Asked | None = None
@@ -51,7 +52,7 @@ class BrowserPictures:
     def shape(self) -> tuple[int, int]:
         """Return rows and columns of a still as it is stored, learned from one that is taken for it."""
         hub = self._ready()
-        still = hub.take(timeout_s=_AT_ONCE_S)
+        still = hub.take(timeout_s=self._at_once_s)
         return still.height, still.width
 
     def guide(self, text: str) -> None:
@@ -69,7 +70,7 @@ class BrowserPictures:
         hub = self._ready()
         asked = self._asked or hub.ask("now")
         self._asked = None
-        still = hub.wait(asked, timeout_s=self._patience_s if self._by_hand else _AT_ONCE_S, stop=stop)
+        still = hub.wait(asked, timeout_s=self._patience_s if self._by_hand else self._at_once_s, stop=stop)
         hub.guide("Saved.")
         return picture_of(still)
 

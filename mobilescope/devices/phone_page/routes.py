@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -142,7 +143,7 @@ async def _talk(hub: PhoneHub, socket: WebSocket, waiting: _Count) -> None:
         if refusal.code is not CloseCode.TAKEN_OVER:
             hub.refused(refusal.reason)
         await link.close(refusal)
-    except (WebSocketDisconnect, RuntimeError):
+    except WebSocketDisconnect:
         # The page is gone: a later one finds everything as it was.
         return
 
@@ -206,6 +207,9 @@ async def _receive_still(hub: PhoneHub, digest: str, request: Request) -> Respon
             kept = await asyncio.to_thread(
                 hub.store.keep, stream, digest, header, client=client.name, clock=clock.reading if clock else None
             )
+    except ClientDisconnect:
+        # Nobody hears the answer; the phone has the still and sends it again.
+        return _answer(400, "the still broke off on its way")
     except (PageRefusedError, StillRefusedError) as refusal:
         return _refuse(hub, 422, str(refusal))
     except MobilescopeError as error:

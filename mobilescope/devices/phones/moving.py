@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from mobilescope.core.progress import StopToken
-from mobilescope.core.protocols import PositionUm, XYZStage
+from mobilescope.core.protocols import BoundedStage, PositionUm, XYZStage
+from mobilescope.core.stage_limits import check_within
 
 
 class Mover(Protocol):
     """Brings a field under the phone."""
+
+    def check(self, fields: Iterable[tuple[float, float]]) -> None:
+        """Refuse fields that can't be reached; LimitError names one."""
 
     def go(
         self, x_um: float, y_um: float, stop: StopToken, ready: Callable[[], None]
@@ -32,6 +36,15 @@ class StageMover:
 
     def __init__(self, stage: Callable[[], XYZStage], tell: Callable[[str], None] | None) -> None:
         self._stage, self._tell = stage, tell
+
+    def check(self, fields: Iterable[tuple[float, float]]) -> None:
+        """Refuse fields outside the stage's range, where it tells that."""
+        stage = self._stage()
+        if isinstance(stage, BoundedStage):
+            x_range, y_range = stage.xy_range_um()
+            for x_um, y_um in fields:
+                check_within("x", x_um, x_range)
+                check_within("y", y_um, y_range)
 
     def go(
         self, x_um: float, y_um: float, _stop: StopToken, ready: Callable[[], None]
@@ -64,6 +77,9 @@ class PersonMover:
     ) -> None:
         self._ask, self._tell, self._releases = ask, tell, releases
         self._last: tuple[float, float] | None = None
+
+    def check(self, _fields: Iterable[tuple[float, float]]) -> None:
+        """Take any: nobody knows how far a person can go."""
 
     def go(
         self, x_um: float, y_um: float, stop: StopToken, ready: Callable[[], None]

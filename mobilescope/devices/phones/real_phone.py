@@ -67,6 +67,10 @@ class RealPhone:
         """End what waits, from now on, when this token asks for it."""
         self._stop = stop
 
+    def check_fields(self, fields: Iterable[tuple[float, float]]) -> None:
+        """Refuse nominal positions (x, y) in µm that can't be reached, before anything moves; LimitError names one."""
+        self._mover.check(fields)
+
     def know(self, digests: Iterable[str]) -> None:
         """Take no file with one of these SHA-256 for a new picture."""
         self._known.update(digests)

@@ -52,8 +52,8 @@ function showSettings() {
   const rows = lens.rows();
   const locked = rows.filter((row) => row.state === "locked").length;
   const offered = rows.filter((row) => row.state !== "not offered").length;
-  $("locked-count").textContent = `${locked}/${offered}`;
-  $("locked-count").className = locked === offered ? "good" : "warn";
+  $("locked-count").textContent = offered ? `${locked}/${offered}` : "none";
+  $("locked-count").className = offered && locked === offered ? "good" : "warn";
   if (document.activeElement?.type !== "range") {
     $("rows").replaceChildren(...rows.map((row) => {
       const item = document.createElement("li");
