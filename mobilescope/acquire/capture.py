@@ -64,7 +64,7 @@ def capture_fields(
         return
     if isinstance(phone, AttendedPhone):
         phone.heed(stop)
-        phone.check_fields((each.x_um, each.y_um) for each in grid if not sink.has_capture(slide, each.index))
+        phone.check_fields((position.x_um, position.y_um) for position, _, _ in left)
     phone.mount(mounted or slide)
     try:
         if lights:

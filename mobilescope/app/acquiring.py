@@ -58,6 +58,24 @@ def capture_grid(slide: SlidePlan, instruments: Instruments) -> FieldGrid:
     return slide.fields(*instruments.phone.field_of_view_um)
 
 
+def field_grid(slide: SlidePlan, width_um: float, height_um: float) -> FieldGrid:
+    """Return a slide's phone fields of a size; of one that is planned without, a single one at its centre."""
+    if slide.capture is None:
+        return FieldGrid(1, 1, width_um, height_um, *slide.centre_um, overlap=0.0)
+    return slide.fields(width_um, height_um)
+
+
+def run_of_tiles(
+    writer: SessionWriter, instruments: Instruments, run: SlideRun, *, stop: StopToken | None = None
+) -> ScanRunner:
+    """Return the scan of some tiles of a slide."""
+    rows, columns = instruments.benchtop.frame_shape
+    return ScanRunner(
+        instruments.benchtop, writer, [run], switch=channel_switch(instruments), stop=stop,
+        disk=DiskGuard(writer.path.absolute().parent, 3 * rows * columns, DISK_MARGIN_BYTES),
+    )
+
+
 def open_writer(
     session: Path, plan: JobPlan, instruments: Instruments, *, on_progress: ProgressListener = ignore_progress
 ) -> SessionWriter:

@@ -21,6 +21,7 @@ from mobilescope.app.firmware_cli import firmware_app
 from mobilescope.app.ingest_cli import ingest
 from mobilescope.app.inspect_cli import inspect
 from mobilescope.app.live_cli import live
+from mobilescope.app.pair_cli import pair
 from mobilescope.app.phone_cli import phone
 from mobilescope.app.register_cli import register
 from mobilescope.app.repair_cli import repair
@@ -131,7 +132,7 @@ def _specimens(given: list[str]) -> tuple[str, tuple[Path, ...]]:
 
 
 for command in (
-    scan, capture, ingest, phone, stitch, register, train, evaluate, enhance, live, inspect, repair, export,
+    scan, capture, ingest, phone, pair, stitch, register, train, evaluate, enhance, live, inspect, repair, export,
 ):
     app.command()(command)
 

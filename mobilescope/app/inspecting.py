@@ -13,14 +13,14 @@ from mobilescope.app.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
 from mobilescope.data.files import file_format
-from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, PHONE, mosaic_path, pair_files
+from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, LINKS, PHONE, mosaic_path, pair_files
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PAIRS_FORMAT, PairRecord, PairStore
 from mobilescope.data.recovery import looks_like_hdf5
 from mobilescope.data.schema import SESSION_FORMAT
 from mobilescope.data.session import Session
 
-_IN_THE_SESSION = tuple(f"{name}: " for name in (*HEADERS, BENCHTOP, PHONE, *FLAT_FIELDS.values(), EVENTS))
+_IN_THE_SESSION = tuple(f"{name}: " for name in (*HEADERS, BENCHTOP, PHONE, *FLAT_FIELDS.values(), EVENTS, LINKS))
 
 
 def describe(path: Path) -> dict[str, Any]:

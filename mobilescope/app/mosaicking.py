@@ -75,7 +75,7 @@ def stitch_slide(
         load = corrected_tiles(session, tiles)
         shape = session.header.benchtop_shape
         start = time.perf_counter()
-        layout, nominal, blank = _layout(tiles, shape, load, on_progress, stop)
+        layout, nominal, blank = tile_layout(tiles, shape, load, on_progress, stop)
         placed = time.perf_counter()
         median_px, largest_px = layout.residual_px or (float("nan"), float("nan"))
         rows, columns = mosaic_shape(layout.positions_px, shape)
@@ -136,7 +136,7 @@ def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int]
     return load if correction.idle else lambda index: correction.apply(load(index)).astype(np.uint8, copy=False)
 
 
-def _layout(
+def tile_layout(
     tiles: list[TileRecord],
     shape: tuple[int, int],
     load: Callable[[int], NDArray[np.uint8]],

@@ -15,11 +15,12 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from mobilescope import __version__
-from mobilescope.app.acquiring import evaluation_cell, instrument_name, phone_half_pitch_um, plan_of
+from mobilescope.app.acquiring import evaluation_cell, field_grid, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
 from mobilescope.app.development import development_of, recipe_of
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.folders import prepare_file
+from mobilescope.app.pair_places import PlacedCapture, placed_captures
 from mobilescope.app.placing import Search, has_position
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, OutputError
@@ -105,11 +106,12 @@ def register_session(
     thresholds = thresholds or GateThresholds()
     with Session.open(session_path) as session:
         variant = PairVariant(warp, factor, jpeg_ratio, development or development_of(session))
-        jobs = [(slide.name, capture) for slide in session.slides for capture in _parts(session, slide.name, variant)]
+        placed = [each for slide in session.slides for each in placed_captures(session, slide.name)]
+        jobs = [(part.slide, part) for each in placed for part in _parts(session, each.capture, variant)]
         roles = {slide.name: slide.role for slide in session.slides}
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
-        cells = _cells(session)
+        cells = _cells(session, placed)
         searches = _searches(session) if search else {}
         provenance = _provenance(session, jobs[0][1], variant) | {
             "thresholds": thresholds.model_dump(),
@@ -177,28 +179,25 @@ def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) 
     }
 
 
-def _parts(session: Session, slide: str, variant: PairVariant) -> list[CaptureRecord]:
-    """Return what makes a pair each: the captures of a slide, or the crops that the variant cuts them into."""
+def _parts(session: Session, capture: CaptureRecord, variant: PairVariant) -> list[CaptureRecord]:
+    """Return what makes a pair each: a capture, or the crops that the variant cuts it into."""
     rows, columns = session.header.phone_shape
     development = variant.development or development_of(session)
     crops = central_crops((rows // 2, columns // 2), development.crops)
-    return [replace(capture, part=part) for capture in session.captures(slide) for part in range(len(crops))]
+    return [replace(capture, part=part) for part in range(len(crops))]
 
 
-def _cells(session: Session) -> dict[tuple[str, int], RegionUm | None]:
+def _cells(session: Session, placed: list[PlacedCapture]) -> dict[tuple[str, int], RegionUm | None]:
     """Return what may be evaluated of each capture, by slide and index."""
     plan = plan_of(session)
     rows, columns = session.header.phone_shape
     cells = {}
-    for slide in plan.slides:
-        captures = session.captures(slide.name)
-        if not captures or slide.capture is None:
-            continue
-        pitch = captures[0].pixel_size_um
-        grid = slide.fields(columns * pitch, rows * pitch)
-        for capture in captures:
-            place = capture.position.x_um, capture.position.y_um
-            cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, grid, *place)
+    for each in placed:
+        capture, slide = each.capture, plan.slide(each.capture.slide)
+        pitch = capture.pixel_size_um
+        grid = field_grid(slide, columns * pitch, rows * pitch)
+        place = each.planned_um
+        cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, grid, *place)
     return cells
 
 

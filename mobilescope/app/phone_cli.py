@@ -45,7 +45,7 @@ def phone(
         float | None, typer.Option("--pixel-size-um", min=0.01, max=100, help="Pixel size of the preview.")
     ] = None,
     exposure_ms: Annotated[
-        float | None, typer.Option("--exposure-ms", min=0.001, help="Hold the exposure here, not where it stands.")
+        float | None, typer.Option("--exposure-ms", min=0.001, max=60000, help="Hold the exposure here.")
     ] = None,
     iso: Annotated[float | None, typer.Option(min=1, help="Hold the sensitivity here.")] = None,
     white_balance_k: Annotated[

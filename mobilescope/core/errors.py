@@ -114,6 +114,10 @@ class RegistrationError(MobilescopeError):
     """Two images that could not be brought into register."""
 
 
+class MirroredError(RegistrationError):
+    """Two images that are mirror images of each other."""
+
+
 class CalibrationError(MobilescopeError):
     """A calibration whose measurements do not support it; nothing was written."""
 

@@ -20,6 +20,7 @@ from mobilescope.data.schema import (
     CAPTURE_ROW,
     EVENT_ROW,
     FLAT_FIELD_ROW,
+    LINK_ROW,
     SCHEMA_VERSION,
     SESSION_FORMAT,
     TILE_ROW,
@@ -41,6 +42,7 @@ class SessionCopy:
         self._new = new
         self._series = {name: Series(new.file[name], pool) for name in SERIES}
         self._events = Table(new.file[layout.EVENTS])
+        self._links = Table(new.file[layout.LINKS])
         self._jpeg = new.file[layout.PHONE]["jpeg"]
 
     def add_image(self, name: str, frame: NDArray[Any], row: Any, jpeg: bytes = b"") -> None:
@@ -61,6 +63,13 @@ class SessionCopy:
         with naming_write_failures(self._new.path):
             self._new.claim(EVENT_ROW.itemsize)
             self._events.append(np.array(row))
+
+
+    def add_link(self, row: Any) -> None:
+        """Store the row of a pair."""
+        with naming_write_failures(self._new.path):
+            self._new.claim(LINK_ROW.itemsize)
+            self._links.append(np.array(row))
 
 
 @contextlib.contextmanager

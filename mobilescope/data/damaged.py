@@ -54,7 +54,7 @@ class DamagedSession:
 
     def rows(self, name: str) -> list[Row | None] | None:
         """Return a table's rows, None for each that does not match its checksum; None if there is no such table."""
-        dataset = self._dataset(name if name == layout.EVENTS else f"{name}/rows")
+        dataset = self._dataset(name if name in (layout.EVENTS, layout.LINKS) else f"{name}/rows")
         if dataset is None:
             return None
         return [row if row is not None and is_sound(row) else None for row in _rows(dataset)]

@@ -22,6 +22,7 @@ from mobilescope.data.schema import (
     CODEC,
     EVENT_ROW,
     FLAT_FIELD_ROW,
+    LINK_ROW,
     SCHEMA_VERSION,
     SESSION_FORMAT,
     TILE_ROW,
@@ -30,7 +31,7 @@ from mobilescope.data.schema import (
 from mobilescope.data.variants import PairVariant
 
 HEADERS = ("header", "header_copy")
-BENCHTOP, PHONE, EVENTS = "benchtop", "phone", "events"
+BENCHTOP, PHONE, EVENTS, LINKS = "benchtop", "phone", "events", "links"
 FLAT_FIELDS = {"benchtop": "flat_field/benchtop", "phone": "flat_field/phone"}
 JPEG_CHUNK_BYTES = 256 * 1024
 
@@ -84,6 +85,7 @@ def lay_out(new: PartialFile, header: SessionHeader, *, compress: bool) -> None:
     _create_series(file, FLAT_FIELDS["benchtop"], (*header.benchtop_shape, 3), "<f4", FLAT_FIELD_ROW, codec)
     _create_series(file, FLAT_FIELDS["phone"], header.phone_shape, "<f4", FLAT_FIELD_ROW, codec)
     file.create_dataset(EVENTS, (0,), EVENT_ROW, maxshape=(None,), chunks=(8,))
+    file.create_dataset(LINKS, (0,), LINK_ROW, maxshape=(None,), chunks=(8,))
     # Derived files may not exist yet: an external link is resolved when it is followed.
     for slide in header.slides:
         file[f"derived/mosaic-{slide.name}"] = h5py.ExternalLink(mosaic_path(new.path, slide.name).name, "/")

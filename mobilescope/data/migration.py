@@ -53,6 +53,8 @@ def migrate(path: Path, on_progress: ProgressListener = ignore_progress) -> bool
                     copy.add_image(name, frame, row, jpeg)
                     done += 1
                     on_progress(Progress(f"bring {path.name} up to date", done, sum(counts.values())))
+            for row in session.stored_links():
+                copy.add_link(row)
             for row in session.stored_events():
                 copy.add_event(row)
             text = f"brought from version {version} to {SCHEMA_VERSION}; {backup.name} is the file as it was"

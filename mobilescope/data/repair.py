@@ -23,6 +23,7 @@ from mobilescope.data.copying import SERIES, SessionCopy, new_session
 from mobilescope.data.damaged import DamagedSession
 from mobilescope.data.files import file_format
 from mobilescope.data.frames import chunk_shape
+from mobilescope.data.link_records import half_pair, pair_link
 from mobilescope.data.lock import is_being_written, lock_path
 from mobilescope.data.records import Row, event_row, frame_checksum, sealed
 from mobilescope.data.recovery import looks_like_hdf5
@@ -32,6 +33,7 @@ from mobilescope.data.session import Session
 NAMES = {
     layout.BENCHTOP: "tiles", layout.PHONE: "captures", layout.FLAT_FIELDS["benchtop"]: "benchtop flat fields",
     layout.FLAT_FIELDS["phone"]: "phone flat fields", layout.EVENTS: "events",
+    layout.LINKS: "pairs",
 }
 
 _OF_THE_PHONE = (layout.PHONE, layout.FLAT_FIELDS["phone"])
@@ -120,6 +122,8 @@ def _whole_report(path: Path) -> RepairReport | None:
         "tiles": sum(slide["tiles"] for slide in slides), "captures": sum(slide["captures"] for slide in slides),
         "flat_fields": sum(summary["flat_fields"].values()), "events": len(summary["events"]),
     }
+    pairs = sum(sum(slide["paired"].values()) for slide in slides)
+    kept |= {"pairs": pairs} if pairs else {}
     notes = _lock_note(path)
     if summary["state"] == "interrupted":
         notes.append("its writer was interrupted; the same command goes on with it")
@@ -140,6 +144,8 @@ class _Rescue:
         self._damaged = damaged
         self._carver = carver
         self._kept = dict.fromkeys(("tiles", "captures", "flat_fields", "events"), 0)
+        self._captures: set[tuple[str, int]] = set()
+        self._tiles: set[tuple[str, int, int]] = set()
         self._lost: list[str] = []
         self._notes = _lock_note(path)
 
@@ -154,8 +160,9 @@ class _Rescue:
         with new_session(target, header, compress=self._damaged.is_compressed()) as copy:
             for name in SERIES:
                 self._copy_series(copy, name, header)
+            self._copy_links(copy)
             self._copy_events(copy)
-            if not any(count for kind, count in self._kept.items() if kind != "events"):
+            if not any(count for kind, count in self._kept.items() if kind not in ("events", "pairs")):
                 raise InputFileError(f"no image in {self._path} can be recovered", "restore it from a copy")
             text = f"repaired from {self._path.name}: {self._summary()}, by mobilescope {__version__}"
             copy.add_event(sealed(event_row(time.time(), "warning", text)))
@@ -184,6 +191,10 @@ class _Rescue:
                 if not jpeg and _without_raw(name, row):
                     continue
             copy.add_image(name, frame, row, jpeg)
+            if name == layout.PHONE:
+                self._captures.add((row["slide"].item().decode(), int(row["index"])))
+            elif name == layout.BENCHTOP:
+                self._tiles.add((row["slide"].item().decode(), int(row["row"]), int(row["column"])))
             self._kept[NAMES[name] if NAMES[name] in self._kept else "flat_fields"] += 1
         if carved.count:
             self._notes.append(f"{NAMES[name]}: {carved.count} frames were found by their checksums alone")
@@ -215,6 +226,19 @@ class _Rescue:
             return
         broken = [index for index, row in enumerate(rows) if row is None]
         self._lost.extend(f"{NAMES[name]}: {_numbers(run)} and what belongs to them" for run in _runs(broken))
+
+    def _copy_links(self, copy: SessionCopy) -> None:
+        rows = self._damaged.rows(layout.LINKS)
+        if rows is None:  # a session of version 3 or before
+            return
+        self._note_missing(layout.LINKS, rows)
+        for row in rows:
+            missing = "" if row is None else half_pair(pair_link(row), self._captures, self._tiles)
+            if missing:
+                self._lost.append(missing)
+            elif row is not None:
+                copy.add_link(row)
+                self._kept["pairs"] = self._kept.get("pairs", 0) + 1
 
     def _copy_events(self, copy: SessionCopy) -> None:
         rows = self._damaged.rows(layout.EVENTS)

@@ -16,6 +16,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 from mobilescope import __version__
 from mobilescope.core.config import StrictModel
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
+from mobilescope.core.pair_link import QUALITY_NAMES
 
 SESSION_FORMAT = "mobilescope-session"
 # Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
@@ -23,6 +24,8 @@ SESSION_FORMAT = "mobilescope-session"
 SCHEMA_VERSION = 4
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
+# A field of the phone that lies on more tiles than this is no field.
+MAX_LINK_TILES = 25
 
 # The fastest that gains at all, and it drops the empty high bits of raw phone frames; measured in docs/benchmarks.md.
 CODEC: dict[str, Any] = dict(hdf5plugin.Blosc(cname="lz4", clevel=1, shuffle=hdf5plugin.Blosc.BITSHUFFLE))
@@ -60,6 +63,14 @@ CAPTURE_ROW = np.dtype([
 ])
 FLAT_FIELD_ROW = np.dtype([
     ("time_s", "<f8"), ("channel", _text(32)), ("software_version", _text(32)), *_SHA256, *_CRC,
+])
+LINK_ROW = np.dtype([
+    ("slide", _text(64)), ("index", "<i4"), ("row", "<i4"), ("column", "<i4"), ("time_s", "<f8"),
+    ("phone_um", "<f8", (2,)), ("planned_um", "<f8", (2,)), ("found_um", "<f8", (2,)),
+    ("picture_to_um", "<f8", (6,)), ("link", "<f8", (6,)), ("link_residual_um", "<f8"), ("link_points", "<i4"),
+    ("verdict", _text(16)), ("reason", _text(256)), ("quality", [(name, "<f8") for name in QUALITY_NAMES]),
+    ("source", _text(16)), ("tile_count", "<i4"), ("tiles", "<i4", (MAX_LINK_TILES, 2)), ("attempts", "<i4"),
+    ("seconds", "<f8"), ("run", "<i4"), ("software_version", _text(32)), *_CRC,
 ])
 EVENT_ROW = np.dtype([("time_s", "<f8"), ("level", _text(16)), ("text", _text(EVENT_BYTES)), *_CRC])
 

@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, SessionError
+from mobilescope.core.pair_link import PairLink
 from mobilescope.core.protocols import FUSED_PLANE, FlatFieldKind
 from mobilescope.data import layout
 from mobilescope.data.checksums import CRC32C, SHA256, matches
 from mobilescope.data.files import open_for_reading, read_part
+from mobilescope.data.link_records import current_fields, half_pair, pair_link
 from mobilescope.data.lock import is_being_written
 from mobilescope.data.records import (
     CaptureRecord,
@@ -138,6 +140,14 @@ class Session:
         found = [capture_record(frame, row) for frame, row in self._rows(layout.PHONE, slide)]
         return [capture for capture in found if channel in (None, capture.channel)]
 
+    def pair_links(self, slide: str) -> list[PairLink]:
+        """Return the links of a paired session over a slide in the order in which they were made."""
+        if layout.LINKS not in self._file:  # a session of version 3 or before
+            return []
+        rows, sound = self._committed(layout.LINKS)
+        wanted = sound & (rows["slide"] == slide.encode())
+        return [pair_link(row) for row in rows[wanted]]
+
     def tile_pixels(self, record: TileRecord) -> NDArray[np.uint8]:
         """Read a tile, shape (rows, columns, 3), uint8, sRGB."""
         return self._frame(layout.BENCHTOP, record.frame)
@@ -200,6 +210,13 @@ class Session:
             jpeg = self.jpeg(capture_record(frame, row)) if name == layout.PHONE else b""
             yield row, self._frame(name, frame), jpeg
 
+    def stored_links(self) -> list[Row]:
+        """Return the rows of pairs that match their checksum."""
+        if layout.LINKS not in self._file:
+            return []
+        rows, sound = self._committed(layout.LINKS)
+        return list(rows[sound])
+
     def stored_events(self) -> list[Row]:
         """Return the rows of events that match their checksum."""
         rows, sound = self._committed(layout.EVENTS)
@@ -221,9 +238,20 @@ class Session:
                     problems.append(f"{name}: row {frame} does not match its checksum")
                 else:
                     problems.extend(self._image_problems(name, frame, row))
-        _, sound = self._committed(layout.EVENTS)
-        problems.extend(f"{layout.EVENTS}: row {i} does not match its checksum" for i in np.flatnonzero(~sound))
-        return problems
+        for name in (layout.EVENTS, *([layout.LINKS] if layout.LINKS in self._file else [])):
+            _, sound = self._committed(name)
+            problems.extend(f"{name}: row {i} does not match its checksum" for i in np.flatnonzero(~sound))
+        return [*problems, *self._half_pairs()]
+
+    def _half_pairs(self) -> Iterator[str]:
+        """Yield what is missing of pairs of which a side is not there."""
+        for slide in self.slides:
+            captures = {(slide.name, capture.index) for capture in self.captures(slide.name)}
+            tiles = {(slide.name, tile.row, tile.column) for tile in self.tiles(slide.name)}
+            for link in self.pair_links(slide.name):
+                missing = half_pair(link, captures, tiles)
+                if missing:
+                    yield f"{layout.LINKS}: {missing}"
 
     def summary(self) -> dict[str, Any]:
         """Return what is in the session, ready for JSON."""
@@ -239,6 +267,7 @@ class Session:
                 "attempts": _counted(str(tile.attempt) for tile in tiles),
                 "channels": _counted(tile.channel or "default" for tile in tiles),
                 "planes": _counted("fused" if tile.plane == FUSED_PLANE else str(tile.plane) for tile in tiles),
+                "paired": _counted(link.verdict for link in current_fields(self.pair_links(slide.name))),
                 "mosaic": layout.mosaic_path(self.path, slide.name).exists(),
             })
         return {

@@ -26,6 +26,7 @@ from mobilescope.core.errors import (
     UserError,
 )
 from mobilescope.core.focus_record import FocusRecord
+from mobilescope.core.pair_link import PairLink
 from mobilescope.core.progress import ProgressListener, ignore_progress
 from mobilescope.core.protocols import BenchtopImage, FlatFieldKind, PhoneCapture, TileKey, TileState
 from mobilescope.data import layout
@@ -39,6 +40,7 @@ from mobilescope.data.files import (
 )
 from mobilescope.data.frames import MAX_BANDS
 from mobilescope.data.jpeg_header import jpeg_shape
+from mobilescope.data.link_records import half_pair, link_row
 from mobilescope.data.lock import WriterLock
 from mobilescope.data.migration import migrate
 from mobilescope.data.records import (
@@ -104,10 +106,13 @@ class SessionWriter:
             (kind, channel_of(row)) for kind, series in self._flat_fields.items() for row in series.table.rows
         }
         self._events = Table(self._file[layout.EVENTS])
+        self._links = Table(self._file[layout.LINKS])
         self._jpeg = self._file[layout.PHONE]["jpeg"]
         tiles, captures = self._benchtop.table.rows, self._phone.table.rows
         self._tiles = dict(key_and_state(row) for row in tiles)
         self._captures = {(row["slide"].decode(), int(row["index"]), channel_of(row)) for row in captures}
+        self._digests = {row[name].decode() for row in captures for name in ("sha256", "jpeg_sha256")}
+        self._linked = {(row["slide"].decode(), int(row["index"])) for row in self._links.rows}
         self._jpeg_end = int((captures["jpeg_offset"] + captures["jpeg_length"]).max()) if len(captures) else 0
 
     @classmethod
@@ -256,6 +261,37 @@ class SessionWriter:
                 self._phone.append(bayer, record)
             self._jpeg_end = end
             self._captures.add((slide, index, channel))
+            self._digests.update(record[name].item().decode() for name in ("sha256", "jpeg_sha256"))
+
+    def next_capture_index(self, slide: str) -> int:
+        """Return a number that no capture of a slide has."""
+        return max((index for name, index, _ in self._captures if name == slide), default=-1) + 1
+
+    def capture_digests(self) -> set[str]:
+        """Return the SHA-256 of each raw frame and JPEG that is committed."""
+        return self._digests
+
+    def add_pair_link(self, link: PairLink) -> None:
+        """Commit a pair: its capture and its tiles, which are there, and what links them.
+
+        Raises
+        ------
+        SessionError
+            One of its sides is not there, or the capture has its link already.
+        DiskSpaceError
+            Too little room; the session stays whole.
+        """
+        with self._serial:
+            known = (link.slide, link.index) in self._linked
+            self._check_new(link.slide, known, f"the link of capture {link.index} of slide {link.slide}")
+            captures, tiles = {each[:2] for each in self._captures}, {(k.slide, k.row, k.column) for k in self._tiles}
+            missing = half_pair(link, captures, tiles)
+            if missing:
+                raise SessionError(f"{missing} in {self.path}", "store both sides first")
+            row = link_row(link)
+            with self._storing(row.nbytes, margin_bytes=0):
+                self._links.append(row)
+            self._linked.add((link.slide, link.index))
 
     def _raw_frame(self, capture: PhoneCapture) -> NDArray[Any]:
         if capture.bayer is not None:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import RegistrationError
+from mobilescope.core.errors import MirroredError, RegistrationError
 
 Grey = NDArray[np.float32]
 FloatArray = NDArray[np.floating]
@@ -201,8 +201,8 @@ def _attempt(moving: _Features, fixed: _Features, shape: tuple[int, ...], seed: 
     return FeatureMatch(homography, len(source), int(inside.sum()), float(np.median(distance)), spread)
 
 
-def _mirror_error() -> RegistrationError:
-    return RegistrationError(
+def _mirror_error() -> MirroredError:
+    return MirroredError(
         "the phone image is a mirror image of the benchtop field",
         "switch off mirroring in the camera app, or turn the slide over",
     )

@@ -79,6 +79,9 @@ class PhoneParameters(StrictModel):
     exposure_ms: float = Field(gt=0)
     iso: int = Field(gt=0)
     jpeg_quality: int = Field(ge=1, le=100)
+    # Where the phone scope's own stage frame lies in the benchtop's: one with it unless an instrument file says else.
+    frame_shift_um: tuple[float, float] = (0.0, 0.0)
+    frame_turn_deg: float = 0.0
 
     @model_validator(mode="after")
     def _levels_are_apart(self) -> PhoneParameters:

@@ -69,10 +69,13 @@ class TwinPhone:
         self._rotation_deg = float(self._rng.normal(0, self._phone.rotation_deg))
 
     def capture(self, x_um: float, y_um: float) -> PhoneCapture:
-        """Capture the field near a nominal position."""
+        """Capture the field near a nominal position of the phone scope's frame."""
         phone, rng = self._phone, self._rng
         shift = rng.normal(0, phone.position_error_um, 2)
-        mounting = Affine.similarity(1.0, self._rotation_deg, x_um + float(shift[0]), y_um + float(shift[1]))
+        frame = Affine.similarity(1.0, phone.frame_turn_deg, *phone.frame_shift_um)
+        at = frame.apply((x_um, y_um)) + shift
+        turn_deg = phone.frame_turn_deg + self._rotation_deg
+        mounting = Affine.similarity(1.0, turn_deg, float(at[0]), float(at[1]))
         defocus_um = self.defocus_um + float(rng.normal(0, phone.focus_error_um))
         drift = np.exp(rng.normal(0, phone.exposure_drift) + rng.normal(0, phone.colour_drift, 3))
         bayer = self._expose(mounting, defocus_um, drift)

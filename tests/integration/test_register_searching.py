@@ -81,9 +81,15 @@ def records(path):
         return {record.capture: record for record in store.records}, store.provenance
 
 
-def test_captures_are_registered_where_the_mosaic_shows_them(taken):
+@pytest.fixture(scope="module")
+def registered(taken):
+    """What came of it, and its pairs by capture with their provenance."""
     result = register_session(taken, workers=1)
-    found, provenance = records(result.pairs)
+    return result, *records(result.pairs)
+
+
+def test_captures_are_registered_where_the_mosaic_shows_them(registered):
+    result, found, provenance = registered
     assert [index for index, record in sorted(found.items()) if record.accepted] == list(TRUE_UM), {
         index: record.reason for index, record in found.items()
     }
@@ -101,8 +107,8 @@ def test_captures_are_registered_where_the_mosaic_shows_them(taken):
     assert abs(found[TURNED].quality["place_rotation_deg"]) > 170
 
 
-def test_what_the_mosaic_does_not_show_is_refused_with_both_reasons(taken):
-    found, _ = records(register_session(taken, workers=1).pairs)
+def test_what_the_mosaic_does_not_show_is_refused_with_both_reasons(registered):
+    _, found, _ = registered
     assert "was not found in the benchtop window" in found[FOREIGN].reason
     assert "in the whole mosaic: no place in the mosaic shows this field" in found[FOREIGN].reason
     assert "blank" in found[BLANK].reason

@@ -13,7 +13,7 @@ import tifffile
 from phone_files import SHAPE, dng, jpeg, jpeg_bytes, pair
 from tile_scans import PIXEL_UM, TILE_PX, write_scan
 
-from mobilescope.app.acquiring import plan_of
+from mobilescope.app.acquiring import known_files, plan_of
 from mobilescope.app.developing import develop_capture
 from mobilescope.app.ingest_tiles import tiles_to_ingest
 from mobilescope.app.ingesting import IngestOptions, ingest_folder
@@ -22,7 +22,11 @@ from mobilescope.app.tile_folders import read_tile
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import CancelledError, ConfigError, InputFileError, UserError
 from mobilescope.core.progress import StopToken
+from mobilescope.core.protocols import LightState, PositionUm
+from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
+from mobilescope.data.writer import SessionWriter
+from mobilescope.imaging.capture_files import jpeg_picture
 from mobilescope.imaging.colour import decode_8bit, encode_16bit
 from mobilescope.plans.job import JobPlan
 
@@ -283,3 +287,17 @@ def test_tiles_of_another_size_than_the_sessions_are_refused(folder, tmp_path):
     scan = write_scan(tmp_path / "tiles", 1, 2, channels=3)
     with pytest.raises(UserError, match=r"160x160 px.*begun for 96x128"):
         ingest(folder, benchtop=tiles_to_ingest(scan.folder, scan.table, PIXEL_UM))
+
+
+def test_files_of_captures_in_any_light_are_known(tmp_path):
+    path = tmp_path / "s.h5"
+    header = SessionHeader(
+        slides=(SlideEntry(name="s", role="training"),), instrument={}, benchtop_shape=(64, 64), phone_shape=SHAPE,
+    )
+    picture = jpeg_picture(jpeg_bytes(), "a.jpg")
+    dark = LightState(on=False, red=0, green=0, blue=0, brightness=0.0, source="ring")
+    capture = picture.capture(PositionUm(0, 0, 0), pixel_um=0.5, time_s=1.0, light=dark, device="phone")
+    with SessionWriter.create_or_resume(path, header) as writer:
+        writer.add_phone_capture("s", 0, 0, 0, capture, channel="dark")
+    with Session.open(path) as session:
+        assert picture.facts["jpeg_sha256"] in known_files(session)

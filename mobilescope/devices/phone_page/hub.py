@@ -81,7 +81,7 @@ class PhoneHub:
         self._session: _Session | None = None
         self._clocks: dict[str, PhoneClock] = {}
         self._first_camera: messages.CameraReport | None = None
-        self._now = PageSnapshot()
+        self._now = PageSnapshot(stills=len(store))
         self._times: deque[float] = deque(maxlen=256)
         self._streams: list[PhonePageFrames] = []
         self._captured_ms: deque[tuple[int, float]] = deque(maxlen=256)
@@ -166,13 +166,15 @@ class PhoneHub:
         """Have the phone take a still now and wait until it is safe; DeviceError as for `wait`."""
         return self.wait(self.ask("now"), timeout_s=timeout_s)
 
-    def wait_for_camera(self, timeout_s: float) -> messages.CameraReport:
+    def wait_for_camera(self, timeout_s: float, stop: StopToken | None = None) -> messages.CameraReport:
         """Wait until a phone is connected and its camera open; DeviceError where that takes longer."""
         until_s = time.monotonic() + timeout_s
         while time.monotonic() < until_s:
             now = self.snapshot()
             if now.phone and now.camera is not None:
                 return now.camera
+            if stop is not None:
+                stop.raise_if_requested("waiting for a phone")
             time.sleep(0.05)
         why = self.snapshot().why_no_still() or "the phone's camera did not open"
         raise DeviceError(f"{why}; waited {timeout_s:g} s", "scan the terminal's code with the phone, and tap Start")

@@ -51,23 +51,25 @@ class BrowserPictures:
 
     def shape(self) -> tuple[int, int]:
         """Return rows and columns of a still as it is stored, learned from one that is taken for it."""
-        hub = self._ready()
+        hub = self._served()
+        hub.wait_for_camera(self._patience_s)
         still = hub.take(timeout_s=self._at_once_s)
         return still.height, still.width
 
     def guide(self, text: str) -> None:
         """Show the person at the phone what to do next."""
-        self._ready().guide(text, "go")
+        self._served().guide(text, "go")
 
     def prepare(self) -> None:
         """Ask for a still where the person decides when; it may come from here on."""
-        hub = self._ready()
+        hub = self._served()
         self._withdraw()
         self._asked = hub.ask("tap") if self._by_hand else None
 
     def take(self, stop: StopToken, _known: Collection[str]) -> PhonePicture:
         """Return the still that was asked for."""
-        hub = self._ready()
+        hub = self._served()
+        hub.wait_for_camera(self._patience_s, stop)
         asked = self._asked or hub.ask("now")
         self._asked = None
         still = hub.wait(asked, timeout_s=self._patience_s if self._by_hand else self._at_once_s, stop=stop)
@@ -86,11 +88,10 @@ class BrowserPictures:
             self._hub.withdraw(self._asked)
         self._asked = None
 
-    def _ready(self) -> PhoneHub:
-        """Return the hub, once a phone is there."""
+    def _served(self) -> PhoneHub:
+        """Return the hub of the page, served from now on."""
         if self._hub is None:
             self._hub = self._stack.enter_context(self._opened())
-        self._hub.wait_for_camera(self._patience_s)
         return self._hub
 
 

@@ -16,6 +16,9 @@ class Mover(Protocol):
     def check(self, fields: Iterable[tuple[float, float]]) -> None:
         """Refuse fields that can't be reached; LimitError names one."""
 
+    def forget(self) -> None:
+        """Another slide lies there: nobody knows which field is in view."""
+
     def go(
         self, x_um: float, y_um: float, stop: StopToken, ready: Callable[[], None]
     ) -> tuple[PositionUm, dict[str, str]]:
@@ -37,6 +40,11 @@ class StageMover:
     def __init__(self, stage: Callable[[], XYZStage], tell: Callable[[str], None] | None) -> None:
         self._stage, self._tell = stage, tell
 
+    @property
+    def stage(self) -> XYZStage | None:
+        """The stage, opened if need be, where pictures can be taken without a person; else None."""
+        return None if self._tell is not None else self._stage()
+
     def check(self, fields: Iterable[tuple[float, float]]) -> None:
         """Refuse fields outside the stage's range, where it tells that."""
         stage = self._stage()
@@ -45,6 +53,9 @@ class StageMover:
             for x_um, y_um in fields:
                 check_within("x", x_um, x_range)
                 check_within("y", y_um, y_range)
+
+    def forget(self) -> None:
+        """Do nothing: the stage says where it is."""
 
     def go(
         self, x_um: float, y_um: float, _stop: StopToken, ready: Callable[[], None]
@@ -81,10 +92,19 @@ class PersonMover:
     def check(self, _fields: Iterable[tuple[float, float]]) -> None:
         """Take any: nobody knows how far a person can go."""
 
+    def forget(self) -> None:
+        """Ask for the next field whatever the last one was."""
+        self._last = None
+
     def go(
         self, x_um: float, y_um: float, stop: StopToken, ready: Callable[[], None]
     ) -> tuple[PositionUm, dict[str, str]]:
-        """Have the person bring the field into view."""
+        """Have the person bring the field into view; one that is there already is not asked for again."""
+        if self._last == (x_um, y_um):
+            ready()
+            if self._releases:
+                self._tell("Take another picture of the same field (Ctrl-C ends).")
+            return PositionUm(x_um, y_um, 0.0), {"moved": "by hand"}
         way = "" if self._last is None else _way(x_um - self._last[0], y_um - self._last[1])
         request = f"bring the field at x = {x_um:.0f}, y = {y_um:.0f} µm into view{way} and focus"
         if self._releases:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 from mobilescope.core.errors import DeviceError
 from mobilescope.core.phone_picture import PhonePicture, PictureSource
 from mobilescope.core.progress import StopToken
-from mobilescope.core.protocols import Illuminator, PhoneCapture
+from mobilescope.core.protocols import Illuminator, PhoneCapture, XYZStage
 from mobilescope.devices.phones.arrivals import digests_of
-from mobilescope.devices.phones.moving import Mover
+from mobilescope.devices.phones.moving import Mover, StageMover
 
 _DEVICE_LETTERS = 60
 
@@ -59,6 +59,11 @@ class RealPhone:
         rows, columns = self.frame_shape
         return columns * self._pixel_um, rows * self._pixel_um
 
+    @property
+    def focus_stage(self) -> XYZStage | None:
+        """The motorised stage that it can be focused with; None where a person moves it or releases the camera."""
+        return self._mover.stage if isinstance(self._mover, StageMover) else None
+
     def expect(self, frame_shape: tuple[int, int]) -> None:
         """Take pictures of this frame alone, which a session began with."""
         self._shape = frame_shape
@@ -79,6 +84,7 @@ class RealPhone:
         """Have the person put the named slide on the phone scope."""
         if slide != self._mounted:
             self._ask_mount(slide)
+            self._mover.forget()
             self._mounted = slide
 
     def capture(self, x_um: float, y_um: float) -> PhoneCapture:
