@@ -211,7 +211,9 @@ def run_spline(pair, begun: Start, counted: np.ndarray, python: str, tool: str) 
         grid = ELASTIX_GRID_PX / pair.factor
         np.savez(place, moving=begun.moving, drawn=begun.drawn, grid=grid)
         command = [python, str(Path(__file__).resolve()), "--peer-worker", tool, str(place), str(answer)]
-        finished = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PEER_SECONDS)
+        finished = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=PEER_SECONDS, cwd=folder
+        )
         if finished.returncode != 0 or not answer.exists():
             raise RuntimeError(finished.stderr.strip().splitlines()[-1] if finished.stderr.strip() else "it crashed")
         saved = np.load(answer)
