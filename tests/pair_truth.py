@@ -57,13 +57,14 @@ def registration_errors_px(
 ) -> NDArray[np.floating]:
     """Return the error of the map of every accepted pair of a slide, in phone pixels, over a grid of its pixels.
 
-    For each input pixel: where the phone truly looked, against where the benchtop tile under it truly was. ``pairs`` is
-    another file than the session's default one; either warp will do.
+    For each input pixel: where the phone truly looked, against where the benchtop tile under it truly was, as blended
+    into the mosaic at whole pixels. ``pairs`` is another file than the session's default one; either warp will do.
     """
     errors = []
     with Mosaic.open(path, slide) as mosaic, PairStore.open(pairs or pairs_path(path)) as store:
         tiles = tile_truth(session, truth, slide)
-        offsets = mosaic_offsets_um(session, mosaic, tiles)
+        rounded_px = mosaic.tile_positions_px - np.round(mosaic.tile_positions_px)
+        offsets = mosaic_offsets_um(session, mosaic, tiles) + rounded_px * mosaic.pixel_size_um
         centres = mosaic.tile_positions_px + (np.array(session.header.benchtop_shape[::-1]) - 1) / 2
         captures = capture_truth(session, truth, slide)
         for index, record in enumerate(store.records):

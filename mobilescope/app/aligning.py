@@ -34,7 +34,7 @@ from mobilescope.imaging.lattices import (
 from mobilescope.imaging.quality import GateThresholds, Verdict, judge
 from mobilescope.imaging.registration import Registration, register
 from mobilescope.imaging.retrieval import shows_specimen
-from mobilescope.imaging.warp import lattice_points, resample
+from mobilescope.imaging.warp import MapYX, lattice_points, resample
 
 _SMALLEST_WINDOW_PX = 64
 _NOTHING: Window = (0, 0, 0, 0)
@@ -87,7 +87,7 @@ class _Surroundings:
 
 def align_capture(
     session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant,
-    thresholds: GateThresholds, search: Search | None = None,
+    thresholds: GateThresholds, search: Search | None = None, distortion_yx: MapYX | None = None,
 ) -> AlignedPair:
     """Register one capture, or one of its crops, with its slide's mosaic and resample, once, what the variant says.
 
@@ -95,6 +95,8 @@ def align_capture(
     ----------
     search : Search, optional
         Look for the capture in the whole mosaic, instead of around its position alone.
+    distortion_yx : ndarray, shape (rows, columns, 2), float32, optional
+        What is known of the phone's distortion, see `register`.
     """
     with Session.open(session_path) as session, Mosaic.open(session_path, capture.slide) as mosaic:
         development = variant.development or development_of(session)
@@ -110,7 +112,8 @@ def align_capture(
             figures |= placement.figures
             around = _surroundings(mosaic, placement)
             registration = register(
-                seen, around.pixels, moving_pixel_um=pitch_um, fixed_pixel_um=mosaic.pixel_size_um
+                seen, around.pixels, moving_pixel_um=pitch_um, fixed_pixel_um=mosaic.pixel_size_um,
+                distortion_yx=None if distortion_yx is None else np.ascontiguousarray(distortion_yx[crop.part]),
             )
             verdict = judge(registration.quality, thresholds)
             draw = _phone_onto_benchtop if variant.warp == "phone" else _benchtop_onto_phone

@@ -62,6 +62,37 @@ def stage(
         print_json({"calibration": str(path), **found.model_dump(mode="json")})
 
 
+@calibrate_app.command("phone")
+def phone(
+    session: Annotated[Path, typer.Argument(metavar="SESSION", help="A registered session (.h5).")],
+    out: Annotated[
+        Path | None, typer.Option(help="Distortion map to write (.npz); without it distortion.npz beside the session.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option(help="Another file of the session's pairs than the default one.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Average the distortion of the phone's lens over a session's accepted pairs.
+
+    `enhance`, `live` and `register` take the map with --distortion.
+
+    Example: mobilescope calibrate phone demo/session.h5 --out distortion.npz --json
+    """
+    from mobilescope.app.distortion import calibrate_distortion
+
+    target = out or session.with_name("distortion.npz")
+    with stoppable() as stop, ProgressDisplay() as progress:
+        found = calibrate_distortion(session, target, pairs=pairs, on_progress=progress, stop=stop)
+    say(
+        f"distortion of {found.median_px:.2f} px in the median, at most {found.largest_px:.2f} px, over {found.pairs} "
+        f"pairs that spread by {found.spread_px:.2f} px; there and back within {found.inverse_error_px:.3f} px: "
+        f"{target}"
+    )
+    if json:
+        print_json(found.to_json())
+
+
 @calibrate_app.command("light")
 def light(
     context: typer.Context,

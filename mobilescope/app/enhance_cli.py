@@ -58,6 +58,10 @@ def enhance(
             "--tune", help="First measure which engine and tiles are the fastest here, and remember it; takes a minute."
         ),
     ] = False,
+    distortion: Annotated[
+        Path | None,
+        typer.Option(help="Distortion map of the phone (mobilescope calibrate phone): straighten the images first."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Enhance what this model has enhanced before.")] = False,
     json: Json = False,
 ) -> None:
@@ -74,6 +78,7 @@ def enhance(
     options = EnhanceOptions(
         device=device, precision=precision, engine=engine, pixel_size_um=pixel_size_um, calibration=calibration,
         tile_px=tile_px, force=force, again=again, refeed=refeed,
+        distortion=distortion,
     )
     with stoppable() as stop, ProgressDisplay() as progress, showing_warnings():
         if tune:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.calibrating import calibration_from, calibration_of
-from mobilescope.app.enhance_jobs import Job, open_jobs
+from mobilescope.app.distortion import load_distortion, straightened
+from mobilescope.app.enhance_jobs import Job, file_digest, open_jobs
 from mobilescope.app.folders import prepare_folder
 from mobilescope.app.images import Picture, is_pyramid, write_rgb
 from mobilescope.app.picture_notes import read_record
@@ -63,6 +64,8 @@ class EnhanceOptions:
         Enhance what was enhanced by the same model from the same input.
     refeed : str
         "downsampled" or "finer": enhance each result again, see `mobilescope.enhance.refeeding`.
+    distortion : Path, optional
+        The phone's distortion map: pictures are straightened by it first.
     """
 
     device: str = "auto"
@@ -74,6 +77,7 @@ class EnhanceOptions:
     force: bool = False
     again: bool = False
     refeed: str = "none"
+    distortion: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -182,6 +186,8 @@ class _Work:
         self, model: Path, jobs: list[Job], options: EnhanceOptions, on_progress: ProgressListener
     ) -> None:
         self._options = options
+        self._distortion = None if options.distortion is None else load_distortion(options.distortion)
+        self._distortion_digest = None if options.distortion is None else file_digest(options.distortion)
         self._identity = ModelIdentity.of_file(model)
         if options.precision == "int8":
             on_progress(Progress("calibrate int8", 0, 1))  # which takes up to a minute
@@ -206,6 +212,8 @@ class _Work:
             if earlier is not None:
                 return earlier
             picture = job.open()
+            if self._distortion is not None:
+                picture = straightened(picture, self._distortion)
             target = job.target(self._output_shape(picture.shape))
             if is_pyramid(target) and self._options.refeed != "none":
                 raise UserError(
@@ -240,6 +248,7 @@ class _Work:
                 (record.get("model_sha256"), record.get("input_sha256")) == (self._identity.file_sha256, digest)
                 and settings.get("engine") == self.engine and same_pixels and record.get("trust")
                 and settings.get("refeed", "none") == self._options.refeed
+                and settings.get("distortion_sha256") == self._distortion_digest
             ):
                 trust = record["trust"]
                 return Enhanced(job.name, target, trust["state"], tuple(trust["reasons"]), 0.0, self.engine, True)
@@ -272,6 +281,7 @@ class _Work:
             "output_pixel_size_um": pixels.output_um,
             "forced": self._options.force,
             "refeed": self._options.refeed,
+            "distortion_sha256": self._distortion_digest,
         }
 
     def _write(

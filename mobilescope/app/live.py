@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.calibrating import calibration_from
+from mobilescope.app.distortion import StraightenedFrames, load_distortion
+from mobilescope.app.enhance_jobs import file_digest
 from mobilescope.app.folders import prepare_folder
 from mobilescope.app.live_recording import LiveRecorder
 from mobilescope.app.live_sources import SourceOptions, opened_source
@@ -46,6 +48,8 @@ class LiveOptions:
         Folder that takes a pair of pictures every two seconds.
     calibration : Path or None
         Pictures on which int8 measures the network's ranges; see `mobilescope.app.calibrating.calibration_from`.
+    distortion : Path or None
+        The phone's distortion map: frames are straightened by it first.
     """
 
     model: Path
@@ -59,6 +63,7 @@ class LiveOptions:
     device: str = "auto"
     precision: str = "auto"
     calibration: Path | None = None
+    distortion: Path | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +181,9 @@ def live_run(
 
     describe = _Describer(options, network, small, judge)
     recorder = LiveRecorder(options.record or _SAVED, describe)
-    with opened_source(options.source) if opened is None else nullcontext(opened) as source:
+    distortion = None if options.distortion is None else load_distortion(options.distortion)
+    with opened_source(options.source) if opened is None else nullcontext(opened) as frames:
+        source = frames if distortion is None else StraightenedFrames(frames, distortion)
         pipeline = LivePipeline(
             source, ladder, show, preview=preview, judge=judge, frames=options.frames,
             keep=None if options.record is None else recorder,
@@ -193,6 +200,7 @@ class _Describer:
     ) -> None:
         self._judge = judge
         self._full = ModelIdentity.of_file(options.model), full.engine
+        self._distortion_digest = None if options.distortion is None else file_digest(options.distortion)
         fast = options.fast_model
         self._small = self._full if fast is None or small is None else (ModelIdentity.of_file(fast), small.engine)
 
@@ -206,6 +214,7 @@ class _Describer:
             "region": str(enhanced.region),
             "engine": "colour matrix" if enhanced.method == Rung.COLOUR else engine,
             "pixel_size_um": frame.pixel_size_um,
+            "distortion_sha256": self._distortion_digest,
         }
         return record_provenance(
             identity, digest_picture(enhanced.region.of(frame.pixels)), settings, self._judge(frame)

@@ -49,6 +49,10 @@ def live(
         Path | None,
         typer.Option(help="Images for int8 to measure on: an image, a folder, or a session's training inputs."),
     ] = None,
+    distortion: Annotated[
+        Path | None,
+        typer.Option(help="Distortion map of the phone (mobilescope calibrate phone): straighten the frames first."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Enhance a live stream and show it beside what came in, with its rate, its delay and how far to trust it.
@@ -70,7 +74,7 @@ def live(
             source, instrument=instrument, frames_per_s=fps, every_frame=fast, loop=loop, pixel_size_um=pixel_size_um
         ),
         frames_per_s=fps, region=region, rung=rung, fast_model=fast_model, frames=frames, record=record, device=device,
-        precision=precision, calibration=calibration,
+        precision=precision, calibration=calibration, distortion=distortion,
     )
     run = _run(options, seconds=seconds, window=not no_window)
     summary = run.summary()

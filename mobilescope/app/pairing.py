@@ -36,7 +36,9 @@ from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
 from mobilescope.imaging.crops import central_crops
+from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds
+from mobilescope.imaging.warp import MapYX
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def register_session(
     thresholds: GateThresholds | None = None,
     search: bool = True,
     workers: int = 2,
+    distortion: DistortionMap | None = None,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> PairingResult:
@@ -93,6 +96,8 @@ def register_session(
         The pair file to write; without it `layout.pairs_path` names it.
     search : bool
         Search whole mosaics; without it, a capture that is not at its position is refused.
+    distortion : DistortionMap, optional
+        What is known of the phone's distortion: each map starts from it.
 
     Raises
     ------
@@ -102,17 +107,18 @@ def register_session(
     stop = stop or StopToken()
     thresholds = thresholds or GateThresholds()
     plan = plan_pairing(
-        session_path, PairVariant(warp, factor, jpeg_ratio, development), thresholds, search=search
+        session_path, PairVariant(warp, factor, jpeg_ratio, development), thresholds, search=search,
+        distortion=distortion,
     )
-    variant, jobs = plan.variant, plan.jobs
-    target = out or pairs_path(session_path, variant)
+    jobs = plan.jobs
+    target = out or pairs_path(session_path, plan.variant)
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
     prepare_file(target)
     accepted = refused = searched = 0
     with PairWriter(target, plan.provenance) as writer:
         for done, pair in enumerate(
-            _aligned(session_path, plan, variant, thresholds, workers, on_progress, stop), start=1
+            _aligned(session_path, plan, thresholds, workers, on_progress, stop), start=1
         ):
             store_pair(writer, pair, plan.roles[pair.capture.slide], warp)
             accepted, refused = accepted + pair.accepted, refused + (not pair.accepted)
@@ -139,6 +145,8 @@ class PairingPlan:
         Where to look for captures that are not at their place, by slide; empty where they are not looked for.
     provenance : dict
         Of the pair file, as `PairWriter` takes it.
+    distortion_yx : ndarray or None
+        What maps start from, on the lattice of a developed capture.
     """
 
     variant: PairVariant
@@ -147,10 +155,12 @@ class PairingPlan:
     cells: dict[tuple[str, int], RegionUm | None]
     searches: dict[str, Search]
     provenance: dict[str, Any]
+    distortion_yx: MapYX | None = None
 
 
 def plan_pairing(
-    session_path: Path, variant: PairVariant, thresholds: GateThresholds, *, search: bool = True
+    session_path: Path, variant: PairVariant, thresholds: GateThresholds, *, search: bool = True,
+    distortion: DistortionMap | None = None,
 ) -> PairingPlan:
     """Read what there is to register; InputFileError for a session without captures or mosaics."""
     with Session.open(session_path) as session:
@@ -164,9 +174,14 @@ def plan_pairing(
             "thresholds": thresholds.model_dump(),
             "places": "nominal, else by landmarks in the whole mosaic" if search else "nominal",
         }
+        known_yx = None
+        if distortion is not None:
+            rows, columns = session.header.phone_shape
+            known_yx = distortion.scaled((rows // 2, columns // 2)).displacement_yx
+            provenance["distortion_pairs"] = distortion.pairs
         provenance["made_of"] = made_of(session_path, provenance, [capture for _, capture in jobs])
         searches = _searches(session) if search else {}
-        return PairingPlan(variant, jobs, roles, _cells(session, placed), searches, provenance)
+        return PairingPlan(variant, jobs, roles, _cells(session, placed), searches, provenance, known_yx)
 
 
 def store_pair(writer: PairWriter, pair: AlignedPair, role: Role, warp: Warp) -> None:
@@ -248,7 +263,6 @@ def _searches(session: Session) -> dict[str, Search]:
 def _aligned(
     session_path: Path,
     plan: PairingPlan,
-    variant: PairVariant,
     thresholds: GateThresholds,
     workers: int,
     on_progress: ProgressListener,
@@ -269,7 +283,9 @@ def _aligned(
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         def submit(slide: str, capture: CaptureRecord, search: Search | None) -> Future[AlignedPair]:
             cell = plan.cells.get((slide, capture.index))
-            return pool.submit(align_capture, session_path, capture, cell, variant, thresholds, search)
+            return pool.submit(
+                align_capture, session_path, capture, cell, plan.variant, thresholds, search, plan.distortion_yx
+            )
 
         futures = [
             submit(slide, capture, None if has_position(capture) else nowhere[slide]) for slide, capture in jobs

@@ -5,13 +5,16 @@ from __future__ import annotations
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mobilescope.app.cli_types import Cluster, Json, Workers
 from mobilescope.app.console import ProgressDisplay, print_json, say, stoppable
 from mobilescope.core.errors import UserError
+
+if TYPE_CHECKING:
+    from mobilescope.imaging.distortion import DistortionMap
 
 _REFUSED = 3
 
@@ -80,6 +83,10 @@ def register(
     ] = None,
     cluster: Cluster = None,
     workers: Workers = None,
+    distortion: Annotated[
+        Path | None,
+        typer.Option(help="Distortion map of the phone (mobilescope calibrate phone): maps start from it."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Register sessions' phone captures with their mosaics into pairs, or one image with another.
@@ -96,8 +103,13 @@ def register(
 
     Example: mobilescope register phone.png benchtop.png --moving-pixel-um 0.925 --fixed-pixel-um 0.37 --map map.npz
     """
+    known = None
+    if distortion is not None:
+        from mobilescope.app.distortion import load_distortion
+
+        known = load_distortion(distortion)
     if _are_images(source):
-        _register_images(source[0], source[1], map_file, moving_pixel_um, fixed_pixel_um, json=json)
+        _register_images(source[0], source[1], map_file, moving_pixel_um, fixed_pixel_um, known, json=json)
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
         raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
@@ -108,6 +120,8 @@ def register(
             raise UserError("--out names one pair file", "leave it out: each session's stand beside it")
         if white_balance is not None or crops is not None:
             raise UserError("another development is for one session", "register the sessions one by one with it")
+        if known is not None:
+            raise UserError("a distortion map is for one session", "register the sessions one by one with it")
         variant = {"warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio}
         _register_many(source, cluster, workers, variant, search=search, json=json)
         return
@@ -122,7 +136,7 @@ def register(
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
             session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, development=development, out=out,
-            search=search, on_progress=progress, stop=stop,
+            search=search, distortion=known, on_progress=progress, stop=stop,
         )
     found = f" ({result.searched} found by searching the mosaic)" if result.searched else ""
     say(f"{result.accepted} pairs accepted{found}, {result.refused} refused: {result.pairs}")
@@ -168,19 +182,19 @@ def _register_many(
 
 
 def _register_images(
-    moving: Path, fixed: Path, map_file: Path | None, moving_pixel_um: float | None, fixed_pixel_um: float | None, *,
-    json: bool,
+    moving: Path, fixed: Path, map_file: Path | None, moving_pixel_um: float | None, fixed_pixel_um: float | None,
+    distortion: DistortionMap | None, *, json: bool,
 ) -> None:
     from mobilescope.app.registering import register_images
 
     with stoppable() as stop, ProgressDisplay() as progress:
         result = register_images(
             moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file,
-            on_progress=progress, stop=stop,
+            distortion=distortion, on_progress=progress, stop=stop,
         )
     if result.accepted:
         say(
-            f"accepted: residual {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "
+            f"accepted: right to about {result.residual_px:.3f} px, correlation {result.pearson:.2f}, "
             f"{result.inliers} features agree{'' if map_file is None else f'; map: {map_file}'}"
         )
     else:

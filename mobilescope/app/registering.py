@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
+from mobilescope.app.distortion import check_pixel_size
 from mobilescope.app.enhance_jobs import file_digest
 from mobilescope.app.field_window import window_of
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.images import Picture, open_picture, replaced_when_written
 from mobilescope.core.errors import OutputError, RegistrationError, UserError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
+from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds, judge
 from mobilescope.imaging.registration import Registration, RegistrationOptions, register
 
@@ -34,7 +36,7 @@ class ImageRegistration:
     inliers : int
         Features that agree on where the moving image lies; 0 where it was not found.
     residual_px : float or None
-        Median shift that is left, in pixels of the moving image.
+        Error of the map that must be reckoned with, the median over the specimen in pixels of the moving image.
     pearson : float or None
         Correlation of the two after the map.
     quality : dict
@@ -66,6 +68,7 @@ def register_images(
     moving_pixel_um: float | None = None,
     fixed_pixel_um: float | None = None,
     map_file: Path | None = None,
+    distortion: DistortionMap | None = None,
     seed: int = 0,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
@@ -82,7 +85,10 @@ def register_images(
     map_file : Path, optional
         Where the map goes (.npz) if it is accepted: ``map_yx``, float32 (rows, columns, 2), gives for each moving pixel
         its (row, column) in the fixed image, pixel centres at integers; ``supported``, bool, tells where it rests on
-        specimen; ``record`` is JSON with pixel sizes, digests and figures.
+        specimen; ``homography`` (3, 3) is its global part, (x, y) to (x, y), with which `imaging.warp.invert_map` finds
+        the way back; ``record`` is JSON with pixel sizes, digests and figures.
+    distortion : DistortionMap, optional
+        What is known of the moving image's distortion: the map starts from it.
 
     Raises
     ------
@@ -96,6 +102,10 @@ def register_images(
     pictures = {"moving": open_picture(moving), "fixed": open_picture(fixed)}
     moving_um = _pixel_um("moving", moving, pictures["moving"], moving_pixel_um)
     fixed_um = _pixel_um("fixed", fixed, pictures["fixed"], fixed_pixel_um)
+    known_yx = None
+    if distortion is not None:
+        check_pixel_size(distortion, pictures["moving"].source.shape, moving_um)
+        known_yx = distortion.scaled(pictures["moving"].source.shape).displacement_yx
     begun_s = time.perf_counter()
     try:
         pixels = pictures["moving"].read()
@@ -104,14 +114,14 @@ def register_images(
         )
         found = register(
             pixels, window.pixels, moving_pixel_um=moving_um, fixed_pixel_um=fixed_um, seed=seed,
-            options=RegistrationOptions(scale_tolerance=_SCALE_TOLERANCE),
+            options=RegistrationOptions(scale_tolerance=_SCALE_TOLERANCE), distortion_yx=known_yx,
         )
     except RegistrationError as error:
         return ImageRegistration(False, str(error), 0, None, None, time.perf_counter() - begun_s, {})
     verdict = judge(found.quality, GateThresholds())
     seconds = time.perf_counter() - begun_s
     told = ImageRegistration(
-        verdict.accepted, verdict.reason, found.inliers, found.quality.residual_median_px, found.quality.pearson,
+        verdict.accepted, verdict.reason, found.inliers, found.quality.expected_median_px, found.quality.pearson,
         seconds, asdict(found.quality),
     )
     if map_file is None or not verdict.accepted:
@@ -121,7 +131,10 @@ def register_images(
         "fixed": {"file": fixed.name, "sha256": file_digest(fixed), "pixel_um": fixed_um},
         "seed": seed, "quality": told.quality, "place": window.place,
     }
-    _write_map(map_file, replace(found, map_yx=found.map_yx + np.array(window.first_px, np.float32)), record)
+    top, left = window.first_px
+    into_fixed = np.array([[1.0, 0, left], [0, 1, top], [0, 0, 1]])
+    map_yx = found.map_yx + np.array(window.first_px, np.float32)
+    _write_map(map_file, replace(found, map_yx=map_yx, homography=into_fixed @ found.homography), record)
     return replace(told, map_file=map_file)
 
 
@@ -135,4 +148,7 @@ def _pixel_um(name: str, path: Path, picture: Picture, given_um: float | None) -
 def _write_map(path: Path, found: Registration, record: dict[str, Any]) -> None:
     """Write under a temporary name first: a map that was there stays until the new one is whole."""
     with replaced_when_written(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, map_yx=found.map_yx, supported=found.supported, record=np.array(json.dumps(record)))
+        np.savez(
+            file, map_yx=found.map_yx, supported=found.supported, homography=found.homography,
+            record=np.array(json.dumps(record)),
+        )

@@ -30,6 +30,10 @@ _LEAST_INLIER_RATIO = 0.08
 _LEAST_SPREAD = 3 / _SPREAD_CELLS**2
 
 
+class FieldNotFoundError(RegistrationError):
+    """Too few features of the two images agree."""
+
+
 @dataclass(frozen=True, eq=False)
 class FeatureMatch:
     """A homography between two images at about the same pitch and what it rests on.
@@ -88,6 +92,14 @@ def _detect(grey: Grey) -> _Features:
     points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64)
     share = raw / np.maximum(raw.sum(axis=1, keepdims=True), 1e-6)
     return _Features(points, np.sqrt(share).astype(np.float32))
+
+
+def _straight(features: _Features, displacement_yx: NDArray[np.float32] | None) -> _Features:
+    if displacement_yx is None or not len(features.points):
+        return features
+    last = np.array(displacement_yx.shape[:2]) - 1
+    nearest = np.clip(np.round(features.points[:, ::-1]), 0, last).astype(int)
+    return _Features(features.points + displacement_yx[nearest[:, 0], nearest[:, 1]][:, ::-1], features.descriptors)
 
 
 def _pair_up(moving: _Features, fixed: _Features) -> tuple[FloatArray, FloatArray]:
@@ -205,7 +217,8 @@ def _credible(match: FeatureMatch | None, least_inliers: int) -> TypeGuard[Featu
 
 
 def match_fields(
-    moving: Grey, fixed: Grey, *, expected_scale: float, scale_tolerance: float, least_inliers: int, seed: int
+    moving: Grey, fixed: Grey, *, expected_scale: float, scale_tolerance: float, least_inliers: int, seed: int,
+    displacement_yx: NDArray[np.float32] | None = None,
 ) -> FeatureMatch:
     """Find where the moving image lies in the fixed one.
 
@@ -221,20 +234,24 @@ def match_fields(
         Fewer agreeing feature pairs than this are taken for chance.
     seed : int
         Makes the random sampling repeatable.
+    displacement_yx : ndarray, shape (rows, columns, 2), float32, optional
+        By how much each moving pixel is known to be off its straight place, to which the homography then applies.
 
     Raises
     ------
+    FieldNotFoundError
+        For a field that is not there.
     RegistrationError
-        For a field that is not there, a mirrored image, or a scale that contradicts the pixel sizes.
+        For a mirrored image, or a scale that contradicts the pixel sizes.
     """
-    fixed_features, moving_features = _detect(fixed), _detect(moving)
+    fixed_features, moving_features = _detect(fixed), _straight(_detect(moving), displacement_yx)
     match = _attempt(moving_features, fixed_features, moving.shape, seed)
     if not _credible(match, least_inliers):
         mirrored = _attempt(_detect(np.ascontiguousarray(moving[:, ::-1])), fixed_features, moving.shape, seed)
         if _credible(mirrored, least_inliers):
             raise _mirror_error()
         agreeing = match.inliers if match is not None else 0
-        raise RegistrationError(
+        raise FieldNotFoundError(
             f"the phone field was not found in the benchtop window ({agreeing} agreeing features,"
             f" {least_inliers} needed)",
             "check that both show the same field in focus, and search a larger window",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage
 
 from mobilescope.core.config import StrictModel
-from mobilescope.imaging.elastic import BlockGrid, correlate_blocks
+from mobilescope.imaging.block_correlation import BlockGrid, correlate_blocks
 from mobilescope.imaging.focus import tenengrad
 
 Grey = NDArray[np.float32]
@@ -34,7 +34,11 @@ class PairQuality:
     Attributes
     ----------
     residual_median_px, residual_p95_px, residual_median_um, residual_p95_um : float
-        Shifts measured again after the final warp, on blocks with specimen that the registration did not use.
+        Shifts measured again after the final warp, on blocks with specimen that the registration did not use. They
+        show what a map missed, but not by how much it errs: the same noise misleads both.
+    expected_median_px, expected_p95_px : float
+        Distances from the true place that must be reckoned with where the map rests on specimen, see
+        `imaging.expected_error`; not less than what was measured.
     pearson : float
         Correlation of the moving image with the warped fixed one over the whole field, -1 to 1.
     pearson_low : float
@@ -57,6 +61,8 @@ class PairQuality:
     residual_p95_px: float
     residual_median_um: float
     residual_p95_um: float
+    expected_median_px: float
+    expected_p95_px: float
     pearson: float
     pearson_low: float
     inliers: int
@@ -71,10 +77,15 @@ class PairQuality:
 
 
 class GateThresholds(StrictModel):
-    """What a pair must reach to be trained on; names and units as in ``PairQuality``."""
+    """What a pair must reach to be trained on; names and units as in ``PairQuality``.
+
+    The values are those at which ``tests/benchmarks/bench_gate.py`` finds pairs told apart.
+    """
 
     greatest_residual_median_px: float = 0.5
     greatest_residual_p95_px: float = 1.5
+    greatest_expected_median_px: float = 0.5
+    greatest_expected_p95_px: float = 1.5
     least_pearson: float = 0.5
     least_pearson_low: float = 0.1
     least_inliers: int = 15
@@ -124,6 +135,11 @@ def judge(quality: PairQuality, thresholds: GateThresholds | None = None) -> Ver
         (quality.residual_p95_px <= limits.greatest_residual_p95_px,
          f"the residual shift reaches {quality.residual_p95_px:.2f} px in places (at most"
          f" {limits.greatest_residual_p95_px:.2f})"),
+        (quality.expected_median_px <= limits.greatest_expected_median_px,
+         f"the map may err by {quality.expected_median_px:.2f} px (at most {limits.greatest_expected_median_px:.2f})"),
+        (quality.expected_p95_px <= limits.greatest_expected_p95_px,
+         f"the map may err by {quality.expected_p95_px:.2f} px in places (at most"
+         f" {limits.greatest_expected_p95_px:.2f})"),
     )
     reason = next((text for holds, text in checks if not holds), "")
     return Verdict(not reason, reason)
@@ -144,10 +160,15 @@ class Residual:
     pearson_low: float
 
 
-def residual_over_specimen(grid: BlockGrid, specimen: NDArray[np.bool_]) -> Residual:
-    """Sum a residual grid up over the blocks whose centre shows specimen; infinite and 0 where none does."""
+def residual_over_specimen(grid: BlockGrid, specimen: NDArray[np.bool_], valid: NDArray[np.bool_]) -> Residual:
+    """Sum a residual grid up over the blocks that show specimen in their centre and were compared whole.
+
+    Infinite and 0 where there is none.
+    """
     centre = np.round(grid.centres_yx).astype(int)
-    counted = specimen[centre[..., 0], centre[..., 1]]
+    side = (_RESIDUAL_BLOCK_PX + 2, _RESIDUAL_BLOCK_PX + 2)
+    whole = cv2.erode(valid.astype(np.uint8), np.ones(side, np.uint8), borderValue=1) > 0
+    counted = (specimen & whole)[centre[..., 0], centre[..., 1]]
     if not counted.any():
         return Residual(float("inf"), float("inf"), 0.0)
     length = np.linalg.norm(grid.shift_px, axis=-1)[counted]

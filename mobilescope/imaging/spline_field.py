@@ -46,18 +46,27 @@ class SplineField:
         knots = [_knots(length, spacing_px) for length in shape]
         return cls(shape, spacing_px, np.zeros((2, *knots)))
 
+    def enlarged(self, shape: tuple[int, int], by: float) -> SplineField:
+        """Return the field over an image ``by`` times larger; right to half a pixel's change of displacement."""
+        return SplineField(shape, self.spacing_px * by, self.coefficients * by)
+
+    def planes(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the row and the column displacement of every pixel, each (rows, columns), float32."""
+        down, across = (
+            _basis(np.arange(length, dtype=np.float64), count, self.spacing_px).astype(np.float32)
+            for length, count in zip(self.shape, self.coefficients.shape[1:], strict=True)
+        )
+        rows, columns = (down @ plane.astype(np.float32) @ across.T for plane in self.coefficients)
+        return rows, columns
+
     def dense(self) -> NDArray[np.float32]:
         """Return the displacement of every pixel, shape (rows, columns, 2), float32."""
-        down, across = (
-            _basis(np.arange(length, dtype=np.float64), length, self.spacing_px).astype(np.float32)
-            for length in self.shape
-        )
-        return np.stack([down @ plane.astype(np.float32) @ across.T for plane in self.coefficients], axis=-1)
+        return np.stack(self.planes(), axis=-1)
 
     def at(self, points_yx: FloatArray) -> FloatArray:
         """Return the displacement at points (..., 2) as (..., 2)."""
         (row, row_weights), (column, column_weights) = (
-            _pieces(points_yx[..., axis], self.shape[axis], self.spacing_px) for axis in (0, 1)
+            _pieces(points_yx[..., axis], self.coefficients.shape[1 + axis], self.spacing_px) for axis in (0, 1)
         )
         near = np.arange(4)
         patch = self.coefficients[:, (row[..., None] + near)[..., :, None], (column[..., None] + near)[..., None, :]]
@@ -66,11 +75,10 @@ class SplineField:
 
 @dataclass(frozen=True, eq=False)
 class FieldFit:
-    """A fitted field, the trust (0-1) left in each shift, and the cost by which stiffnesses are compared."""
+    """A fitted field and the trust (0-1) left in each shift."""
 
     field: SplineField
     trust: FloatArray
-    cost: float
 
 
 class FieldFitter:
@@ -88,12 +96,24 @@ class FieldFitter:
 
     def __init__(self, shape: tuple[int, int], spacing_px: float, rows_px: FloatArray, columns_px: FloatArray) -> None:
         self._shape, self._spacing_px = shape, spacing_px
-        self._down = _basis(rows_px, shape[0], spacing_px)
-        self._across = _basis(columns_px, shape[1], spacing_px)
-        self._knots = (self._down.shape[1], self._across.shape[1])
+        self._rows_px, self._columns_px = rows_px, columns_px
+        self._knots = (_knots(shape[0], spacing_px), _knots(shape[1], spacing_px))
+        self._down = _basis(rows_px, self._knots[0], spacing_px)
+        self._across = _basis(columns_px, self._knots[1], spacing_px)
         self._down_products = [_products(self._down, lag) for lag in range(_REACH + 1)]
         self._across_products = [_products(self._across, lag) for lag in range(-_REACH, _REACH + 1)]
         self._penalty = self._band({(0, 0): (plane := self._bending()), (1, 1): plane, (0, 1): np.zeros_like(plane)})
+
+    @property
+    def knots(self) -> tuple[int, int]:
+        """Rows and columns of control points."""
+        return self._knots
+
+    def on_grid(self, field: SplineField) -> FloatArray:
+        """Return a field's displacement at the grid's centres, shape (grid rows, grid columns, 2)."""
+        if field.coefficients.shape[1:] == self._knots and field.spacing_px == self._spacing_px:
+            return np.stack([self._down @ plane @ self._across.T for plane in field.coefficients], axis=-1)
+        return field.at(np.stack(np.meshgrid(self._rows_px, self._columns_px, indexing="ij"), axis=-1))
 
     def fit(self, shifts: FloatArray, certainty: FloatArray, trust: FloatArray, *, stiffness: float) -> FieldFit:
         """Fit a field to shifts.
@@ -109,37 +129,78 @@ class FieldFitter:
         stiffness : float
             Price of the integral of the squared second derivatives, inverse of its expected size per freedom.
         """
-        trusted = certainty * trust[..., None, None]
-        system = stiffness * self._penalty + self._band({
-            (first, second): self._gram(trusted[..., first, second]) for first, second in ((0, 0), (0, 1), (1, 1))
-        })
-        system[0] += _RIDGE
-        pulled = np.einsum("rcij,rcj->rci", trusted, shifts)
-        right = np.stack([self._down.T @ pulled[..., axis] @ self._across for axis in (0, 1)], axis=-1).ravel()
-        factor = linalg.cholesky_banded(system, lower=True, check_finite=False, overwrite_ab=True)
-        solution = linalg.cho_solve_banded((factor, True), right, check_finite=False)
+        solution, _, _ = self._solved(self._evidence(shifts, certainty, trust), stiffness)
         coefficients = np.moveaxis(solution.reshape(*self._knots, 2), -1, 0)
         field = SplineField(self._shape, self._spacing_px, np.ascontiguousarray(coefficients))
-
-        fitted = np.stack([self._down @ plane @ self._across.T for plane in field.coefficients], axis=-1)
-        residual = shifts - fitted
+        residual = shifts - self.on_grid(field)
         distance = np.sqrt(np.maximum(np.einsum("rci,rcij,rcj->rc", residual, certainty, residual), 0.0))
         measured = certainty[..., 0, 0] + certainty[..., 1, 1] > 0
         limit = max(_OUTLIER_SIGMAS * float(np.median(distance[measured])) if measured.any() else 0.0, 1e-9)
         # A shift is an outlier if it is surely and by far off: a field too stiff for a corner must not talk it away.
         excess = np.minimum(distance / limit, np.linalg.norm(residual, axis=-1) / _OUTLIER_PX)
-        # Minus twice the logarithm of the evidence for this stiffness; affine fields cost nothing to bend.
-        bent = 2 * (self._knots[0] * self._knots[1] - 3)
-        energy = float(np.einsum("rci,rcij,rcj->", shifts, trusted, shifts) - right @ solution)
-        cost = energy + 2 * float(np.log(factor[0]).sum()) - bent * float(np.log(stiffness))
-        return FieldFit(field, 1.0 / (1.0 + excess**2) ** 2, cost)
+        return FieldFit(field, 1.0 / (1.0 + excess**2) ** 2)
 
     def stiffness(
         self, shifts: FloatArray, certainty: FloatArray, trust: FloatArray, candidates: Sequence[float]
     ) -> float:
-        """Return the candidate for which these shifts are the most probable."""
-        costs = [self.fit(shifts, certainty, trust, stiffness=candidate).cost for candidate in candidates]
-        return candidates[int(np.argmin(costs))]
+        """Return the candidate, of an ascending sequence, for which these shifts are the most probable."""
+        evidence = self._evidence(shifts, certainty, trust)
+        costs: dict[int, float] = {}
+
+        def cost(index: int) -> float:
+            if not 0 <= index < len(candidates):
+                return float("inf")
+            if index not in costs:
+                costs[index] = self._solved(evidence, candidates[index])[1]
+            return costs[index]
+
+        # The cost has one valley: walk down from the middle.
+        best = len(candidates) // 2
+        while (beside := min((best - 1, best + 1), key=cost)) != best and cost(beside) < cost(best):
+            best = beside
+        return candidates[best]
+
+    def error_samples(
+        self, certainty: FloatArray, trust: FloatArray, *, stiffness: float, count: int, seed: int
+    ) -> FloatArray:
+        """Draw by how much the fitted field may err at the centres, if the certainties are right.
+
+        Returns
+        -------
+        ndarray, shape (count, grid rows, grid columns, 2), float64
+        """
+        _, _, factor = self._solved(self._evidence(np.zeros(certainty.shape[:3]), certainty, trust), stiffness)
+        noise = np.random.default_rng(seed).standard_normal((factor.shape[1], count))
+        drawn, _ = linalg.lapack.dtbtrs(factor, noise, uplo="L", trans="T")
+        knots = np.moveaxis(drawn.reshape(*self._knots, 2, count), -1, 0)
+        return np.stack([self._down @ knots[..., axis] @ self._across.T for axis in (0, 1)], axis=-1)
+
+    def _evidence(
+        self, shifts: FloatArray, certainty: FloatArray, trust: FloatArray
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """Return the system's part that does not depend on the stiffness, its right side, and the shifts' energy."""
+        trusted = certainty * trust[..., None, None]
+        system = self._band({
+            (first, second): self._gram(trusted[..., first, second]) for first, second in ((0, 0), (0, 1), (1, 1))
+        })
+        system[0] += _RIDGE
+        pulled = np.einsum("rcij,rcj->rci", trusted, shifts)
+        right = np.stack([self._down.T @ pulled[..., axis] @ self._across for axis in (0, 1)], axis=-1).ravel()
+        return system, right, float((pulled * shifts).sum())
+
+    def _solved(
+        self, evidence: tuple[FloatArray, FloatArray, float], stiffness: float
+    ) -> tuple[FloatArray, float, FloatArray]:
+        """Return the control points, the cost by which stiffnesses are compared, and the Cholesky factor."""
+        system, right, energy = evidence
+        factor = linalg.cholesky_banded(
+            stiffness * self._penalty + system, lower=True, check_finite=False, overwrite_ab=True
+        )
+        solution = linalg.cho_solve_banded((factor, True), right, check_finite=False)
+        # Minus twice the logarithm of the evidence for this stiffness; affine fields cost nothing to bend.
+        bent = 2 * (self._knots[0] * self._knots[1] - 3)
+        cost = energy - float(right @ solution) + 2 * float(np.log(factor[0]).sum()) - bent * float(np.log(stiffness))
+        return solution, cost, factor
 
     def _gram(self, weight: FloatArray) -> FloatArray:
         """Return sums of weighted products of basis functions (row lag 0..3, column lag -3..3, knot, knot)."""
@@ -181,19 +242,19 @@ def _knots(length: int, spacing_px: float) -> int:
     return max(1, int(np.ceil((length - 1) / spacing_px))) + 3
 
 
-def _pieces(positions: FloatArray, length: int, spacing_px: float) -> tuple[NDArray[np.int_], FloatArray]:
+def _pieces(positions: FloatArray, knots: int, spacing_px: float) -> tuple[NDArray[np.int_], FloatArray]:
     """Return each position's first knot and the weights (..., 4) of the four; the end pieces continue outside."""
     scaled = np.asarray(positions, dtype=np.float64) / spacing_px
-    cell = np.clip(np.floor(scaled).astype(np.int_), 0, _knots(length, spacing_px) - 4)
+    cell = np.clip(np.floor(scaled).astype(np.int_), 0, knots - 4)
     t = scaled - cell
     weights = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3], axis=-1)
     return cell, weights / 6
 
 
-def _basis(positions: FloatArray, length: int, spacing_px: float) -> FloatArray:
+def _basis(positions: FloatArray, knots: int, spacing_px: float) -> FloatArray:
     """Return the uniform cubic B-splines at positions (N,), shape (N, knots)."""
-    cell, weights = _pieces(positions, length, spacing_px)
-    basis = np.zeros((len(cell), _knots(length, spacing_px)))
+    cell, weights = _pieces(positions, knots, spacing_px)
+    basis = np.zeros((len(cell), knots))
     np.put_along_axis(basis, cell[:, None] + np.arange(4), weights, axis=1)
     return basis
 

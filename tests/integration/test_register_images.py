@@ -11,6 +11,8 @@ import tifffile
 from integration.ring_commands import refused, run
 from phone_pairs import PhoneModel, phone_pair, read_rgb
 
+from mobilescope.imaging.warp import invert_map, pixel_grid
+
 FIXED_UM = 0.37
 TISSUE, OTHER = "he_monuseg_train/mr_A7-A13E.tif", "he_monuseg_train/mr_18-5592.tif"
 
@@ -46,6 +48,9 @@ def test_the_map_points_each_pixel_at_its_place(pair, files, tmp_path):
     assert facts["seconds"] > 0
     with np.load(tmp_path / "map.npz") as stored:
         map_yx, supported, record = stored["map_yx"], stored["supported"], json.loads(str(stored["record"]))
+        there_and_back = invert_map(map_yx, stored["homography"], map_yx)
+    inner = np.s_[20:-20, 20:-20]
+    assert np.abs(there_and_back - pixel_grid((256, 256)))[inner].max() < 0.02
     assert (map_yx.dtype, map_yx.shape) == (np.float32, (256, 256, 2))
     error_px = np.linalg.norm(map_yx - pair.truth_yx, axis=-1)[supported] / pair.factor
     assert np.median(error_px) < 0.1

@@ -8,6 +8,8 @@ from phone_pairs import Pair, PhoneModel, phone_pair, read_rgb
 from scipy import ndimage
 
 from mobilescope.core.errors import InputImageError
+from mobilescope.imaging import registration
+from mobilescope.imaging.features import match_fields
 from mobilescope.imaging.lattices import (
     CropWindow,
     corner_map,
@@ -86,6 +88,19 @@ def test_a_large_field_is_placed():
     error = errors_px(registered(pair).map_yx, pair)
     assert np.median(error) < 0.1
     assert np.percentile(error, 95) < 0.3
+
+
+def test_a_field_that_shows_too_few_features_when_shrunk_is_looked_at_whole(monkeypatch):
+    pair = phone_pair(read_rgb("he_monuseg_train/mr_A7-A13E.tif"), (410, 420), PhoneModel(factor=2.2, scale=1), 1)
+    looked_at = []
+
+    def few_on_small_ones(moving, fixed, **keywords):
+        looked_at.append(moving.shape)
+        return match_fields(moving, fixed, **{**keywords, "least_inliers": 10**6 if len(looked_at) == 1 else 12})
+
+    monkeypatch.setattr(registration, "match_fields", few_on_small_ones)
+    assert np.median(errors_px(registered(pair).map_yx, pair)) < 0.1
+    assert [min(shape) for shape in looked_at] == [400, 410]
 
 
 def test_dust_on_the_phone_sensor_does_not_bend_the_map_around_it(tissue):

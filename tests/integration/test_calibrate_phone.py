@@ -1,0 +1,163 @@
+"""`mobilescope calibrate phone`: the twin's lens found in a session's pairs, and used by the commands that take it."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import cv2
+import numpy as np
+import pytest
+from small_models import save_small_model
+from typer.testing import CliRunner
+
+from mobilescope.acquire.capture import capture_fields
+from mobilescope.acquire.scan import scan_slide, take_flat_fields
+from mobilescope.app.cli import app, main
+from mobilescope.app.developing import develop_capture
+from mobilescope.app.distortion import load_distortion
+from mobilescope.app.images import write_rgb
+from mobilescope.app.mosaicking import stitch_slide
+from mobilescope.app.pairing import register_session
+from mobilescope.app.picture_notes import read_record
+from mobilescope.data.pairs import PairStore
+from mobilescope.data.schema import SessionHeader, SlideEntry
+from mobilescope.data.session import Session
+from mobilescope.data.writer import SessionWriter
+from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
+
+SLIDE = "smear"
+SIDE_PX = 144
+PLAN = JobPlan(slides=(
+    SlidePlan(
+        name=SLIDE, role="training", stain="Giemsa", scan=GridPlan(rows=2, columns=2, overlap=0.1),
+        capture=GridPlan(rows=2, columns=2, overlap=0.1),
+    ),
+))
+
+
+@pytest.fixture(scope="module")
+def twin(make_twin):
+    return make_twin(
+        {SLIDE: "blood"}, frame_px=512,
+        phone={"bayer_rows": 2 * SIDE_PX, "bayer_columns": 2 * SIDE_PX, "rotation_deg": 3.0, "barrel": -0.03},
+    )
+
+
+@pytest.fixture(scope="module")
+def session(twin, tmp_path_factory):
+    """A session of four fields, registered."""
+    path = tmp_path_factory.mktemp("distortion") / "run.h5"
+    header = SessionHeader(
+        slides=(SlideEntry(name=SLIDE, role="training"),),
+        instrument={
+            "instrument": {"name": "a twin", "phone": {"half_pitch_um": 0.9}}, "plan": PLAN.model_dump(mode="json"),
+        },
+        benchtop_shape=twin.benchtop.frame_shape, phone_shape=twin.phone.frame_shape,
+    )
+    (slide,) = PLAN.slides
+    with SessionWriter.create_or_resume(path, header) as writer:
+        take_flat_fields(twin.benchtop, writer, "blank")
+        rows, columns = twin.benchtop.frame_shape
+        pixel = twin.benchtop.pixel_size_um
+        scan_slide(twin.benchtop, writer, SLIDE, slide.scan.grid(columns * pixel, rows * pixel))
+        capture_fields(twin.phone, writer, SLIDE, slide.capture.grid(*twin.phone.field_of_view_um))
+    stitch_slide(path, SLIDE)
+    register_session(path, workers=1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def lens(twin):
+    """The lens's true distortion in phone pixels, without position, rotation and scale."""
+    looked = twin.truth.captures[0].positions_um.astype(np.float64)[..., ::-1]
+    rows, columns = np.mgrid[0:SIDE_PX, 0:SIDE_PX].astype(float)
+    z, w = looked[..., 0] + 1j * looked[..., 1], rows + 1j * columns
+    arm = z - z.mean()
+    off = w.mean() + np.vdot(arm, w - w.mean()) / np.vdot(arm, arm) * arm - w
+    return np.stack([off.real, off.imag], axis=-1)
+
+
+@pytest.fixture(scope="module")
+def calibrated(session):
+    """The distortion map made by the command, and what the command said."""
+    out = session.with_name("lens.npz")
+    told = CliRunner().invoke(app, ["calibrate", "phone", str(session), "--out", str(out), "--json"])
+    assert told.exit_code == 0, told.output
+    return out, json.loads(told.stdout)
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run a command as a user does; return its exit status and what it said."""
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["mobilescope", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, capsys.readouterr().err
+
+    return run
+
+
+def test_the_twins_lens_is_found(session, calibrated, lens):
+    out, facts = calibrated
+    with PairStore.open(session.with_name("run.pairs.h5")) as store:
+        assert facts["pairs"] == sum(record.accepted for record in store.records) >= 4
+    found = load_distortion(out)
+    assert found.shape == (SIDE_PX, SIDE_PX)
+    assert found.pixel_um == pytest.approx(0.925)
+    error = np.linalg.norm(found.displacement_yx - lens, axis=-1)
+    assert np.median(error) < 0.15
+    assert np.median(error) < 0.3 * np.median(np.linalg.norm(lens, axis=-1))
+    assert facts["inverse_error_px"] < 0.02
+    with np.load(out) as stored:
+        record = json.loads(str(stored["record"]))
+    assert (record["session"], record["pairs"], record["slides"]) == ("run.h5", facts["pairs"], [SLIDE])
+
+
+def test_pairs_of_the_other_warp_tell_the_same_and_may_start_from_the_map(session, calibrated, command, tmp_path):
+    pairs, out = tmp_path / "benchtop.h5", tmp_path / "again.npz"
+    assert command("register", session, "--warp", "benchtop", "--distortion", calibrated[0], "--out", pairs)[0] == 0
+    assert command("calibrate", "phone", session, "--pairs", pairs, "--out", out)[0] == 0
+    apart = load_distortion(out).displacement_yx - load_distortion(calibrated[0]).displacement_yx
+    assert np.median(np.linalg.norm(apart, axis=-1)) < 0.1
+    with PairStore.open(pairs) as store:
+        assert store.provenance["distortion_pairs"] == calibrated[1]["pairs"]
+
+
+def test_a_picture_is_straightened_before_it_is_enhanced_and_its_record_says_so(session, calibrated, command, tmp_path):
+    model = save_small_model(tmp_path / "model.pt")
+    with Session.open(session) as opened:
+        picture = develop_capture(opened, opened.captures(SLIDE)[0])
+    write_rgb(tmp_path / "phone.png", picture)
+    write_rgb(tmp_path / "by_hand.png", load_distortion(calibrated[0]).straighten(picture))
+    plain, straight, by_hand = (tmp_path / f"out-{name}.png" for name in ("plain", "straight", "by-hand"))
+    enhance = ("enhance", "--device", "cpu", model, tmp_path / "phone.png")
+    assert command(*enhance, plain)[0] == 0
+    assert command(*enhance, straight, "--distortion", calibrated[0])[0] == 0
+    assert command(*enhance[:-1], tmp_path / "by_hand.png", by_hand)[0] == 0
+    one, other = (cv2.imread(str(path)) for path in (plain, straight))
+    assert (one != other).mean() > 0.01
+    np.testing.assert_array_equal(other, cv2.imread(str(by_hand)))
+    digests = [read_record(path)["settings"]["distortion_sha256"] for path in (plain, straight)]
+    assert digests[0] is None
+    assert len(digests[1]) == 64
+    # A picture of the model's that was straightened is another than one that was not.
+    assert command(*enhance, plain, "--distortion", calibrated[0])[0] == 0
+    np.testing.assert_array_equal(cv2.imread(str(plain)), other)
+
+
+def test_mistakes_are_named(session, calibrated, command, tmp_path):
+    status, said = command("calibrate", "phone", session, "--out", tmp_path / "lens.txt")
+    assert status == 2
+    assert "ends in .npz" in said
+    status, said = command("calibrate", "phone", tmp_path / "nothing.h5")
+    assert status == 2
+    assert "nothing.h5" in said
+    write_rgb(tmp_path / "other.png", np.zeros((100, 200, 3), np.uint8))
+    model = save_small_model(tmp_path / "model.pt")
+    status, said = command(
+        "enhance", model, tmp_path / "other.png", tmp_path / "out.png", "--distortion", calibrated[0]
+    )
+    assert status == 2
+    assert f"{SIDE_PX}x{SIDE_PX}" in said
