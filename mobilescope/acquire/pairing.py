@@ -50,6 +50,8 @@ class PlannedField:
     @property
     def name(self) -> str:
         """What people call it."""
+        if self.row < -1:
+            return f"capture {self.column}"
         return f"field {self.column}, suggested," if self.row < 0 else f"field row {self.row} column {self.column}"
 
 

@@ -11,7 +11,7 @@ from mobilescope.app.acquiring import known_files, session_header
 from mobilescope.app.ingest_files import FoundPicture, Skipped, survey
 from mobilescope.app.ingest_tiles import TilesToIngest, put_tiles
 from mobilescope.app.instrument import describe
-from mobilescope.app.light_keeping import keep_light
+from mobilescope.app.light_keeping import fitting_light, keep_light
 from mobilescope.app.paper_benchtop import paper_benchtop
 from mobilescope.app.tile_folders import read_positions
 from mobilescope.core.config import InstrumentConfig
@@ -26,6 +26,8 @@ from mobilescope.plans.job import JobPlan, Role
 
 _LIGHT = LightState(on=True, red=0, green=0, blue=0, brightness=0.0, source="not recorded")
 _NOWHERE = PositionUm(math.nan, math.nan, 0.0)
+# A row that no grid of fields has, nor the suggestions of a paired session.
+_OF_NO_PLAN = -2
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def ingest_folder(
     tally.already = len(found.pictures) - len(rest)
     header, rest = _header(session, begun, rest, config, options, slide, source, tally)
     if header is not None:
+        if begun is None and config.development.calibration is not None:
+            fitting_light(config.development.calibration, header.phone_shape)
         with SessionWriter.create_or_resume(session, header, on_progress=on_progress) as writer:
             keep_light(writer, config.development.calibration)
             index = _next_index(session, slide)
@@ -170,7 +174,7 @@ def _put(
         position, pixel_um=pixel_um, time_s=picture.time_s, light=_LIGHT,
         device=(read.camera or "phone, not named")[:120], settings=settings,
     )
-    writer.add_phone_capture(slide, index, 0, index, capture)
+    writer.add_phone_capture(slide, index, _OF_NO_PLAN, index, capture)
     tally.added += 1
     tally.unplaced += place is None
     tally.untimed += picture.time_from != "camera"

@@ -20,9 +20,11 @@ from mobilescope.app.ingesting import IngestOptions, ingest_folder
 from mobilescope.app.mosaicking import stitch_slide
 from mobilescope.app.tile_folders import read_tile
 from mobilescope.core.config import InstrumentConfig
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import CancelledError, ConfigError, InputFileError, UserError
 from mobilescope.core.progress import StopToken
-from mobilescope.core.protocols import LightState, PositionUm
+from mobilescope.core.protocols import LightState, PhoneCapture, PositionUm
+from mobilescope.data.phone_light import PhoneLight, write_phone_light
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -301,3 +303,24 @@ def test_files_of_captures_in_any_light_are_known(tmp_path):
         writer.add_phone_capture("s", 0, 0, 0, capture, channel="dark")
     with Session.open(path) as session:
         assert picture.facts["jpeg_sha256"] in known_files(session)
+
+
+def test_a_light_of_another_sensor_begins_no_session(folder):
+    shot = PhoneCapture(
+        None, b"", "RGGB", 64, 1023, 0.5, (1.0, 1.0, 1.0), PositionUm(0, 0, 0), 1.0, 4.0, 100,
+        LightState(True, 255, 255, 255, 1.0, "ring"), "phone",
+    )
+    frame = np.full((16, 24), 500, np.float32)
+    light = folder.parent / "light.h5"
+    write_phone_light(light, PhoneLight.of(frame, frame, shot, 8))
+    pair(folder, "IMG_1")
+    config = CONFIG.model_copy(update={"development": DevelopmentConfig(calibration=light)})
+    with pytest.raises(InputFileError, match=r"of a phone with frames of \(16, 24\)"):
+        ingest(folder, config=config)
+    assert not (folder.parent / "s.h5").exists()
+
+
+def test_what_was_ingested_is_no_field_of_a_plan(folder):
+    pair(folder, "IMG_1")
+    ingest(folder)
+    assert captures(folder)[0].row < -1
