@@ -23,7 +23,6 @@ from mobilescope.data.variants import PairVariant
 from mobilescope.imaging.crops import Crop, central_crops
 from mobilescope.imaging.jpeg import compress_to_ratio, decompress
 from mobilescope.imaging.lattices import (
-    CropWindow,
     corner_map,
     label_map,
     largest_valid_crop,
@@ -232,7 +231,7 @@ def _lattice_window(
 
 
 def _crop_window(
-    registration: Registration, around: _Surroundings, crop: CropWindow, variant: PairVariant
+    registration: Registration, around: _Surroundings, crop: Crop, variant: PairVariant
 ) -> Window:
     """Return the largest part of an untouched crop whose pixels lie wholly in the cell; empty where too little is left.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputImageError
 from mobilescope.core.factor import GridFactor
+from mobilescope.imaging.crops import Crop
 from mobilescope.imaging.registration import Registration
 from mobilescope.imaging.warp import MapYX, displacement_of, evaluate_map, invert_map, lattice_points, pixel_grid
 
@@ -41,20 +42,6 @@ class LatticeWindow:
         return round(self.shape[0] * self.factor), round(self.shape[1] * self.factor)
 
 
-@dataclass(frozen=True)
-class CropWindow:
-    """A rectangle of the moving image: (row, column) of its first pixel, and its (rows, columns), both even."""
-
-    origin_px: tuple[int, int]
-    shape: tuple[int, int]
-
-    @property
-    def part(self) -> tuple[slice, slice]:
-        """The rectangle as an index of the moving image."""
-        (top, left), (rows, columns) = self.origin_px, self.shape
-        return slice(top, top + rows), slice(left, left + columns)
-
-
 def lattice_map(
     registration: Registration, fixed_origin_px: tuple[int, int], lattice_shape: tuple[int, int], factor: float = 2.5
 ) -> MapYX:
@@ -71,14 +58,14 @@ def lattice_map(
     return invert_map(registration.map_yx, registration.homography, points)
 
 
-def label_map(registration: Registration, factor: float = 2.5, *, crop: CropWindow | None = None) -> MapYX:
+def label_map(registration: Registration, factor: float = 2.5, *, crop: Crop | None = None) -> MapYX:
     """Return where in the fixed image each pixel of the moving grid, refined by ``factor``, lies (``warp="benchtop"``).
 
     The registration says where each moving pixel lies, so nothing is inverted here.
 
     Parameters
     ----------
-    crop : CropWindow, optional
+    crop : Crop, optional
         The part of the moving image to cover, whose upper-left corner is the map's; without it, all of it.
 
     Returns
@@ -93,7 +80,7 @@ def label_map(registration: Registration, factor: float = 2.5, *, crop: CropWind
     return evaluate_map(displacement, registration.homography, points)
 
 
-def corner_map(registration: Registration, crop: CropWindow) -> MapYX:
+def corner_map(registration: Registration, crop: Crop) -> MapYX:
     """Return where in the fixed image the pixel corners of a part of the moving one lie.
 
     Returns
@@ -140,7 +127,7 @@ def largest_valid_window(registration: Registration, factor: float = 2.5, margin
     raise _nothing_in_common()
 
 
-def largest_valid_crop(registration: Registration, factor: float = 2.5, margin_px: float = 4.0) -> CropWindow:
+def largest_valid_crop(registration: Registration, factor: float = 2.5, margin_px: float = 4.0) -> Crop:
     """Return the largest supported rectangle of the moving image that lies inside the fixed one (``warp="benchtop"``).
 
     Parameters
@@ -160,7 +147,7 @@ def largest_valid_crop(registration: Registration, factor: float = 2.5, margin_p
     inside &= registration.supported
     top, bottom, left, right = largest_window(inside, GridFactor.of(factor).even_step_px)
     if bottom > top:
-        return CropWindow((top, left), (bottom - top, right - left))
+        return Crop((top, left), (bottom - top, right - left))
     raise _nothing_in_common()
 
 

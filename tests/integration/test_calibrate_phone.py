@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import cv2
 import numpy as np
 import pytest
 from small_models import save_small_model
+from twin_sessions import stitched_session
 from typer.testing import CliRunner
 
-from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.scan import scan_slide, take_flat_fields
-from mobilescope.app.cli import app, main
+from mobilescope.app.cli import app
 from mobilescope.app.developing import develop_capture
 from mobilescope.app.distortion import load_distortion
 from mobilescope.app.images import write_rgb
-from mobilescope.app.mosaicking import stitch_slide
 from mobilescope.app.pairing import register_session
 from mobilescope.app.picture_notes import read_record
 from mobilescope.data.pairs import PairStore
-from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
-from mobilescope.data.writer import SessionWriter
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 
 SLIDE = "smear"
@@ -47,22 +42,7 @@ def twin(make_twin):
 @pytest.fixture(scope="module")
 def session(twin, tmp_path_factory):
     """A session of four fields, registered."""
-    path = tmp_path_factory.mktemp("distortion") / "run.h5"
-    header = SessionHeader(
-        slides=(SlideEntry(name=SLIDE, role="training"),),
-        instrument={
-            "instrument": {"name": "a twin", "phone": {"half_pitch_um": 0.9}}, "plan": PLAN.model_dump(mode="json"),
-        },
-        benchtop_shape=twin.benchtop.frame_shape, phone_shape=twin.phone.frame_shape,
-    )
-    (slide,) = PLAN.slides
-    with SessionWriter.create_or_resume(path, header) as writer:
-        take_flat_fields(twin.benchtop, writer, "blank")
-        rows, columns = twin.benchtop.frame_shape
-        pixel = twin.benchtop.pixel_size_um
-        scan_slide(twin.benchtop, writer, SLIDE, slide.scan.grid(columns * pixel, rows * pixel))
-        capture_fields(twin.phone, writer, SLIDE, slide.capture.grid(*twin.phone.field_of_view_um))
-    stitch_slide(path, SLIDE)
+    path = stitched_session(tmp_path_factory.mktemp("distortion") / "run.h5", twin, PLAN)
     register_session(path, workers=1)
     return path
 
@@ -85,18 +65,6 @@ def calibrated(session):
     told = CliRunner().invoke(app, ["calibrate", "phone", str(session), "--out", str(out), "--json"])
     assert told.exit_code == 0, told.output
     return out, json.loads(told.stdout)
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command as a user does; return its exit status and what it said."""
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mobilescope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return ended.value.code or 0, capsys.readouterr().err
-
-    return run
 
 
 def test_the_twins_lens_is_found(session, calibrated, lens):

@@ -5,24 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import sys
 
 import pytest
-
-from mobilescope.app.cli import main
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process and return its status, output and errors."""
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mobilescope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return run
 
 
 def test_a_dataset_goes_through_every_command(small_job, command, tmp_path, monkeypatch):

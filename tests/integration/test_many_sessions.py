@@ -18,21 +18,16 @@ import numpy as np
 import psutil
 import pytest
 from integration.small_job import ENVIRONMENT, MOBILESCOPE, Run, mobilescope
+from twin_sessions import stitched_session
 
 from mobilescope import __version__
-from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.scan import scan_slide, take_flat_fields
-from mobilescope.app.cli import main
-from mobilescope.app.mosaicking import stitch_slide
 from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, part_path, parts_folder
 from mobilescope.app.pairing import plan_pairing, register_session
 from mobilescope.app.scaling import register_sessions
 from mobilescope.core.errors import ClusterError, MobilescopeError
 from mobilescope.data.datasets import Dataset
 from mobilescope.data.pairs import PairStore
-from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.variants import PairVariant
-from mobilescope.data.writer import SessionWriter
 from mobilescope.imaging.quality import GateThresholds
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 
@@ -49,35 +44,9 @@ PLAN = JobPlan(slides=(
 def session(make_twin, tmp_path_factory):
     """A stitched session of six fields, and its pairs as the plain command makes them."""
     twin = make_twin({SLIDE: "blood"}, frame_px=512, phone={"bayer_rows": 320, "bayer_columns": 320})
-    path = tmp_path_factory.mktemp("many") / "run.h5"
-    header = SessionHeader(
-        slides=(SlideEntry(name=SLIDE, role="training"),),
-        instrument={"instrument": {"name": "a twin"}, "plan": PLAN.model_dump(mode="json")},
-        benchtop_shape=twin.benchtop.frame_shape, phone_shape=twin.phone.frame_shape,
-    )
-    (slide,) = PLAN.slides
-    with SessionWriter.create_or_resume(path, header) as writer:
-        take_flat_fields(twin.benchtop, writer, "blank")
-        rows, columns = twin.benchtop.frame_shape
-        pixel = twin.benchtop.pixel_size_um
-        scan_slide(twin.benchtop, writer, SLIDE, slide.scan.grid(columns * pixel, rows * pixel))
-        capture_fields(twin.phone, writer, SLIDE, slide.capture.grid(*twin.phone.field_of_view_um))
-    stitch_slide(path, SLIDE)
+    path = stitched_session(tmp_path_factory.mktemp("many") / "run.h5", twin, PLAN)
     register_session(path, workers=1)
     return path
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process and return its status, output and errors."""
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mobilescope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return run
 
 
 @pytest.fixture

@@ -6,28 +6,23 @@ The instruments are the twin's over a stage in software, in this process, so tha
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 from pair_truth import places_px, registration_errors_px
+from twin_sessions import stitched_session
 
-from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.scan import scan_slide, take_flat_fields
 from mobilescope.app import aligning
 from mobilescope.app.aligning import align_capture
-from mobilescope.app.cli import main
 from mobilescope.app.developing import develop_capture
-from mobilescope.app.mosaicking import stitch_slide
 from mobilescope.app.origins import developed_captures
 from mobilescope.app.pairing import register_session, registered_pairs
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, InputImageError, RegistrationError, UserError
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
-from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.variants import PairVariant
 from mobilescope.data.writer import SessionWriter
@@ -58,23 +53,7 @@ def truth(make_twin):
 @pytest.fixture(scope="module")
 def session(truth, tmp_path_factory):
     """A stitched session of two overlapping fields of one slide."""
-    path = tmp_path_factory.mktemp("variants") / "run.h5"
-    header = SessionHeader(
-        slides=(SlideEntry(name=SLIDE, role="training"),),
-        instrument={
-            "instrument": {"name": "a twin", "phone": {"half_pitch_um": 0.9}}, "plan": PLAN.model_dump(mode="json"),
-        },
-        benchtop_shape=truth.benchtop.frame_shape, phone_shape=truth.phone.frame_shape,
-    )
-    (slide,) = PLAN.slides
-    with SessionWriter.create_or_resume(path, header) as writer:
-        take_flat_fields(truth.benchtop, writer, "blank")
-        rows, columns = truth.benchtop.frame_shape
-        pixel = truth.benchtop.pixel_size_um
-        scan_slide(truth.benchtop, writer, SLIDE, slide.scan.grid(columns * pixel, rows * pixel))
-        capture_fields(truth.phone, writer, SLIDE, slide.capture.grid(*truth.phone.field_of_view_um))
-    stitch_slide(path, SLIDE)
-    return path
+    return stitched_session(tmp_path_factory.mktemp("variants") / "run.h5", truth, PLAN)
 
 
 @pytest.fixture(scope="module")
@@ -262,19 +241,6 @@ def test_training_and_evaluation_take_a_session_or_a_pair_file(session, pair_fil
     assert registered_pairs(benchtop) == benchtop == session.with_name("run.pairs-benchtop.h5")
     with pytest.raises(InputFileError, match="mobilescope-mosaic"):
         registered_pairs(session.with_name(f"run.mosaic-{SLIDE}.h5"))
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run a command in this process and return its status, output and errors."""
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["mobilescope", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capsys.readouterr()
-        return ended.value.code or 0, said.out, said.err
-
-    return run
 
 
 def test_the_command_makes_a_variant_and_inspect_tells_of_it(session, command, tmp_path):

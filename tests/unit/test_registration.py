@@ -9,9 +9,9 @@ from scipy import ndimage
 
 from mobilescope.core.errors import InputImageError
 from mobilescope.imaging import registration
+from mobilescope.imaging.crops import Crop
 from mobilescope.imaging.features import match_fields
 from mobilescope.imaging.lattices import (
-    CropWindow,
     corner_map,
     label_map,
     largest_valid_crop,
@@ -188,7 +188,7 @@ def test_label_map_of_an_odd_size_is_rounded_up():
 
 @pytest.mark.parametrize("factor", [1, 1.5, 2.5, 3])
 def test_a_crops_label_is_its_part_of_the_whole_label(found, factor):
-    crop = CropWindow((20, 34), (100, 120))
+    crop = Crop((20, 34), (100, 120))
     part = label_map(found, factor, crop=crop)
     assert part.shape == (100 * factor, 120 * factor, 2)
     top, left, bottom, right = (round(edge * factor) for edge in (20, 34, 120, 154))
@@ -196,7 +196,7 @@ def test_a_crops_label_is_its_part_of_the_whole_label(found, factor):
 
 
 def test_pixel_corners_lie_midway_between_centres(found):
-    corners = corner_map(found, CropWindow((20, 34), (100, 120)))
+    corners = corner_map(found, Crop((20, 34), (100, 120)))
     assert corners.shape == (101, 121, 2)
     centres = found.map_yx[20:120, 34:154]
     middle = (corners[:-1, :-1] + corners[1:, :-1] + corners[:-1, 1:] + corners[1:, 1:]) / 4
