@@ -6,6 +6,8 @@ TORCH_CONSTRAINTS ?= -c constraints.txt
 OUT ?= demo
 SEED ?= 0
 TRAINING_SEED ?= 0
+# Processes that tests run in; each may take 2.5 GB.
+WORKERS ?= 2
 
 .PHONY: demo test bench lint install firmware-tools gui-tools clean
 
@@ -28,7 +30,7 @@ gui-tools:
 	bash tools/system-packages.sh gui
 
 test: install firmware-tools gui-tools lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
