@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 from firmware.talking_board import TalkingBoard
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mobilescope.core.framing import Frame, encode_frame
+from mobilescope.core.framing import Frame, FrameError, decode_frame, encode_frame
 from mobilescope.core.ring_model import estimated_ma, shown_crc
 from mobilescope.core.ring_protocol import Command, LightFlag, Setting, Status
 from mobilescope.twin.ring_simulator import simulator_missing
@@ -41,10 +41,20 @@ def send_and_settle(board, data):
     return board.replies()
 
 
+def is_whole(stuffed):
+    """Tell whether bytes between two zeros are a frame whose CRC is right."""
+    try:
+        decode_frame(stuffed)
+    except FrameError:
+        return False
+    return True
+
+
 @settings(max_examples=60, deadline=None)
 @given(data=garbage)
 def test_garbage_leaves_the_light_and_the_link(board, data):
-    # A frame of random bytes passes its CRC once in 65,536 times; none here does.
+    # Of so many bytes alike, some make a whole frame (03 ff ff 03 ff ff): that is no garbage.
+    assume(not any(map(is_whole, data.split(b"\0"))))
     board.fill(TEAL_RING[0])
     shows = len(board.frames)
     replies = send_and_settle(board, data)

@@ -266,7 +266,7 @@ def test_a_plan_with_a_mistake_names_it(bench, refused, tmp_path, command, case)
 
 INSTRUMENTS = {
     "unknown phone parameter": (lambda text: text.replace("bayer_rows", "bayer_rowz"), "twin.phone.bayer_rowz"),
-    "unknown key": (lambda text: text + "[phone]\nzoom = 2\n", "phone.zoom"),
+    "unknown key": (lambda text: text + "[phone]\nlens = 2\n", "phone.lens"),
     "unknown preset": (lambda text: text + '[phone]\npreset = "r19"\n', "there is no preset 'r19'"),
     "unknown kind": (lambda text: text.replace("[benchtop]", '[benchtop]\nkind = "leica"'), "benchtop.kind"),
     "odd Bayer frame": (lambda text: text.replace("bayer_rows = 320", "bayer_rows = 321"), "twin.phone.bayer_rows"),

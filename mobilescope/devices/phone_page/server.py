@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 import uvicorn
+from websockets.exceptions import InvalidState
 
 from mobilescope.core.errors import DeviceError, PortError
 from mobilescope.devices.phone_page.addresses import host_names, is_loopback, reachable_at
@@ -92,7 +93,7 @@ class PhonePageServer:
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="phone page", daemon=True
+            target=self._serve, name="phone page", daemon=True
         )
         self._thread.start()
         until_s = time.monotonic() + _START_S
@@ -100,6 +101,15 @@ class PhonePageServer:
             if not self._thread.is_alive() or time.monotonic() > until_s:
                 raise DeviceError("the page's server did not start", "see what was printed above")
             time.sleep(0.01)
+
+    def _serve(self) -> None:
+        """Serve until told to end."""
+        try:
+            self._server.run(sockets=[self._socket])
+        except InvalidState:
+            # A page that was going as the server ended: uvicorn says goodbye to it once more, and may not.
+            if not self._server.should_exit:
+                raise
 
     def pairing_url(self, code: str) -> str:
         """Return the address that pairs a phone; the code stands where browsers don't send it over the network."""
