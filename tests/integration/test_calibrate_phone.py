@@ -116,15 +116,15 @@ def test_a_picture_is_straightened_before_it_is_enhanced_and_its_record_says_so(
 
 
 def test_mistakes_are_named(session, calibrated, command, tmp_path):
-    status, said = command("calibrate", "phone", session, "--out", tmp_path / "lens.txt")
+    status, _, said = command("calibrate", "phone", session, "--out", tmp_path / "lens.txt")
     assert status == 2
     assert "ends in .npz" in said
-    status, said = command("calibrate", "phone", tmp_path / "nothing.h5")
+    status, _, said = command("calibrate", "phone", tmp_path / "nothing.h5")
     assert status == 2
     assert "nothing.h5" in said
     write_rgb(tmp_path / "other.png", np.zeros((100, 200, 3), np.uint8))
     model = save_small_model(tmp_path / "model.pt")
-    status, said = command(
+    status, _, said = command(
         "enhance", model, tmp_path / "other.png", tmp_path / "out.png", "--distortion", calibrated[0]
     )
     assert status == 2

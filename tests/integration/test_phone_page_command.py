@@ -146,6 +146,9 @@ def test_the_preview_goes_back_enhanced_by_a_model(tmp_path):
         assert header["method"]
         assert header["note"] == "computed, not for diagnosis"
         assert header["delay_ms"] > 0
+        # A picture counts once it was sent: the second one tells that the first one was.
+        page.preview(2)
+        page.heard("picture", timeout_s=60)
         command.process.send_signal(signal.SIGINT)
         summary = json.loads(command.finished())
     assert command.process.returncode == 0
