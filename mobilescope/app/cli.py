@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +42,14 @@ class _Commands(TyperGroup):
         """Run a command; every error that a user can mend is one line and an exit status."""
         with reporting_errors():
             return super().invoke(ctx)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Return a command whose help fills the terminal's lines, not the docstring's."""
+        command = super().get_command(ctx, cmd_name)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            if each is not None and each.help:
+                each.help = "\n\n".join(" ".join(part.split()) for part in cleandoc(each.help).split("\n\n"))
+        return command
 
 
 app = typer.Typer(
