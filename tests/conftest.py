@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.core.errors import LimitError
 from mobilescope.core.protocols import LightState, PositionUm
-from mobilescope.data.pairs import PairWriter
+from mobilescope.data.pair_writer import PairWriter
 from mobilescope.twin.benchtop import TwinBenchtop
 from mobilescope.twin.firmware_port import FirmwarePort
 from mobilescope.twin.parameters import load_parameters

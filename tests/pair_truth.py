@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.mosaics import Mosaic
-from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.pair_record import PairRecord
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 from mobilescope.twin.truth import CaptureTruth, TruthLog
 

@@ -16,7 +16,7 @@ from mobilescope.core.errors import InputImageError, RegistrationError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.protocols import PositionUm
 from mobilescope.data.mosaics import Mosaic
-from mobilescope.data.pairs import Window
+from mobilescope.data.pair_record import Window
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import PairVariant

@@ -14,7 +14,7 @@ from mobilescope.app.blank_patches import FilePatches, PatchPlan
 from mobilescope.app.tables import MISSING, Table
 from mobilescope.core.factor import GridFactor
 from mobilescope.data.datasets import ROLES, Member, Role
-from mobilescope.data.pairs import PairRecord
+from mobilescope.data.pair_record import PairRecord
 from mobilescope.learn.sources import Source
 
 _COUNTS = ("accepted", "refused", "patches", "blank", "kept")

@@ -20,7 +20,7 @@ from mobilescope.core.errors import OutputError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, Member, Role, identity_of, path_beside
 from mobilescope.data.files import file_format, open_for_reading
-from mobilescope.data.pairs import PAIRS_FORMAT, PAIRS_VERSION
+from mobilescope.data.pair_record import PAIRS_FORMAT, PAIRS_VERSION
 from mobilescope.learn.sources import Source, Sources
 
 

@@ -166,7 +166,9 @@ def load_distortion(path: Path) -> DistortionMap:
             raise ValueError("its arrays are not those of a map")
         return DistortionMap(displacement, spread.astype(np.float32), float(record["pixel_um"]), int(record["pairs"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, BadZipFile, EOFError) as error:
-        raise InputFileError(f"{path} is no distortion map: {error}", remedy) from error
+        # What is no archive of arrays numpy takes for pickled objects, and says how to load them unsafely.
+        reason = "it is no .npz file" if "pickle" in str(error) else error
+        raise InputFileError(f"{path} is no distortion map: {reason}", remedy) from error
 
 
 def check_pixel_size(distortion: DistortionMap, shape: tuple[int, int], pixel_um: float | None) -> None:

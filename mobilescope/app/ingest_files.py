@@ -82,6 +82,8 @@ def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> S
     InputFileError
         There is no such folder, or no picture in it.
     """
+    if folder.is_file():
+        raise InputFileError(f"{folder} is a file", "give the folder that it lies in")
     if not folder.is_dir():
         raise InputFileError(f"there is no folder {folder}", "check the path")
     known = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES + FOREIGN_SUFFIXES

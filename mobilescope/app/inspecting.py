@@ -16,7 +16,8 @@ from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
 from mobilescope.data.files import file_format
 from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, LINKS, PHONE, mosaic_path, pair_files
 from mobilescope.data.mosaics import Mosaic
-from mobilescope.data.pairs import PAIRS_FORMAT, PairRecord, PairStore
+from mobilescope.data.pair_record import PAIRS_FORMAT, PairRecord
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.recovery import looks_like_hdf5
 from mobilescope.data.schema import SESSION_FORMAT
 from mobilescope.data.session import Session

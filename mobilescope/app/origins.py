@@ -16,7 +16,8 @@ from mobilescope.app.instrument import load_instrument
 from mobilescope.core.config import InstrumentConfig, PhoneConfig, validate
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import UserError
-from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.pair_record import PairRecord
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 from mobilescope.imaging.colour import to_float, to_uint8
 from mobilescope.imaging.jpeg import compress_to_ratio, decompress

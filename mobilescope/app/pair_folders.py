@@ -22,7 +22,8 @@ from mobilescope.app.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, Role
 from mobilescope.data.files import file_format
-from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.pair_record import PairRecord
+from mobilescope.data.pairs import PairStore
 
 SPLIT: dict[Role, str] = {"training": "train", "validation": "val", "blind": "test"}
 IMAGES = ("input", "label")

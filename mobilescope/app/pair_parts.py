@@ -19,7 +19,8 @@ from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeErr
 from mobilescope.core.geometry import RegionUm
 from mobilescope.data.datasets import Role
 from mobilescope.data.files import write_failure
-from mobilescope.data.pairs import PairStore, PairWriter
+from mobilescope.data.pair_writer import PairWriter
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.variants import PairVariant
 from mobilescope.imaging.quality import GateThresholds

@@ -31,7 +31,8 @@ from mobilescope.data.datasets import DATASET_FORMAT, Role
 from mobilescope.data.files import file_format
 from mobilescope.data.layout import mosaic_path, pairs_path
 from mobilescope.data.mosaics import Mosaic
-from mobilescope.data.pairs import PAIRS_FORMAT, PairWriter
+from mobilescope.data.pair_record import PAIRS_FORMAT
+from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from mobilescope.core.errors import (
     DiskSpaceError,
     InputFileError,
-    InputImageError,
     MobilescopeError,
     SessionError,
     UserError,
@@ -39,7 +38,7 @@ from mobilescope.data.files import (
     write_failure,
 )
 from mobilescope.data.frames import MAX_BANDS
-from mobilescope.data.jpeg_header import jpeg_shape
+from mobilescope.data.given_frames import frame_of, raw_frame
 from mobilescope.data.link_records import half_pair, link_row
 from mobilescope.data.lock import WriterLock
 from mobilescope.data.migration import migrate
@@ -232,7 +231,7 @@ class SessionWriter:
         with self._serial:
             known = self.has_tile(key) and attempt <= self._tiles[key].attempt
             self._check_new(key.slide, known, f"tile {key.row}, {key.column} of slide {key.slide}")
-            pixels = _frame(image.pixels, np.uint8, (*self.header.benchtop_shape, 3), "a benchtop image")
+            pixels = frame_of(image.pixels, np.uint8, (*self.header.benchtop_shape, 3), "a benchtop image")
             record = tile_row(key, index, image, focus, attempt, mark)
             with self._storing(pixels.nbytes):
                 self._benchtop.append(pixels, record)
@@ -249,7 +248,7 @@ class SessionWriter:
         with self._serial:
             what = f"capture {index} of slide {slide}" + (f" in light {channel}" if channel else "")
             self._check_new(slide, self.has_capture(slide, index, channel), what)
-            bayer = self._raw_frame(capture)
+            bayer = raw_frame(capture, self.header.phone_shape)
             record = capture_row(slide, index, row, column, capture, self._jpeg_end, channel)
             set_text(record, "jpeg_sha256", hashlib.sha256(capture.jpeg).hexdigest())
             end = self._jpeg_end + len(capture.jpeg)
@@ -293,19 +292,6 @@ class SessionWriter:
                 self._links.append(row)
             self._linked.add((link.slide, link.index))
 
-    def _raw_frame(self, capture: PhoneCapture) -> NDArray[Any]:
-        if capture.bayer is not None:
-            return _frame(capture.bayer, np.uint16, self.header.phone_shape, "a phone's raw frame")
-        if capture.cfa:
-            raise InputImageError(f"a capture without a raw frame states the colour filters {capture.cfa}")
-        shape = jpeg_shape(capture.jpeg)
-        if shape != self.header.phone_shape:
-            raise InputImageError(
-                f"a phone's JPEG must be of shape {self.header.phone_shape}, got {shape}",
-                "the session's header holds the frame shapes; set the phone back to the size that it was begun with",
-            )
-        return np.zeros(shape, np.uint16)
-
     def add_flat_field(self, kind: FlatFieldKind, image: NDArray[Any], channel: str = "") -> None:
         """Store a frame of the empty field, in the camera's counts; the latest one of a kind and channel holds.
 
@@ -316,7 +302,7 @@ class SessionWriter:
         """
         with self._serial:
             shape = (*self.header.benchtop_shape, 3) if kind == "benchtop" else self.header.phone_shape
-            frame = _frame(np.asarray(image, np.float32), np.float32, shape, f"a flat field of the {kind}")
+            frame = frame_of(np.asarray(image, np.float32), np.float32, shape, f"a flat field of the {kind}")
             self._check_sound()
             with self._storing(frame.nbytes):
                 self._flat_fields[kind].append(frame, flat_field_row(time.time(), channel))
@@ -389,15 +375,6 @@ def _check_free(path: Path, margin_bytes: int, payload_bytes: int) -> None:
             f"{path.parent} has {free / 1e6:.0f} MB free, {(margin_bytes + payload_bytes) / 1e6:.0f} MB are needed",
             "free some space, then run the same command again",
         )
-
-
-def _frame(array: NDArray[Any], dtype: type[np.generic], shape: tuple[int, ...], what: str) -> NDArray[Any]:
-    if array.dtype != dtype or array.shape != shape:
-        raise InputImageError(
-            f"{what} must be {np.dtype(dtype)} of shape {shape}, got {array.dtype} of {array.shape}",
-            "the session's header holds the frame shapes",
-        )
-    return np.ascontiguousarray(array)
 
 
 def _product(shape: tuple[int, int]) -> int:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.pair_record import PairRecord
+from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.metrics import ImageScores, Interval, bootstrap_interval, score_image
 from mobilescope.imaging.noise import flat_mask, noise_sigma

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from mobilescope.core.errors import TrainingError
 from mobilescope.core.factor import GridFactor
-from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.pair_record import PairRecord
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.patch_places import patch_places
 from mobilescope.imaging.colour import to_float
 from mobilescope.imaging.turns import turned

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from mobilescope.core.errors import TrainingError, UserError
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset
 from mobilescope.data.files import file_format
-from mobilescope.data.pairs import PairRecord, PairStore
+from mobilescope.data.pair_record import PairRecord
+from mobilescope.data.pairs import PairStore
 from mobilescope.learn.checkpoint import ModelCard
 from mobilescope.learn.networks import NetworkConfig
 from mobilescope.learn.patches import FieldPair, factor_of, is_used, load_field

@@ -33,7 +33,8 @@ from mobilescope.app.exporting import export_session
 from mobilescope.app.pair_parts import join_parts, part_path
 from mobilescope.app.pairing import register_session
 from mobilescope.app.scaling import register_sessions
-from mobilescope.data.pairs import PairStore, PairWriter
+from mobilescope.data.pair_writer import PairWriter
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 from mobilescope.learn.patches import PatchIndex, StoredPatches, factor_of
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
-from mobilescope.data.pairs import PairWriter
+from mobilescope.data.pair_writer import PairWriter
 from mobilescope.learn.device import pick_device, pick_dtype, place
 from mobilescope.learn.feed import DataOptions, Feed, Order, make_feed
 from mobilescope.learn.losses import enhancement_loss

@@ -17,6 +17,7 @@ from mobilescope.app.distortion import load_distortion
 from mobilescope.app.images import write_rgb
 from mobilescope.app.pairing import register_session
 from mobilescope.app.picture_notes import read_record
+from mobilescope.core.errors import InputFileError
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
@@ -129,3 +130,10 @@ def test_mistakes_are_named(session, calibrated, command, tmp_path):
     )
     assert status == 2
     assert f"{SIDE_PX}x{SIDE_PX}" in said
+
+
+def test_what_is_no_archive_is_told_without_advice_to_load_it_unsafely(tmp_path):
+    path = tmp_path / "lens.npz"
+    path.write_bytes(b"junk")
+    with pytest.raises(InputFileError, match=r"is no distortion map: it is no \.npz file; make one"):
+        load_distortion(path)

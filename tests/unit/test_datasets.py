@@ -18,7 +18,8 @@ from mobilescope.app.datasets import make_dataset
 from mobilescope.app.inspecting import describe, lines
 from mobilescope.core.errors import InputFileError, OutputError, TrainingError, UserError
 from mobilescope.data.datasets import Dataset, role_of
-from mobilescope.data.pairs import PairStore, PairWriter
+from mobilescope.data.pair_writer import PairWriter
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.patch_places import patch_places
 from mobilescope.learn.blindness import trained_slides
 from mobilescope.learn.checkpoint import load_model, read_card

@@ -324,3 +324,9 @@ def test_what_was_ingested_is_no_field_of_a_plan(folder):
     pair(folder, "IMG_1")
     ingest(folder)
     assert captures(folder)[0].row < -1
+
+
+def test_a_picture_in_place_of_its_folder_is_told(folder):
+    pair(folder, "IMG_1")
+    with pytest.raises(InputFileError, match=r"IMG_1\.dng is a file; give the folder"):
+        ingest(folder / "IMG_1.dng")

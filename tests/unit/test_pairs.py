@@ -12,7 +12,8 @@ import pytest
 
 from mobilescope.core.errors import InputFileError, InputImageError, OutputError, UserError
 from mobilescope.data.layout import pair_files, pairs_path
-from mobilescope.data.pairs import PairStore, PairWriter
+from mobilescope.data.pair_writer import PairWriter
+from mobilescope.data.pairs import PairStore
 from mobilescope.data.variants import PairVariant
 from mobilescope.learn.patches import load_fields
 

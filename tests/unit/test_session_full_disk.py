@@ -15,7 +15,7 @@ from session_samples import FOCUS, header, tile
 from mobilescope.core.errors import DiskSpaceError
 from mobilescope.core.protocols import TileKey
 from mobilescope.data.mosaics import MosaicWriter
-from mobilescope.data.pairs import PairWriter
+from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.recovery import is_open_flagged
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter

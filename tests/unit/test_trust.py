@@ -9,7 +9,8 @@ import torch
 
 from mobilescope.core.errors import CancelledError, InputFileError, InputImageError, UserError
 from mobilescope.core.progress import StopToken
-from mobilescope.data.pairs import PairStore, PairWriter
+from mobilescope.data.pair_writer import PairWriter
+from mobilescope.data.pairs import PairStore
 from mobilescope.enhance.trust import TrustAssessor
 from mobilescope.imaging.appearance import resized
 from mobilescope.imaging.raw import develop_srgb
