@@ -85,7 +85,7 @@ def ingest(
         say(f"copy: {copy} is {first} once more")
     for each in result.skipped:
         say(f"left out: {each.file}: {each.reason}")
-    parts = [f"{result.added} captures added"]
+    parts = [f"{result.added} {'capture' if result.added == 1 else 'captures'} added"]
     parts += [f"{result.already} were there already"] if result.already else []
     parts += [f"{result.unplaced} without a position"] if result.unplaced else []
     parts += [f"{result.untimed} timed by the file's date"] if result.untimed else []

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -122,14 +121,15 @@ def _reversed_port(port: int) -> Iterator[None]:
         yield
     finally:
         # The phone may be unplugged by now, which undoes it as well.
-        subprocess.run(["adb", "reverse", "--remove", f"tcp:{port}"], capture_output=True, check=False, timeout=_ADB_S)
+        with suppress(DeviceError):
+            _adb("reverse", "--remove", f"tcp:{port}")
 
 
 def _adb(*words: str) -> None:
-    if shutil.which("adb") is None:
-        raise UserError("there is no program adb", "install Android's platform tools, or use --lan")
+    from mobilescope.devices.phones.adb_link import adb_program
+
     try:
-        done = subprocess.run(["adb", *words], capture_output=True, text=True, check=False, timeout=_ADB_S)
+        done = subprocess.run([adb_program(), *words], capture_output=True, text=True, check=False, timeout=_ADB_S)
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"adb did not answer in {_ADB_S:g} s", "unplug the phone, plug it in again") from error
     if done.returncode:

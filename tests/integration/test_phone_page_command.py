@@ -245,3 +245,9 @@ def test_over_usb_the_port_is_brought_to_the_phone_and_taken_back(tmp_path):
     done = run(tmp_path, "phone", "--usb", "--port", 0, environment=environment)
     assert done.returncode == 1
     assert "no devices/emulators found; plug the phone in" in done.stderr
+
+
+def test_without_adb_on_the_machine_the_one_that_came_along_is_asked(tmp_path):
+    done = run(tmp_path, "phone", "--usb", "--port", 0, environment=ENVIRONMENT | {"PATH": "/nowhere"})
+    assert done.returncode == 1
+    assert "plug the phone in, allow USB debugging" in done.stderr

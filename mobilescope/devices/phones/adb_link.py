@@ -6,6 +6,7 @@ adbutils speaks the protocol; here its failures become messages that say what to
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import stat
 import struct
@@ -171,6 +172,13 @@ class AdbLink:
         if phone.state != _READY:
             raise UserError(f"the phone {phone.serial} is {phone.state}", phone.remedy)
         return phone
+
+
+def adb_program() -> str:
+    """Return adb itself: this machine's own, so that two versions don't end each other's server, else adbutils'."""
+    from adbutils import adb_path
+
+    return shutil.which("adb") or str(adb_path())
 
 
 def _client(host: str | None, port: int | None) -> Any:
