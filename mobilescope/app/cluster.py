@@ -25,6 +25,7 @@ LOCAL = "local"
 _CONNECT_S = 10
 _NO_WORKER_S = 60
 _LOOK_S = 0.25
+_FETCH_S = 30.0
 # So many tasks for each thread lie ready, so that none waits for this program; a scheduler is slow with millions.
 _AHEAD = 4
 _LIVE = ("running", "connecting")
@@ -90,7 +91,12 @@ class Crowd:
             except Empty:
                 self._check_workers()
                 continue
-            return self._outcome(future, self._running.pop(future))
+            outcome = self._outcome(future)
+            if outcome is not None:
+                self._running.pop(future)
+                return outcome
+            # The worker that held the result is gone, and the scheduler has it made again.
+            future.add_done_callback(self._ended.put)
         return None
 
     def _check_workers(self) -> None:
@@ -110,9 +116,18 @@ class Crowd:
             self._client.cancel(list(self._running), force=True)
         self._running.clear()
 
-    def _outcome(self, future: Future[Any], label: Any) -> Outcome:
+    def _outcome(self, future: Future[Any]) -> Outcome | None:
+        """Return how a task ended; None where it has not, since its result was lost."""
+        from distributed.scheduler import KilledWorker
+
+        label = self._running[future]
+        if future.status in ("lost", "pending"):
+            return None
         if future.status == "finished":
-            return Outcome(label, future.result())
+            try:
+                return Outcome(label, future.result(timeout=_FETCH_S))
+            except (TimeoutError, KilledWorker):
+                return None
         if future.status != "error":
             raise ClusterError("the cluster dropped what was worked on", "run the same command again; it goes on")
         return Outcome(label, error=_named(future.exception()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Callable
@@ -92,6 +93,7 @@ def stitch_slide(
                     "residual_max_px": largest_px,
                     "isolated": list(layout.isolated),
                     "session": session_path.name,
+                    "flat_field_sha256": _flat_field_digest(session, tiles[0].channel),
                 },
             )
             with writer:
@@ -107,6 +109,11 @@ def stitch_slide(
         slide, mosaic_path(session_path, slide), len(tiles), (rows, columns), median_px, largest_px, layout.isolated,
         entries, placed - start, time.perf_counter() - placed,
     )
+
+
+def _flat_field_digest(session: Session, channel: str) -> str | None:
+    flat = session.flat_field("benchtop", channel)
+    return None if flat is None else hashlib.sha256(flat.tobytes()).hexdigest()
 
 
 def corrected_tiles(session: Session, tiles: list[TileRecord]) -> Callable[[int], NDArray[np.uint8]]:

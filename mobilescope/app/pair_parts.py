@@ -102,9 +102,13 @@ def make_part(job: PartJob, version: str) -> bool:
 def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any]) -> Counted:
     """Put the pairs together into the pair file and delete the parts. Runs on a worker.
 
-    Bytes are copied as they stand, without unpacking them. A part that can't be read is deleted, so that the same
-    command makes it again.
+    A worker may have died when all but the deleting was done. Bytes are copied as they stand, without unpacking them.
+    A part that can't be read is deleted, so that the same command makes it again.
     """
+    done = made_before(target, str(provenance["made_of"]))
+    if done is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return done
     accepted = 0
     own = folder / f"joined-{uuid.uuid4().hex[:8]}.new"
     with PairWriter(own, provenance) as writer:
@@ -120,3 +124,15 @@ def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any
     own.replace(target)
     shutil.rmtree(folder, ignore_errors=True)
     return Counted(accepted, count - accepted)
+
+
+def made_before(target: Path, key: str) -> Counted | None:
+    """Return the counts of a pair file that was made of exactly this; None where there is none."""
+    try:
+        with PairStore.open(target) as store:
+            if store.provenance.get("made_of") != key:
+                return None
+            accepted = sum(record.accepted for record in store.records)
+            return Counted(accepted, len(store.records) - accepted)
+    except InputFileError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import signal
 from collections.abc import Iterator
@@ -180,6 +181,7 @@ def plan_pairing(
             rows, columns = session.header.phone_shape
             known_yx = distortion.scaled((rows // 2, columns // 2)).displacement_yx
             provenance["distortion_pairs"] = distortion.pairs
+            provenance["distortion_sha256"] = hashlib.sha256(known_yx.tobytes()).hexdigest()
         provenance["made_of"] = made_of(session_path, provenance, [capture for _, capture in jobs])
         searches = _searches(session) if search else {}
         return PairingPlan(variant, jobs, roles, _cells(session, placed), searches, provenance, known_yx)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
@@ -11,13 +12,12 @@ from typing import Any
 from mobilescope import __version__
 from mobilescope.app.cluster import Crowd, Outcome
 from mobilescope.app.folders import prepare_file
-from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, parts_folder
+from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, made_before, make_part, parts_folder
 from mobilescope.app.pairing import PairingPlan, plan_pairing
 from mobilescope.app.tables import Table
-from mobilescope.core.errors import InputFileError, MobilescopeError, UserError
+from mobilescope.core.errors import MobilescopeError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.layout import pairs_path
-from mobilescope.data.pairs import PairStore
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
 from mobilescope.imaging.quality import GateThresholds
 
@@ -222,21 +222,11 @@ def _begun(
     plan = plan_pairing(session.absolute(), variant, thresholds, search=search)
     key, target = str(plan.provenance["made_of"]), pairs_path(session.absolute(), plan.variant)
     prepare_file(target)
-    counted = _made_before(target, key)
+    counted = made_before(target, key)
     if counted is not None:
+        # A worker may have died between the joining and this.
+        shutil.rmtree(parts_folder(target), ignore_errors=True)
         return SessionOutcome(session, target, "done before", counted.accepted, counted.refused)
     there = begin_parts(parts_folder(target), key)
     missing = [number for number in range(len(plan.jobs)) if number not in there]
     return _Work(session, target, plan, missing, len(missing))
-
-
-def _made_before(target: Path, key: str) -> Counted | None:
-    """Return the counts of a pair file that was made of exactly this; None where there is none."""
-    try:
-        with PairStore.open(target) as store:
-            if store.provenance.get("made_of") != key:
-                return None
-            accepted = sum(record.accepted for record in store.records)
-            return Counted(accepted, len(store.records) - accepted)
-    except InputFileError:
-        return None

@@ -52,6 +52,13 @@ class DamagedSession:
         except (InputFileError, *_UNREADABLE):
             return None
 
+    def version(self) -> int | None:
+        """Return the version of the session's format; None where it can't be read."""
+        try:
+            return None if self._file is None else int(self._file.attrs["schema_version"])
+        except _UNREADABLE:
+            return None
+
     def rows(self, name: str) -> list[Row | None] | None:
         """Return a table's rows, None for each that does not match its checksum; None if there is no such table."""
         dataset = self._dataset(name if name in (layout.EVENTS, layout.LINKS) else f"{name}/rows")

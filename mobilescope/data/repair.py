@@ -25,9 +25,9 @@ from mobilescope.data.files import file_format
 from mobilescope.data.frames import chunk_shape
 from mobilescope.data.link_records import half_pair, pair_link
 from mobilescope.data.lock import is_being_written, lock_path
-from mobilescope.data.records import Row, event_row, frame_checksum, sealed
+from mobilescope.data.records import Row, channel_of, event_row, frame_checksum, sealed
 from mobilescope.data.recovery import looks_like_hdf5
-from mobilescope.data.schema import CAPTURE_ROW, SESSION_FORMAT, TILE_ROW, SessionHeader
+from mobilescope.data.schema import CAPTURE_ROW, LINKS_SINCE, SESSION_FORMAT, TILE_ROW, SessionHeader
 from mobilescope.data.session import Session
 
 NAMES = {
@@ -191,7 +191,7 @@ class _Rescue:
                 if not jpeg and _without_raw(name, row):
                     continue
             copy.add_image(name, frame, row, jpeg)
-            if name == layout.PHONE:
+            if name == layout.PHONE and not channel_of(row):
                 self._captures.add((row["slide"].item().decode(), int(row["index"])))
             elif name == layout.BENCHTOP:
                 self._tiles.add((row["slide"].item().decode(), int(row["row"]), int(row["column"])))
@@ -228,8 +228,12 @@ class _Rescue:
         self._lost.extend(f"{NAMES[name]}: {_numbers(run)} and what belongs to them" for run in _runs(broken))
 
     def _copy_links(self, copy: SessionCopy) -> None:
-        rows = self._damaged.rows(layout.LINKS)
-        if rows is None:  # a session of version 3 or before
+        rows, version = self._damaged.rows(layout.LINKS), self._damaged.version()
+        if rows is None:
+            if version is None:
+                self._notes.append("whether it held pairs can't be told: pair its fields again")
+            elif version >= LINKS_SINCE:
+                self._note_missing(layout.LINKS, rows)
             return
         self._note_missing(layout.LINKS, rows)
         for row in rows:

@@ -22,6 +22,7 @@ SESSION_FORMAT = "mobilescope-session"
 # Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
 # method, in place of SHA-256; version 4 gave flat fields and captures their channel.
 SCHEMA_VERSION = 4
+LINKS_SINCE = 4
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
 # A field of the phone that lies on more tiles than this is no field.

@@ -34,7 +34,7 @@ from mobilescope.data.records import (
     tile_record,
 )
 from mobilescope.data.recovery import check_storage, is_open_flagged
-from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
+from mobilescope.data.schema import LINKS_SINCE, SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
 
 _REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
 
@@ -241,6 +241,8 @@ class Session:
         for name in (layout.EVENTS, *([layout.LINKS] if layout.LINKS in self._file else [])):
             _, sound = self._committed(name)
             problems.extend(f"{name}: row {i} does not match its checksum" for i in np.flatnonzero(~sound))
+        if self.schema_version >= LINKS_SINCE and layout.LINKS not in self._file:
+            problems.append(f"{layout.LINKS}: the table is missing")
         return [*problems, *self._half_pairs()]
 
     def _half_pairs(self) -> Iterator[str]:

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,12 @@ from mobilescope import __version__
 from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, part_path, parts_folder
 from mobilescope.app.pairing import plan_pairing, register_session
 from mobilescope.app.scaling import register_sessions
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import ClusterError, MobilescopeError
 from mobilescope.data.datasets import Dataset
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.variants import PairVariant
+from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 
@@ -195,6 +198,46 @@ def test_pairs_of_other_settings_are_not_taken_and_a_damaged_one_is_made_anew(se
     begin_parts(folder, key)
     make_part(job, __version__)
     assert begin_parts(folder, "of something else") == set()
+
+
+LENS = DistortionMap(np.zeros((160, 160, 2), np.float32), np.zeros((160, 160), np.float32), 0.925, 5)
+OTHERS = {
+    "factor": {"variant": PairVariant(factor=2)},
+    "warp": {"variant": PairVariant("benchtop")},
+    "JPEG": {"variant": PairVariant(jpeg_ratio=21)},
+    "white balance": {"variant": PairVariant(development=DevelopmentConfig(white_balance=(1.2, 1.0, 1.4)))},
+    "crops": {"variant": PairVariant(development=DevelopmentConfig(crops="square"))},
+    "defects": {"variant": PairVariant(development=DevelopmentConfig(defects=False))},
+    "flat field": {"variant": PairVariant(development=DevelopmentConfig(flat_field=False))},
+    "a limit of the gate": {"thresholds": GateThresholds(least_inliers=16)},
+    "search": {"search": False},
+    "a lens": {"distortion": LENS},
+    "another lens": {"distortion": replace(LENS, displacement_yx=LENS.displacement_yx + np.float32(0.1))},
+}
+
+
+def made_of(session, **changes):
+    given = {"variant": PairVariant(), "thresholds": GateThresholds()} | changes
+    return plan_pairing(session, given.pop("variant"), given.pop("thresholds"), **given).provenance["made_of"]
+
+
+def test_every_setting_that_decides_a_pair_is_in_its_digest(session):
+    digests = {name: made_of(session, **changes) for name, changes in OTHERS.items()}
+    digests["as it was"] = made_of(session)
+    assert digests["as it was"] == made_of(session)
+    assert len(set(digests.values())) == len(digests)
+
+
+def test_joining_again_after_a_worker_died_at_its_end_gives_the_same(copies):
+    session = copies / "one.h5"
+    target, plan = copies / "one.pairs.h5", plan_pairing(session, PairVariant(), GateThresholds())
+    register_session(session, workers=1)
+    folder = parts_folder(target)
+    begin_parts(folder, plan.provenance["made_of"])
+    whole = target.read_bytes()
+    assert join_parts(folder, PAIRS, target, plan.provenance) == Counted(PAIRS, 0)
+    assert not folder.exists()
+    assert target.read_bytes() == whole
 
 
 def test_what_makes_no_sense_on_a_cluster_is_refused(copies, command, monkeypatch):

@@ -133,3 +133,31 @@ def test_repair_keeps_the_pairs_that_are_whole(session, tmp_path):
     assert report.kept["pairs"] == 2
     with Session.open(tmp_path / "out.h5") as opened:
         assert [entry.index for entry in opened.pair_links(SLIDE)] == [0, 2]
+
+
+def test_a_lost_table_of_pairs_is_told_by_inspect_and_by_repair(session, tmp_path):
+    session.add_pair_link(link())
+    session.close()
+    with h5py.File(session.path, "r+", libver=("v110", "v110"), locking=False) as file:
+        del file["links"]
+    with Session.open(session.path) as opened:
+        assert opened.verify() == ["links: the table is missing"]
+    report = repair(session.path, tmp_path / "out.h5")
+    assert report.lost == ["pairs: the table of records can't be read, and all that it held is lost"]
+
+
+def test_a_further_light_does_not_stand_for_the_capture(tmp_path):
+    with SessionWriter.create_or_resume(tmp_path / "s.h5", header(), margin_bytes=0) as writer:
+        writer.add_benchtop_tile(TileKey(SLIDE, 0, 0), 0, tile(0), FOCUS)
+        writer.add_phone_capture(SLIDE, 0, 1, 0, capture(0))
+        writer.add_phone_capture(SLIDE, 0, 1, 0, capture(1), channel="dark")
+        writer.add_pair_link(link(tiles=((0, 0),)))
+    with h5py.File(writer.path, "r+", libver=("v110", "v110"), locking=False) as file:
+        rows = file["phone/rows"][:]
+        rows["iso"][0] += 1
+        file["phone/rows"][:] = rows
+    report = repair(writer.path, tmp_path / "out.h5")
+    assert "no such capture" in report.lost[-1]
+    with Session.open(tmp_path / "out.h5") as opened:
+        assert opened.verify() == []
+        assert opened.pair_links(SLIDE) == []
