@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from mobilescope.data.session import Session
 from mobilescope.imaging.distortion import DistortionMap, grid_points, mean_distortion
 from mobilescope.imaging.pixel_sources import ArraySource
 from mobilescope.imaging.warp import MapYX, invert_map, sample_map
+
+Places = tuple[NDArray[np.float64], NDArray[np.bool_]]
 
 _FORMAT = "mobilescope-distortion"
 _VERSION = 1
@@ -55,7 +58,7 @@ def calibrate_distortion(
     session_path: Path, out: Path, *, pairs: Path | None = None, on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> DistortionReport:
-    """Average the distortion over a session's accepted pairs and write it.
+    """Average the distortion over a session's accepted pairs and write it; the crops of a capture count as one pair.
 
     Parameters
     ----------
@@ -82,14 +85,17 @@ def calibrate_distortion(
                 f"{session_path} has captures of {len(pitches_um)} pixel sizes", "calibrate a session of one phone"
             )
         chosen = [index for index, record in enumerate(store.records) if record.accepted and record.has_map]
+        captures: dict[tuple[str, int], list[int]] = {}
+        for index in chosen:
+            captures.setdefault((store.records[index].slide, store.records[index].capture), []).append(index)
         places, counted = [], []
-        for done, index in enumerate(chosen, start=1):
+        for done, ((slide, _), parts) in enumerate(captures.items(), start=1):
             stop.raise_if_requested("calibration")
-            place, where = _places(store, index, (rows, columns))
+            place, where = _joined(_places(store, index, (rows, columns)) for index in parts)
             if where.sum() >= 9:
                 places.append(place)
                 counted.append(where)
-            on_progress(Progress("calibrate", done, len(chosen), store.records[index].slide))
+            on_progress(Progress("calibrate", done, len(captures), slide))
         found = mean_distortion(places, counted, (rows, columns), pitches_um.pop())
         record = {
             "format": _FORMAT, "version": _VERSION, "software_version": __version__,
@@ -110,9 +116,7 @@ def calibrate_distortion(
     )
 
 
-def _places(
-    store: PairStore, index: int, shape: tuple[int, int]
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _places(store: PairStore, index: int, shape: tuple[int, int]) -> Places:
     """Return where the grid's points lie on the mosaic, (row, column), and which of them the pair shows."""
     record, kept = store.records[index], store.map(index)
     assert kept is not None
@@ -125,6 +129,17 @@ def _places(
     origin_x, origin_y = record.origin_px
     places = np.array([origin_y, origin_x]) + store.factor * on_lattice.astype(np.float64)
     return places, _within(on_lattice, map_yx)
+
+
+def _joined(parts: Iterator[Places]) -> Places:
+    """Return the places of a capture of which several crops were registered.
+
+    Each crop for itself would be freed of its own position, which is a part of the distortion of the whole.
+    """
+    places, known = next(parts)
+    for others, there in parts:
+        places, known = np.where(there[..., None], others, places), known | there
+    return places, known
 
 
 def _within(points: NDArray[np.floating], map_yx: MapYX) -> NDArray[np.bool_]:
@@ -173,7 +188,7 @@ def load_distortion(path: Path) -> DistortionMap:
 
 def check_pixel_size(distortion: DistortionMap, shape: tuple[int, int], pixel_um: float | None) -> None:
     """Refuse a picture whose pixel size says that it is of another instrument; InputImageError."""
-    expected_um = distortion.scaled(shape).pixel_um
+    expected_um = distortion.pitch_um(shape)
     if pixel_um is not None and abs(pixel_um / expected_um - 1) > _SAME_PIXEL:
         raise InputImageError(
             f"the picture's pixels are {pixel_um:.4g} µm, the distortion map was made for {expected_um:.4g} µm",

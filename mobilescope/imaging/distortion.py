@@ -83,16 +83,24 @@ class DistortionMap:
         """
         if shape == self.shape:
             return self
+        by = self._growth(shape)
+        points = lattice_points(shape, 1 / by)
+        displacement = sample_map(self.displacement_yx, points) * np.float32(by)
+        spread = np.asarray(cv2.resize(self.spread_px, shape[::-1])) * np.float32(by)
+        return DistortionMap(displacement, spread, self.pixel_um / by, self.pairs)
+
+    def pitch_um(self, shape: tuple[int, int]) -> float:
+        """Return the pitch of pictures of the same field in more or fewer pixels; InputImageError as for `scaled`."""
+        return self.pixel_um / self._growth(shape)
+
+    def _growth(self, shape: tuple[int, int]) -> float:
         by = shape[0] / self.shape[0]
         if abs(shape[1] / self.shape[1] / by - 1) > _SAME_ASPECT:
             raise InputImageError(
                 f"the distortion map is for pictures of {self.shape[0]}x{self.shape[1]} px, not {shape[0]}x{shape[1]}",
                 "give whole pictures of the phone that it was made from",
             )
-        points = lattice_points(shape, 1 / by)
-        displacement = sample_map(self.displacement_yx, points) * np.float32(by)
-        spread = np.asarray(cv2.resize(self.spread_px, shape[::-1])) * np.float32(by)
-        return DistortionMap(displacement, spread, self.pixel_um / by, self.pairs)
+        return by
 
     def straighten(self, picture: NDArray[Any]) -> NDArray[Any]:
         """Return a picture, shape (rows, columns[, channels]), without the distortion, resampled once.

@@ -23,7 +23,7 @@ from mobilescope.data.session import Session
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 
 SLIDE = "smear"
-SIDE_PX = 144
+SIDE_PX = 192
 PLAN = JobPlan(slides=(
     SlidePlan(
         name=SLIDE, role="training", stain="Giemsa", scan=GridPlan(rows=2, columns=2, overlap=0.1),
@@ -92,6 +92,20 @@ def test_pairs_of_the_other_warp_tell_the_same_and_may_start_from_the_map(sessio
     assert np.median(np.linalg.norm(apart, axis=-1)) < 0.1
     with PairStore.open(pairs) as store:
         assert store.provenance["distortion_pairs"] == calibrated[1]["pairs"]
+
+
+@pytest.mark.parametrize("warp", ["phone", "benchtop"])
+def test_crops_of_a_capture_are_one_picture_of_the_lens(session, lens, command, tmp_path, warp):
+    pairs, out = tmp_path / "crops.h5", tmp_path / "crops.npz"
+    options = ("--crops", "square", "--warp", warp, "--factor", 2, "--out", pairs)
+    assert command("register", session, *options)[0] == 0
+    status, told, _ = command("calibrate", "phone", session, "--pairs", pairs, "--out", out, "--json")
+    assert status == 0
+    with PairStore.open(pairs) as store:
+        accepted = [record.capture for record in store.records if record.accepted]
+    assert len(accepted) > json.loads(told)["pairs"] == len(set(accepted)) >= 3
+    error = np.linalg.norm(load_distortion(out).displacement_yx - lens, axis=-1)
+    assert np.median(error) < 0.3 * np.median(np.linalg.norm(lens, axis=-1))
 
 
 def test_a_picture_is_straightened_before_it_is_enhanced_and_its_record_says_so(session, calibrated, command, tmp_path):
