@@ -267,7 +267,7 @@ def _refused(
     if not has_position(capture):
         return AlignedPair(
             capture, False, reason, seen[:rows, :columns], np.zeros((*shape, 3), np.uint8), (np.nan, np.nan), figures,
-            crop_px=(0, 0),
+            crop_px=crop.origin_px,
         )
     centre = (np.array([capture.position.y_um, capture.position.x_um]) - mosaic.origin_um[::-1]) / mosaic.pixel_size_um
     middle = (np.array([rows, columns]) - 1) / 2

@@ -13,6 +13,7 @@ from mobilescope.app.instrument_file import load_instrument
 from mobilescope.core.config import validate
 from mobilescope.core.development_config import DevelopmentConfig, WhiteBalancePreset
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
+from mobilescope.data.files import file_state
 from mobilescope.data.phone_light import DARK, read_phone_light
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
@@ -101,7 +102,7 @@ def parse_white_balance(text: str) -> str | Gains:
 
 @dataclass(frozen=True, eq=False)
 class _Found:
-    """The last recipe: of which state of a file, and of what in it."""
+    """The last recipe: of which state of its files, and of what in them."""
 
     state: tuple[Any, ...]
     origin: tuple[Any, ...]
@@ -123,25 +124,25 @@ def recipe_of(session: Session, development: DevelopmentConfig) -> Recipe:
     """
     global _last
     path, known = session.path.absolute(), _last
-    facts = path.stat()
-    state = path, facts.st_ino, facts.st_size, facts.st_mtime_ns, development
+    light = () if development.calibration is None else file_state(development.calibration)
+    state = file_state(path), light, development
     if known is not None and known.state == state:
         return known.recipe
     # A session that is being written changes all the time, what its recipe is made of does not.
-    first = _first_capture(session)
+    first = _leading_capture(session)
     channels = session.flat_field_channels("phone")
-    origin = path, first.sha256, first.jpeg_sha256, tuple(sorted(channels.items())), development
+    origin = path, first.sha256, first.jpeg_sha256, tuple(sorted(channels.items())), light, development
     recipe = known.recipe if known is not None and known.origin == origin else _recipe(session, first, development)
     _last = _Found(state, origin, recipe)
     return recipe
 
 
-def _first_capture(session: Session) -> CaptureRecord:
-    for slide in session.slides:
-        captures = session.captures(slide.name)
-        if captures:
-            return captures[0]
-    raise InputFileError(f"{session.path} has no phone captures", "capture its slides first")
+def _leading_capture(session: Session) -> CaptureRecord:
+    """Return the capture that says what raw frames are developed with: the first raw one, if there is any."""
+    captures = [capture for slide in session.slides for capture in session.captures(slide.name)]
+    if not captures:
+        raise InputFileError(f"{session.path} has no phone captures", "capture its slides first")
+    return next((capture for capture in captures if capture.cfa), captures[0])
 
 
 def _recipe(session: Session, first: CaptureRecord, development: DevelopmentConfig) -> Recipe:

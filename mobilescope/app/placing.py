@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.core.errors import RegistrationError
 from mobilescope.core.geometry import RegionUm
+from mobilescope.data.files import file_state
 from mobilescope.data.records import CaptureRecord
 
 SEARCH_MARGIN_UM = 45.0
@@ -84,6 +86,14 @@ def searched_placement(
     return Placement(region.grown(_FOUND_MARGIN_UM), bounded, figures)
 
 
-@lru_cache(maxsize=_FINDERS_KEPT)
 def _finder(mosaic: Path) -> MosaicFinder:
+    """Return what finds fields in the mosaic that stands there now; a worker may outlive one that is stitched anew.
+
+    The index needs no such care: it is held in memory, and is that of the mosaic's own digest.
+    """
+    return _opened(mosaic, file_state(mosaic))
+
+
+@lru_cache(maxsize=_FINDERS_KEPT)
+def _opened(mosaic: Path, _state: tuple[Any, ...]) -> MosaicFinder:
     return MosaicFinder.open(mosaic)

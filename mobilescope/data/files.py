@@ -91,6 +91,15 @@ def check_format(file: h5py.File, path: Path, file_format: str, version: int) ->
         )
 
 
+def file_state(path: Path) -> tuple[Any, ...]:
+    """Return what differs once a file was written anew: path, inode, size and time; the path alone of one not there."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return (path,)
+    return path, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
 def read_part(dataset: h5py.Dataset, index: Any) -> NDArray[Any]:
     """Read ``dataset[index]``; bytes that can't be read or unpacked are an InputFileError naming file and dataset."""
     try:

@@ -157,6 +157,17 @@ def test_a_calibration_also_serves_a_session_that_has_none(make_session, calibra
     np.testing.assert_array_equal(picture, developed(make_session(calibration))[0])
 
 
+def test_a_calibration_that_was_taken_again_is_the_one_that_holds(make_session, calibration, twin):
+    path = make_session()
+    assert len(developed(path, calibration=calibration)[1].defects) == len(HOT) + len(DEAD)
+    taken = take_light_frames(twin.phone, "blank", frames=6)  # with a sound sensor
+    write_phone_light(calibration, PhoneLight.of(taken.dark, taken.clear, taken.last, 6))
+    assert len(developed(path, calibration=calibration)[1].defects) == 0
+    calibration.unlink()
+    with pytest.raises(InputFileError, match=r"light\.h5"):
+        developed(path, calibration=calibration)
+
+
 def test_the_white_balance_is_one_for_the_session_and_another_needs_no_new_capture(make_session):
     path = make_session()
     first, recipe = developed(path)
@@ -183,12 +194,27 @@ def test_a_preset_takes_the_phones_own_gains(make_session):
     assert developed(path, white_balance="daylight")[1].gains == (2.5, 1, 1.25)
 
 
-def test_a_phone_without_raw_pictures_has_its_own_white_balance(make_session):
-    def jpeg_alone(capture):
-        ok, data = cv2.imencode(".jpg", np.full((*SHAPE, 3), 100, np.uint8))
-        assert ok
-        return replace(capture, bayer=None, cfa="", black_level=0, white_level=255, jpeg=bytes(data.tobytes()))
+def jpeg_alone(capture):
+    ok, data = cv2.imencode(".jpg", np.full((*SHAPE, 3), 100, np.uint8))
+    assert ok
+    return replace(capture, bayer=None, cfa="", black_level=0, white_level=255, jpeg=bytes(data.tobytes()))
 
+
+def test_a_jpeg_before_the_raw_captures_does_not_decide_how_they_are_developed(make_session, calibration, captures):
+    first, second = captures
+    path = make_session(
+        calibration, change=lambda capture: jpeg_alone(capture) if capture is first else capture
+    )
+    mixed, recipe = developed(path, 1)
+    grey, _ = developed(path, 0)
+    assert recipe.gains == second.white_balance
+    assert (len(recipe.defects), recipe.provenance["flat_field"]) == (len(HOT) + len(DEAD), True)
+    np.testing.assert_allclose(grey, float(srgb_decode(np.array(100 / 255))), rtol=0.01)
+    path.unlink()
+    np.testing.assert_array_equal(mixed, developed(make_session(calibration, change=lambda _: second))[0])
+
+
+def test_a_phone_without_raw_pictures_has_its_own_white_balance(make_session):
     path = make_session(change=jpeg_alone)
     grey = float(srgb_decode(np.array(100 / 255)))
     np.testing.assert_allclose(developed(path)[0], grey, rtol=0.01)

@@ -133,6 +133,26 @@ def test_live_frames_are_straightened_and_keep_their_number(lens):
     assert source.frames is None
 
 
+def test_the_map_is_brought_to_another_size_once_for_all_frames_of_a_stream(lens, monkeypatch):
+    class Source:
+        name, on_demand = "camera", False
+
+        def read(self):
+            return Frame(np.full((2 * SHAPE[0], 2 * SHAPE[1], 3), 90, np.uint8), 0, 0.0, 0.925 / 2)
+
+    resampled, scaled = [], DistortionMap.scaled
+
+    def counted(self, shape):
+        resampled.append(shape)
+        return scaled(self, shape)
+
+    monkeypatch.setattr(DistortionMap, "scaled", counted)
+    straight = StraightenedFrames(Source(), lens)
+    for _ in range(3):
+        straight.read()
+    assert resampled == [(400, 480)]
+
+
 def test_a_known_distortion_tells_of_bare_glass_what_pixels_cannot():
     image = read_rgb("he_monuseg_train/mr_A7-A13E.tif").copy()
     image[:, image.shape[1] // 2 :] = 235

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,9 +12,11 @@ import tifffile
 from phone_pairs import PhoneModel, phone_pair, read_rgb
 
 from mobilescope.app.finding import MosaicFinder
-from mobilescope.core.errors import CancelledError, InputFileError, InputImageError, UserError
+from mobilescope.app.placing import Search, searched_placement
+from mobilescope.core.errors import CancelledError, InputFileError, InputImageError, RegistrationError, UserError
 from mobilescope.core.geometry import PixelGrid
 from mobilescope.core.progress import StopToken
+from mobilescope.core.protocols import PositionUm
 from mobilescope.data.landmark_file import landmarks_path
 from mobilescope.data.layout import mosaic_path
 from mobilescope.data.mosaics import Mosaic, MosaicWriter
@@ -97,6 +102,17 @@ def test_a_field_is_found_however_the_slide_lies(request, turn, kind):
     assert place.scale == pytest.approx(1.015, abs=0.02)
     assert 0.35 < place.score <= 1
     assert place.evidence.agreeing >= 6
+
+
+def test_a_search_after_another_mosaic_took_the_place_of_one_looks_through_the_new_one(smear, tmp_path):
+    capture = SimpleNamespace(position=PositionUm(math.nan, math.nan, 0.0))
+    picture, true_um = field(smear, 1000, 900, rotation_deg=20)
+    search = Search(write(tmp_path, np.full_like(smear, 230)), None)
+    with pytest.raises(RegistrationError):
+        searched_placement(capture, picture, PHONE_UM, search)
+    write(tmp_path, smear)
+    found = searched_placement(capture, picture, PHONE_UM, search).figures
+    assert (found["place_x_um"], found["place_y_um"]) == pytest.approx(true_um, abs=4)
 
 
 @pytest.mark.parametrize("told", [0.8, 1.25])
