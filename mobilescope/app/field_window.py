@@ -44,6 +44,7 @@ def window_of(
     if ratio < _MUCH_LARGER:
         return FixedWindow(fixed.read(), (0, 0), {})
     with MosaicFinder.open(fixed_path, pixel_size_um=fixed_um, on_progress=on_progress, stop=stop) as finder:
+        finder.warn_unsaved()
         place = finder.find(moving, moving_um)
     if place.to_mosaic_um is None:
         raise RegistrationError(place.reason)

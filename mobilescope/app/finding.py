@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -28,6 +31,7 @@ _INDEX_SIDE_PX = 3100
 _LEVELS = (2, 3)
 _TILE_PX = 1024
 _HALO_PX = 40
+_WAIT_S = 0.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +60,8 @@ class MosaicFinder:
     ) -> Self:
         """Open a mosaic (`data.layout.mosaic_path`) or an image file, with its index, which is made if need be.
 
-        An index that is damaged, or of another mosaic than stands there now, is made anew.
+        An index that is damaged, or of another mosaic than stands there now, is made anew. One that another process is
+        making is waited for.
 
         Parameters
         ----------
@@ -80,9 +85,13 @@ class MosaicFinder:
             pitch_um = source.grid(level).pixel_size_um
             if arrays is not None:
                 return cls(mosaic, FieldIndex(Landmarks(**arrays), pitch_um), 0.0, "", source)
-            landmarks = build_index(source, level, on_progress=on_progress, stop=stop)
-            seconds = time.perf_counter() - begun_s
-            unsaved = _kept(target, landmarks, facts)
+            with _alone(target, stop or StopToken()) as unsaved:
+                arrays, _ = read_landmarks(target, facts)
+                if arrays is not None:  # who was waited for has made it
+                    return cls(mosaic, FieldIndex(Landmarks(**arrays), pitch_um), 0.0, "", source)
+                landmarks = build_index(source, level, on_progress=on_progress, stop=stop)
+                seconds = time.perf_counter() - begun_s
+                unsaved = unsaved or _kept(target, landmarks, facts)
             return cls(mosaic, FieldIndex(landmarks, pitch_um), seconds, unsaved, source)
         except BaseException:
             source.close()
@@ -99,6 +108,14 @@ class MosaicFinder:
     def close(self) -> None:
         """Close the mosaic."""
         self._source.close()
+
+    def warn_unsaved(self) -> None:
+        """Warn, where the index could not be kept, that whoever opens the mosaic next makes it again."""
+        if self.unsaved:
+            warnings.warn(
+                f"the index of {self.path} could not be kept, each search makes it again: {self.unsaved}",
+                RuntimeWarning, stacklevel=2,
+            )
 
     def find(
         self, picture: NDArray[Any], pixel_size_um: float, near_um: tuple[float, float] | None = None
@@ -153,15 +170,30 @@ def build_index(
     return Landmarks.joined(parts)
 
 
+@contextmanager
+def _alone(target: Path, stop: StopToken) -> Iterator[str]:
+    """Wait until no other process makes an index; yield why it can't be kept, empty where it can."""
+    while True:
+        try:
+            lock = WriterLock.acquire(target)
+            break
+        except SessionLockedError:
+            stop.raise_if_requested("indexing")
+            time.sleep(_WAIT_S)
+        except OutputError as error:
+            yield str(error)
+            return
+    try:
+        yield ""
+    finally:
+        lock.release()
+
+
 def _kept(target: Path, landmarks: Landmarks, facts: dict[str, Any]) -> str:
     """Write the index; return why it could not be, empty where it was: a search does not fail for that."""
     arrays = {name: getattr(landmarks, name) for name in ("xy_um", "size_um", "angle_deg", "descriptors")}
     try:
-        lock = WriterLock.acquire(target)
-        try:
-            write_landmarks(target, arrays, facts | {"software_version": __version__})
-        finally:
-            lock.release()
-    except (OutputError, DiskSpaceError, SessionLockedError) as error:
+        write_landmarks(target, arrays, facts | {"software_version": __version__})
+    except (OutputError, DiskSpaceError) as error:
         return str(error)
     return ""

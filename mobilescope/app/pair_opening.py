@@ -72,6 +72,8 @@ class MosaicPlaces:
         if self._finder is None:
             say("indexing the mosaic, once, to find fields in it")
             self._finder = MosaicFinder.open(self._mosaic)
+            if self._finder.unsaved:
+                say(f"the index could not be kept, the next run makes it again: {self._finder.unsaved}")
         return self._finder.find(picture, pixel_um).centre_um
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 import signal
+import warnings
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,9 @@ from mobilescope.imaging.crops import central_crops
 from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds
 from mobilescope.imaging.warp import MapYX
+
+# Captures that are handed to each worker, so that none waits while an earlier one is searched for.
+_AHEAD = 3
 
 
 @dataclass(frozen=True)
@@ -172,6 +178,7 @@ def plan_pairing(
         roles = {slide.name: slide.role for slide in session.slides}
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
+        _warn_of_jpegs(session_path, [each.capture for each in placed])
         provenance = _provenance(session, jobs[0][1], variant) | {
             "thresholds": thresholds.model_dump(),
             "places": "nominal, else by landmarks in the whole mosaic" if search else "nominal",
@@ -185,6 +192,16 @@ def plan_pairing(
         provenance["made_of"] = made_of(session_path, provenance, [capture for _, capture in jobs])
         searches = _searches(session) if search else {}
         return PairingPlan(variant, jobs, roles, _cells(session, placed), searches, provenance, known_yx)
+
+
+def _warn_of_jpegs(session_path: Path, captures: list[CaptureRecord]) -> None:
+    """Say so where only some captures have a raw picture: what is made of the others is not the same."""
+    without = sum(not capture.cfa for capture in captures)
+    if 0 < without < len(captures):
+        warnings.warn(
+            f"{without} of {len(captures)} captures of {session_path} have no raw picture: their JPEGs differ from the "
+            "others in colour, defects and evenness of light", RuntimeWarning, stacklevel=3,
+        )
 
 
 def store_pair(writer: PairWriter, pair: AlignedPair, role: Role, warp: Warp) -> None:
@@ -271,18 +288,18 @@ def _aligned(
     on_progress: ProgressListener,
     stop: StopToken,
 ) -> Iterator[AlignedPair]:
-    """Yield the aligned pairs in the order of the captures, computed in worker processes."""
-    jobs, indexed = plan.jobs, set[str]()
+    """Yield the aligned pairs in the order of the captures, computed in worker processes, a few ahead."""
+    jobs, indexed = iter(plan.jobs), set[str]()
 
     def to_search(slide: str) -> Search | None:
-        # Workers open the index that stands here; two of them would make it twice.
+        # Workers open the index that stands here; they would wait for the first of them, and nobody would see it.
         search = plan.searches.get(slide)
         if search is not None and slide not in indexed:
-            MosaicFinder.open(search.mosaic, on_progress=on_progress, stop=stop).close()
+            with MosaicFinder.open(search.mosaic, on_progress=on_progress, stop=stop) as finder:
+                finder.warn_unsaved()
             indexed.add(slide)
         return search
 
-    nowhere = {slide: to_search(slide) for slide, capture in jobs if not has_position(capture)}
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         def submit(slide: str, capture: CaptureRecord, search: Search | None) -> Future[AlignedPair]:
             cell = plan.cells.get((slide, capture.index))
@@ -290,12 +307,17 @@ def _aligned(
                 align_capture, session_path, capture, cell, plan.variant, thresholds, search, plan.distortion_yx
             )
 
-        futures = [
-            submit(slide, capture, None if has_position(capture) else nowhere[slide]) for slide, capture in jobs
-        ]
+        # Pairs wait in memory, whole, until it is their turn.
+        waiting: deque[tuple[str, CaptureRecord, Future[AlignedPair]]] = deque()
         try:
-            for (slide, capture), future in zip(jobs, futures, strict=True):
+            while True:
+                for slide, capture in islice(jobs, _AHEAD * workers - len(waiting)):
+                    search = None if has_position(capture) else to_search(slide)
+                    waiting.append((slide, capture, submit(slide, capture, search)))
+                if not waiting:
+                    return
                 stop.raise_if_requested("registration")
+                slide, capture, future = waiting.popleft()
                 pair = future.result()
                 if pair.lost and (search := to_search(slide)) is not None:
                     pair = better_of(pair, submit(slide, capture, search).result())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mobilescope.app.cli_types import Cluster, Json, Workers
-from mobilescope.app.console import ProgressDisplay, print_json, say, stoppable
+from mobilescope.app.console import ProgressDisplay, print_json, say, showing_warnings, stoppable
 from mobilescope.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def register(
     development = asked_development(
         session, context.find_root().params.get("config"), white_balance, None if crops is None else crops.value
     )
-    with stoppable() as stop, ProgressDisplay() as progress:
+    with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
             session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, development=development, out=out,
             search=search, distortion=known, on_progress=progress, stop=stop,
@@ -169,7 +169,7 @@ def _register_many(
     from mobilescope.app.scaling import outcome_table, register_sessions
 
     opening = partial(opened_cluster, cluster or LOCAL, workers, say)
-    with stoppable() as stop, ProgressDisplay() as progress:
+    with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
         outcomes = register_sessions(
             sessions, opening, **variant, search=search, on_progress=progress, stop=stop
         )
@@ -187,7 +187,7 @@ def _register_images(
 ) -> None:
     from mobilescope.app.registering import register_images
 
-    with stoppable() as stop, ProgressDisplay() as progress:
+    with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
         result = register_images(
             moving, fixed, moving_pixel_um=moving_pixel_um, fixed_pixel_um=fixed_pixel_um, map_file=map_file,
             distortion=distortion, on_progress=progress, stop=stop,

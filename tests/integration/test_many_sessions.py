@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from integration.small_job import ENVIRONMENT, MOBILESCOPE, Run, mobilescope
 from twin_sessions import stitched_session
 
 from mobilescope import __version__
+from mobilescope.app import pairing
 from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, part_path, parts_folder
 from mobilescope.app.pairing import plan_pairing, register_session
 from mobilescope.app.scaling import register_sessions
@@ -119,6 +121,22 @@ def assert_same_pairs(path: Path, reference: Path) -> None:
             np.testing.assert_array_equal(store.input(index), other.input(index))
             np.testing.assert_array_equal(store.label(index), other.label(index))
             np.testing.assert_array_equal(store.map(index), other.map(index))
+
+
+def test_no_more_pairs_are_made_than_are_soon_written(session, tmp_path, monkeypatch):
+    ahead, given = [], []
+
+    class Counting(ProcessPoolExecutor):
+        def submit(self, *arguments, **options):
+            given.append(arguments)
+            return super().submit(*arguments, **options)
+
+    monkeypatch.setattr(pairing, "ProcessPoolExecutor", Counting)
+    register_session(
+        session, workers=1, out=tmp_path / "pairs.h5", on_progress=lambda at: ahead.append(len(given) - at.done)
+    )
+    assert (len(given), len(ahead), max(ahead)) == (PAIRS, PAIRS, 2)
+    assert_same_pairs(tmp_path / "pairs.h5", session.with_name("run.pairs.h5"))
 
 
 def test_a_worker_that_dies_and_a_broken_session_do_not_end_the_rest(session, copies, cluster, command):

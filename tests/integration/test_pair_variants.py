@@ -6,6 +6,7 @@ The instruments are the twin's over a stage in software, in this process, so tha
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import cv2
@@ -18,7 +19,7 @@ from mobilescope.app import aligning
 from mobilescope.app.aligning import align_capture
 from mobilescope.app.developing import develop_capture
 from mobilescope.app.origins import developed_captures
-from mobilescope.app.pairing import register_session, registered_pairs
+from mobilescope.app.pairing import plan_pairing, register_session, registered_pairs
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, InputImageError, RegistrationError, UserError
 from mobilescope.data.mosaics import Mosaic
@@ -335,6 +336,30 @@ def test_the_map_of_a_crop_leads_into_the_whole_capture(session):
     assert (places.min(axis=0) >= 96).all()
     assert (places.max(axis=0) <= 191).all()
     assert last.capture.position.x_um == captures_of(session)[0].position.x_um + 48 * 0.925
+
+
+@pytest.mark.parametrize("x_um", [5000.0, np.nan], ids=["astray", "nowhere"])
+def test_a_crop_that_is_not_found_tells_where_it_was_cut(session, x_um):
+    capture = captures_of(session)[0]
+    astray = replace(capture, part=3, position=replace(capture.position, x_um=x_um))
+    variant = PairVariant("benchtop", development=DevelopmentConfig(crops="square"))
+    pair = align_capture(session, astray, None, variant, GateThresholds())
+    assert (pair.accepted, pair.crop_px) == (False, (96, 96))
+    with Session.open(session) as opened:
+        np.testing.assert_array_equal(pair.input, develop_capture(opened, capture)[96:, 96:])
+
+
+def test_a_session_of_which_only_some_captures_are_raw_is_told(session, truth, tmp_path):
+    mixed = tmp_path / "mixed.h5"
+    with Session.open(session) as opened, SessionWriter.create_or_resume(mixed, opened.header) as writer:
+        for index, capture in enumerate(opened.captures(SLIDE)):
+            taken = truth.phone.capture(capture.position.x_um, capture.position.y_um)
+            if index == 0:
+                taken = replace(taken, bayer=None, cfa="", black_level=0, white_level=255)
+            writer.add_phone_capture(SLIDE, index, 0, index, taken)
+    shutil.copy(session.with_name(f"run.mosaic-{SLIDE}.h5"), tmp_path / f"mixed.mosaic-{SLIDE}.h5")
+    with pytest.warns(RuntimeWarning, match="1 of 2 captures of .* have no raw picture"):
+        plan_pairing(mixed, PairVariant(), GateThresholds())
 
 
 def test_another_white_balance_needs_no_new_capture_and_stands_in_the_file(session, pair_files, tmp_path):

@@ -130,6 +130,21 @@ def test_without_a_search_a_capture_without_a_place_is_refused_and_no_index_made
     assert not landmarks_path(mosaic_path(taken, SLIDE)).exists()
 
 
+def test_an_index_that_can_not_be_kept_is_told_once(taken, capsys, monkeypatch, tmp_path):
+    in_the_way = landmarks_path(mosaic_path(taken, SLIDE))
+    in_the_way.unlink(missing_ok=True)
+    in_the_way.mkdir()
+    out = tmp_path / "pairs.h5"
+    monkeypatch.setattr(sys, "argv", ["mobilescope", "register", str(taken), "--out", str(out)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    in_the_way.rmdir()
+    said = capsys.readouterr().err
+    assert ended.value.code in (0, None)
+    assert "4 pairs accepted (3 found by searching the mosaic)" in said
+    assert said.count("warning:") == said.count("could not be kept, each search makes it again") == 1
+
+
 @pytest.fixture(scope="module")
 def slide():
     return np.ascontiguousarray(read_rgb("wsi/cmu1_small_region.svs")[:2000, :2000])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from types import SimpleNamespace
 
 import cv2
@@ -11,13 +13,15 @@ import pytest
 import tifffile
 from phone_pairs import PhoneModel, phone_pair, read_rgb
 
+from mobilescope.app import finding
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.placing import Search, searched_placement
-from mobilescope.core.errors import CancelledError, InputFileError, InputImageError, RegistrationError, UserError
+from mobilescope.core.errors import CancelledError, InputFileError, InputImageError, RegistrationError, SessionLockedError, UserError
 from mobilescope.core.geometry import PixelGrid
 from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import PositionUm
 from mobilescope.data.landmark_file import landmarks_path
+from mobilescope.data.lock import WriterLock
 from mobilescope.data.layout import mosaic_path
 from mobilescope.data.mosaics import Mosaic, MosaicWriter
 from mobilescope.imaging.colour import encode_8bit
@@ -233,6 +237,34 @@ def test_the_index_is_made_once_and_kept_beside_the_mosaic(smear, tmp_path):
         assert second.built_s == 0
         np.testing.assert_array_equal(second.index.landmarks.descriptors, first.index.landmarks.descriptors)
     assert landmarks_path(mosaic).read_bytes() == kept
+
+
+def test_two_that_search_a_mosaic_at_once_make_one_index(smear, tmp_path, monkeypatch):
+    mosaic = write(tmp_path, smear)
+    made, at_work, met = [], Event(), Event()
+    build, acquire = finding.build_index, WriterLock.acquire
+
+    def counted(*given, **options):
+        made.append(at_work.set())
+        assert met.wait(60)  # until the other one has come to the lock
+        return build(*given, **options)
+
+    def meeting(path):
+        try:
+            return acquire(path)
+        except SessionLockedError:
+            met.set()
+            raise
+
+    monkeypatch.setattr(finding, "build_index", counted)
+    monkeypatch.setattr(finding.WriterLock, "acquire", meeting)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(MosaicFinder.open, mosaic)
+        assert at_work.wait(60)
+        second = pool.submit(MosaicFinder.open, mosaic)
+        with first.result() as one, second.result() as other:
+            np.testing.assert_array_equal(one.index.landmarks.descriptors, other.index.landmarks.descriptors)
+            assert (len(made), one.unsaved, other.unsaved) == (1, "", "")
 
 
 def test_an_index_of_another_mosaic_is_made_anew(smear, tmp_path):
