@@ -13,7 +13,7 @@ from mobilescope.app.development import development_of
 from mobilescope.app.placing import Placement, Search, has_position, nominal_placement, searched_placement
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputImageError, RegistrationError
-from mobilescope.core.geometry import RegionUm
+from mobilescope.core.geometry import Affine, RegionUm
 from mobilescope.core.protocols import PositionUm
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pair_record import Window
@@ -87,6 +87,7 @@ class _Surroundings:
 def align_capture(
     session_path: Path, capture: CaptureRecord, cell: RegionUm | None, variant: PairVariant,
     thresholds: GateThresholds, search: Search | None = None, distortion_yx: MapYX | None = None,
+    turn_deg: float = 0.0,
 ) -> AlignedPair:
     """Register one capture, or one of its crops, with its slide's mosaic and resample, once, what the variant says.
 
@@ -96,16 +97,19 @@ def align_capture(
         Look for the capture in the whole mosaic, instead of around its position alone.
     distortion_yx : ndarray, shape (rows, columns, 2), float32, optional
         What is known of the phone's distortion, see `register`.
+    turn_deg : float
+        By how much the capture lies turned on the stage, x towards y, as far as that is known.
     """
     with Session.open(session_path) as session, Mosaic.open(session_path, capture.slide) as mosaic:
         development = variant.development or development_of(session)
         whole, figures = _seen(session, capture, variant, development)
         crop = central_crops((whole.shape[0], whole.shape[1]), development.crops)[capture.part]
-        seen, (capture, cell) = whole[crop.part], _part_of(capture, cell, crop, (whole.shape[0], whole.shape[1]))
+        seen = whole[crop.part]
+        capture = _part_of(capture, crop, (whole.shape[0], whole.shape[1]), turn_deg)
         pitch_um = developed_pixel_um(capture)
         try:
             placement = (
-                nominal_placement(capture, cell, (seen.shape[0], seen.shape[1]), pitch_um) if search is None
+                nominal_placement(capture, cell, crop.shape, pitch_um, turn_deg) if search is None
                 else searched_placement(capture, seen, pitch_um, search)
             )
             figures |= placement.figures
@@ -137,22 +141,21 @@ def developed_pixel_um(capture: CaptureRecord) -> float:
     return 2 * capture.pixel_size_um
 
 
-def _part_of(
-    capture: CaptureRecord, cell: RegionUm | None, crop: Crop, shape: tuple[int, int]
-) -> tuple[CaptureRecord, RegionUm | None]:
-    """Return the capture with the places of its crop on the slide and in the grid of crops, and the crop's own cell."""
+def _part_of(capture: CaptureRecord, crop: Crop, shape: tuple[int, int], turn_deg: float) -> CaptureRecord:
+    """Return the capture with the places of its crop on the slide and in the grid of crops.
+
+    Crops have no pixel in common, so that the capture's cell is also that of each.
+    """
     if crop.shape == shape:
-        return capture, cell
-    pitch_um = developed_pixel_um(capture)
-    x_um, y_um = crop.offset_um(shape, pitch_um)
+        return capture
+    offset_um = crop.offset_um(shape, developed_pixel_um(capture))
+    x_um, y_um = (float(value) for value in Affine.similarity(1.0, turn_deg).apply(offset_um))
     at = capture.position
     row, column = divmod(capture.part, 2)
-    moved = replace(
+    return replace(
         capture, position=PositionUm(at.x_um + x_um, at.y_um + y_um, at.z_um), row=2 * capture.row + row,
         column=2 * capture.column + column,
     )
-    own = RegionUm.centred(moved.position.x_um, moved.position.y_um, crop.shape[1] * pitch_um, crop.shape[0] * pitch_um)
-    return moved, None if cell is None else cell.intersection(own)
 
 
 def _in_the_capture(drawn: _Drawn, crop: Crop, variant: PairVariant) -> _Drawn:

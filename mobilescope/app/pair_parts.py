@@ -12,7 +12,7 @@ import cv2
 from threadpoolctl import threadpool_limits
 
 from mobilescope import __version__
-from mobilescope.app.aligning import align_capture
+from mobilescope.app.aligning import AlignedPair, align_capture
 from mobilescope.app.pairing import better_of, store_pair
 from mobilescope.app.placing import Search, has_position
 from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError
@@ -39,6 +39,7 @@ class PartJob:
     variant: PairVariant
     thresholds: GateThresholds
     search: Search | None
+    turn_deg: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,9 @@ def make_part(job: PartJob, version: str) -> bool:
     if not job.folder.is_dir():
         raise InputFileError(f"a worker does not see {job.folder}", "give every worker the same folders")
     at_once = None if has_position(job.capture) else job.search
-    pair = align_capture(job.session, job.capture, job.cell, job.variant, job.thresholds, at_once)
+    pair = _aligned(job, at_once)
     if pair.lost and job.search is not None:
-        found = align_capture(job.session, job.capture, job.cell, job.variant, job.thresholds, job.search)
-        pair = better_of(pair, found)
+        pair = better_of(pair, _aligned(job, job.search))
     # A worker that was given up may still be at the same pair.
     own = job.folder / f"{job.number:06d}-{uuid.uuid4().hex[:8]}.new"
     try:
@@ -97,6 +97,12 @@ def make_part(job: PartJob, version: str) -> bool:
         own.unlink(missing_ok=True)
         raise write_failure(own, error) from error
     return pair.accepted
+
+
+def _aligned(job: PartJob, search: Search | None) -> AlignedPair:
+    return align_capture(
+        job.session, job.capture, job.cell, job.variant, job.thresholds, search, turn_deg=job.turn_deg
+    )
 
 
 def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any]) -> Counted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,10 +17,14 @@ from mobilescope.data.session import Session
 
 @dataclass(frozen=True)
 class PlacedCapture:
-    """A capture whose position is where it is to be looked for, and where its field was planned, in the same frame."""
+    """A capture whose position is where it is to be looked for, and where its field was planned, in the same frame.
+
+    ``turn_deg`` is by how much pictures lie turned in that frame, x towards y; 0 where no pair tells.
+    """
 
     capture: CaptureRecord
     planned_um: tuple[float, float]
+    turn_deg: float = 0.0
 
 
 def placed_captures(session: Session, slide: str) -> list[PlacedCapture]:
@@ -38,13 +43,22 @@ def placed_captures(session: Session, slide: str) -> list[PlacedCapture]:
 
 
 def _placed(capture: CaptureRecord, link: PairLink | None, last: PairLink | None) -> PlacedCapture:
-    at = capture.position
+    at, turn_deg = capture.position, _turn_deg(link, last)
     if link is not None:
         place = link.found_um if np.isfinite(link.found_um).all() else link.planned_um
-        return PlacedCapture(replace(capture, position=PositionUm(*place, at.z_um)), link.planned_um)
+        return PlacedCapture(replace(capture, position=PositionUm(*place, at.z_um)), link.planned_um, turn_deg)
     if last is None:
         return PlacedCapture(capture, (at.x_um, at.y_um))
     x_um, y_um = Affine(np.array(last.link).reshape(2, 3)).apply((at.x_um, at.y_um))
     return PlacedCapture(
-        replace(capture, position=PositionUm(float(x_um), float(y_um), at.z_um)), (float(x_um), float(y_um))
+        replace(capture, position=PositionUm(float(x_um), float(y_um), at.z_um)), (float(x_um), float(y_um)), turn_deg
     )
+
+
+def _turn_deg(*links: PairLink | None) -> float:
+    """Return how a picture lies turned by the first link that knows, 0 where none does."""
+    for link in links:
+        if link is not None and np.isfinite(link.picture_to_um).all():
+            right_x, _, _, right_y, *_ = link.picture_to_um
+            return math.degrees(math.atan2(right_y, right_x))
+    return 0.0

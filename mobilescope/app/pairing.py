@@ -9,7 +9,7 @@ import warnings
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -155,6 +155,8 @@ class PairingPlan:
         Of the pair file, as `PairWriter` takes it.
     distortion_yx : ndarray or None
         What maps start from, on the lattice of a developed capture.
+    turns_deg : dict
+        How captures lie turned on the benchtop's stage, by slide and index.
     """
 
     variant: PairVariant
@@ -164,6 +166,7 @@ class PairingPlan:
     searches: dict[str, Search]
     provenance: dict[str, Any]
     distortion_yx: MapYX | None = None
+    turns_deg: dict[tuple[str, int], float] = field(default_factory=dict)
 
 
 def plan_pairing(
@@ -191,7 +194,8 @@ def plan_pairing(
             provenance["distortion_sha256"] = hashlib.sha256(known_yx.tobytes()).hexdigest()
         provenance["made_of"] = made_of(session_path, provenance, [capture for _, capture in jobs])
         searches = _searches(session) if search else {}
-        return PairingPlan(variant, jobs, roles, _cells(session, placed), searches, provenance, known_yx)
+        turns_deg = {(each.capture.slide, each.capture.index): each.turn_deg for each in placed}
+        return PairingPlan(variant, jobs, roles, _cells(session, placed), searches, provenance, known_yx, turns_deg)
 
 
 def _warn_of_jpegs(session_path: Path, captures: list[CaptureRecord]) -> None:
@@ -302,9 +306,10 @@ def _aligned(
 
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         def submit(slide: str, capture: CaptureRecord, search: Search | None) -> Future[AlignedPair]:
-            cell = plan.cells.get((slide, capture.index))
+            cell, turn_deg = plan.cells.get((slide, capture.index)), plan.turns_deg.get((slide, capture.index), 0.0)
             return pool.submit(
-                align_capture, session_path, capture, cell, plan.variant, thresholds, search, plan.distortion_yx
+                align_capture, session_path, capture, cell, plan.variant, thresholds, search, plan.distortion_yx,
+                turn_deg,
             )
 
         # Pairs wait in memory, whole, until it is their turn.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.core.errors import RegistrationError
-from mobilescope.core.geometry import RegionUm
+from mobilescope.core.geometry import Affine, RegionUm
 from mobilescope.data.files import file_state
 from mobilescope.data.records import CaptureRecord
 
@@ -47,14 +47,15 @@ def has_position(capture: CaptureRecord) -> bool:
 
 
 def nominal_placement(
-    capture: CaptureRecord, cell: RegionUm | None, shape: tuple[int, int], pitch_um: float
+    capture: CaptureRecord, cell: RegionUm | None, shape: tuple[int, int], pitch_um: float, turn_deg: float = 0.0
 ) -> Placement:
-    """Return the surroundings of a capture's position; RegistrationError where it has none."""
+    """Return the surroundings of the position of a capture that may lie turned; RegistrationError where it has none."""
     if not has_position(capture):
         raise RegistrationError("the capture's position is not known", "let it be searched for in the mosaic")
-    at = capture.position
-    region = RegionUm.centred(at.x_um, at.y_um, shape[1] * pitch_um, shape[0] * pitch_um)
-    return Placement(region.grown(SEARCH_MARGIN_UM), cell)
+    at, (rows, columns) = capture.position, shape
+    from_middle = Affine.similarity(1.0, 0.0, -(columns - 1) / 2, -(rows - 1) / 2)
+    lies = _around(Affine.similarity(pitch_um, turn_deg, at.x_um, at.y_um).after(from_middle), shape)
+    return Placement(lies.grown(SEARCH_MARGIN_UM), cell)
 
 
 def searched_placement(
@@ -62,7 +63,7 @@ def searched_placement(
 ) -> Placement:
     """Look for a capture in its whole mosaic.
 
-    What may be evaluated then is the field's own rectangle around the place found, within the slide's content.
+    What may be evaluated then is all of the field that lies within the slide's content, however it is turned.
 
     Raises
     ------
@@ -73,17 +74,21 @@ def searched_placement(
     place = _finder(search.mosaic).find(picture, pitch_um, near_um)
     if place.to_mosaic_um is None or place.centre_um is None:
         raise RegistrationError(place.reason)
-    rows, columns = picture.shape[:2]
-    corners = place.to_mosaic_um.apply([(x, y) for x in (-0.5, columns - 0.5) for y in (-0.5, rows - 0.5)])
-    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    region = RegionUm(float(left), float(top), float(right - left), float(bottom - top))
-    cell = RegionUm.centred(*place.centre_um, columns * pitch_um, rows * pitch_um)
+    lies = _around(place.to_mosaic_um, (picture.shape[0], picture.shape[1]))
     figures = {
         "place_x_um": place.centre_um[0], "place_y_um": place.centre_um[1], "place_rotation_deg": place.rotation_deg,
         "place_correlation": place.evidence.correlation, "place_landmarks": float(place.evidence.agreeing),
     }
-    bounded = cell if search.content is None else cell.intersection(search.content)
-    return Placement(region.grown(_FOUND_MARGIN_UM), bounded, figures)
+    cell = lies if search.content is None else lies.intersection(search.content)
+    return Placement(lies.grown(_FOUND_MARGIN_UM), cell, figures)
+
+
+def _around(to_um: Affine, shape: tuple[int, int]) -> RegionUm:
+    """Return the rectangle of the stage around a picture of (rows, columns), from the outer edges of its pixels."""
+    rows, columns = shape
+    corners = to_um.apply([(x, y) for x in (-0.5, columns - 0.5) for y in (-0.5, rows - 0.5)])
+    (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
+    return RegionUm(float(left), float(top), float(right - left), float(bottom - top))
 
 
 def _finder(mosaic: Path) -> MosaicFinder:

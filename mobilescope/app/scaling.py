@@ -164,6 +164,7 @@ class _Run:
         job = PartJob(
             work.session.absolute(), parts_folder(work.target), number, capture, cell, work.plan.roles[slide],
             work.plan.variant, self._thresholds, work.plan.searches.get(slide),
+            work.plan.turns_deg.get((slide, capture.index), 0.0),
         )
         self._crowd.submit((work, number), make_part, job, __version__)
 

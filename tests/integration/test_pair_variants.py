@@ -22,6 +22,7 @@ from mobilescope.app.origins import developed_captures
 from mobilescope.app.pairing import plan_pairing, register_session, registered_pairs
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, InputImageError, RegistrationError, UserError
+from mobilescope.core.pair_link import PairLink
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
@@ -360,6 +361,32 @@ def test_a_session_of_which_only_some_captures_are_raw_is_told(session, truth, t
     shutil.copy(session.with_name(f"run.mosaic-{SLIDE}.h5"), tmp_path / f"mixed.mosaic-{SLIDE}.h5")
     with pytest.warns(RuntimeWarning, match="1 of 2 captures of .* have no raw picture"):
         plan_pairing(mixed, PairVariant(), GateThresholds())
+
+
+def test_a_capture_of_a_paired_session_is_looked_for_as_it_lies_turned(make_twin, tmp_path):
+    # The camera stands across the stage, and its field is much longer than wide.
+    phone = {"bayer_rows": 320, "bayer_columns": 648, "frame_turn_deg": 90.0, "rotation_deg": 0.5}
+    plan = JobPlan(slides=(PLAN.slides[0].model_copy(update={"capture": GridPlan(rows=1, columns=1, overlap=0)}),))
+    path = stitched_session(tmp_path / "run.h5", make_twin({SLIDE: "blood"}, frame_px=512, phone=phone), plan)
+    link = PairLink(
+        slide=SLIDE, index=0, row=0, column=0, time_s=0.0, phone_um=(0.0, 0.0), planned_um=(0.0, 0.0),
+        found_um=(0.0, 0.0), picture_to_um=(0.0, -0.925, 74.0, 0.925, 0.0, -150.0), link=(1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
+        link_residual_um=1.0, link_points=3, verdict="accepted", reason="", quality={}, source="mosaic",
+        tiles=((0, 0),), attempts=1, seconds=1.0, run=0,
+    )
+    with Session.open(path) as opened:
+        header = opened.header
+    with SessionWriter.create_or_resume(path, header) as writer:
+        writer.add_pair_link(link)
+    result = register_session(path, warp="benchtop", search=False, workers=1)
+    assert result.accepted == 1
+    with PairStore.open(result.pairs) as store:
+        rows, columns = store.records[0].shape
+    assert rows * columns > 0.95 * 160 * 324
+    variant = PairVariant(development=DevelopmentConfig(crops="square"))
+    _, capture = plan_pairing(path, variant, GateThresholds()).jobs[3]
+    place = align_capture(path, capture, None, variant, GateThresholds(), turn_deg=90).capture.position
+    assert (place.x_um, place.y_um) == pytest.approx((-40 * 0.925, 40 * 0.925))
 
 
 def test_another_white_balance_needs_no_new_capture_and_stands_in_the_file(session, pair_files, tmp_path):

@@ -16,13 +16,20 @@ from phone_pairs import PhoneModel, phone_pair, read_rgb
 from mobilescope.app import finding
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.placing import Search, searched_placement
-from mobilescope.core.errors import CancelledError, InputFileError, InputImageError, RegistrationError, SessionLockedError, UserError
-from mobilescope.core.geometry import PixelGrid
+from mobilescope.core.errors import (
+    CancelledError,
+    InputFileError,
+    InputImageError,
+    RegistrationError,
+    SessionLockedError,
+    UserError,
+)
+from mobilescope.core.geometry import PixelGrid, RegionUm
 from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import PositionUm
 from mobilescope.data.landmark_file import landmarks_path
-from mobilescope.data.lock import WriterLock
 from mobilescope.data.layout import mosaic_path
+from mobilescope.data.lock import WriterLock
 from mobilescope.data.mosaics import Mosaic, MosaicWriter
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.twin.specimens.blood import BloodSmear
@@ -117,6 +124,20 @@ def test_a_search_after_another_mosaic_took_the_place_of_one_looks_through_the_n
     write(tmp_path, smear)
     found = searched_placement(capture, picture, PHONE_UM, search).figures
     assert (found["place_x_um"], found["place_y_um"]) == pytest.approx(true_um, abs=4)
+
+
+@pytest.mark.parametrize("turn", [90, 25])
+def test_all_of_a_field_that_lies_turned_may_be_evaluated_within_the_content(blood, smear, turn):
+    capture = SimpleNamespace(position=PositionUm(math.nan, math.nan, 0.0))
+    picture, true_um = field(smear, 820, 780, rotation_deg=turn, shape=(144, 256), barrel_px=0)
+    whole = searched_placement(capture, picture, PHONE_UM, Search(blood, None))
+    cos, sin = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    size_um = 1.015 * PHONE_UM * np.array((256 * cos + 144 * sin, 256 * sin + 144 * cos))
+    assert (whole.cell.width_um, whole.cell.height_um) == pytest.approx(size_um, rel=0.03)
+    assert whole.cell.centre_um == pytest.approx(true_um, abs=4)
+    content = RegionUm(*true_um, 500.0, 500.0)
+    cut = searched_placement(capture, picture, PHONE_UM, Search(blood, content))
+    assert cut.cell == content.intersection(whole.cell)
 
 
 @pytest.mark.parametrize("told", [0.8, 1.25])
