@@ -15,6 +15,7 @@ from phone_pairs import PhoneModel, phone_pair, read_rgb
 
 from mobilescope.app import finding
 from mobilescope.app.finding import MosaicFinder
+from mobilescope.app.pair_opening import MosaicPlaces
 from mobilescope.app.placing import Search, searched_placement
 from mobilescope.core.errors import (
     CancelledError,
@@ -321,6 +322,15 @@ def test_an_index_that_cannot_be_kept_serves_all_the_same(smear, tmp_path):
     with MosaicFinder.open(mosaic) as finder:
         assert "can't be written" in finder.unsaved
         assert_at(finder.find(asked, PHONE_UM), true_um)
+
+
+def test_pairing_tells_once_of_an_index_that_cannot_be_kept(smear, tmp_path, capsys):
+    mosaic = write(tmp_path, smear)
+    landmarks_path(mosaic).mkdir()
+    asked, true_um = field(smear, 900, 1100)
+    places = MosaicPlaces(mosaic)
+    assert places.place(asked, PHONE_UM) == places.place(asked, PHONE_UM) == pytest.approx(true_um, abs=4)
+    assert capsys.readouterr().err.count("the index could not be kept, the next run makes it again") == 1
 
 
 def test_a_stop_leaves_no_half_index(smear, tmp_path):
