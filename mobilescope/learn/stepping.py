@@ -20,6 +20,7 @@ from mobilescope.learn.networks import EnhancementNetwork
 from mobilescope.learn.presets import TrainingConfig
 from mobilescope.learn.ranks import Ranks
 from mobilescope.learn.refeed import fed_again
+from mobilescope.learn.sparing import SparingNetwork
 from mobilescope.learn.wide import WideNetwork
 
 # Steps before the recording: libraries choose their kernels, Adam makes its averages.
@@ -51,8 +52,11 @@ class Stepper:
         self._feed, self._config, self._ranks, self._device, self._dtype = feed, config, ranks, device, dtype
         self._parameters = list(network.parameters())
         on_gpu = device.type == "cuda"
-        wide = on_gpu and dtype != torch.float32
-        self._forward: nn.Module = WideNetwork(network).to(device) if wide else network
+        self._forward: nn.Module = network
+        if not on_gpu:
+            self._forward = SparingNetwork(network)
+        elif dtype != torch.float32:
+            self._forward = WideNetwork(network).to(device)
         self._rate = torch.tensor(config.learning_rate, device=device) if on_gpu else None
         self.optimizer = torch.optim.Adam(
             self._parameters, lr=config.learning_rate if self._rate is None else self._rate,
