@@ -6,6 +6,8 @@ import hashlib
 import json
 import socket
 import ssl
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
@@ -18,7 +20,9 @@ from PIL import Image
 from mobilescope.core.errors import CancelledError, DeviceError, PortError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.devices.phone_page.addresses import lan_address
+from mobilescope.devices.phone_page.clock import PhoneClock
 from mobilescope.devices.phone_page.pictures import BrowserPictures
+from mobilescope.devices.phone_page.words import status_line
 
 FRESH = 5
 
@@ -445,6 +449,46 @@ def test_a_preview_that_cant_be_decoded_is_asked_for_anew_and_given_up_in_the_en
         time.sleep(0.002)
     assert page.closed() == (4400, "the preview can't be decoded")
     assert still_alive(server)
+
+
+def test_a_preview_that_fails_on_this_computer_is_told_and_goes_on_with_the_next_picture(server, monkeypatch):
+    page, stream = RawPage(server).paired(), server.hub.frames()
+
+    def no_room(_frame):
+        raise RuntimeError("no more room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stream, "put", no_room)
+        page.preview(1)
+        until(lambda: server.hub.snapshot().preview_failure)
+    assert "no more room" in status_line(server.hub.snapshot())
+    assert any("no more room" in event for event in server.events)
+    page.preview(2)
+    assert stream.read().pixels.shape == (48, 64, 3)
+    until(lambda: server.hub.snapshot().preview_failure == "")
+
+
+def test_the_phones_clock_is_read_by_one_thread_while_another_takes_answers():
+    clock, ended = PhoneClock(), threading.Event()
+
+    def answer():
+        while not ended.is_set():
+            clock.answer(clock.ask(), phone_ms=1.0, wall_ms=1.0)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            answering = pool.submit(answer)
+            try:
+                for _ in range(20_000):
+                    clock.monotonic_s(1.0)
+            finally:
+                ended.set()
+            answering.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert clock.reading is not None
 
 
 def test_an_enhanced_picture_goes_back_with_its_delay(server):
