@@ -14,6 +14,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from phone_files import jpeg_bytes
 from phone_page_parts import RawPage, jpeg, put_still, request, serving
 from PIL import Image
 
@@ -21,7 +22,7 @@ from mobilescope.core.errors import CancelledError, DeviceError, PortError, User
 from mobilescope.core.progress import StopToken
 from mobilescope.devices.phone_page.addresses import lan_address
 from mobilescope.devices.phone_page.clock import PhoneClock
-from mobilescope.devices.phone_page.pictures import BrowserPictures
+from mobilescope.devices.phone_page.pictures import BrowserPictures, picture_of
 from mobilescope.devices.phone_page.words import status_line
 
 FRESH = 5
@@ -300,6 +301,7 @@ BAD_STILLS = {
     "too big": ({"length": 2**40}, 413, "at most"),
     "no picture": ({"data": b"MZ not a picture"}, 422, "neither JPEG"),
     "only begins as a JPEG": ({"data": b"\xff\xd8\xff\xe0 and no more"}, 422, "can't be read"),
+    "header of no finite time": ({"wall_ms": float("nan")}, 422, "wall_ms"),
     "header not JSON": ({"header": b"{"}, 422, "not JSON"),
     "header of unknown keys": ({"more": 1}, 422, "more"),
     "header too long": ({"body": b"\xff\xff\xff\xff" + bytes(100)}, 422, "header"),
@@ -355,6 +357,23 @@ def test_a_still_that_was_asked_for_is_waited_for_over_a_lost_connection(server)
         assert again.heard("take")["request"] == request_id
         put_still(server, jpeg(noise=3), secret=page.secret, request=request_id)
         assert asked.result().path.read_bytes() == jpeg(noise=3)
+
+
+@pytest.mark.parametrize(("told", "exposure_ms", "iso"), [
+    ({}, 20, 100),
+    ({"exposure": "", "iso": "unknown"}, 20, 100),
+    ({"exposure": "nan ms", "iso": "nan"}, 20, 100),
+    ({"exposure": "-inf", "iso": "inf"}, 20, 100),
+    ({"exposure": "0 ms", "iso": "1e300"}, 20, 100),
+    ({"exposure": "5 ms", "iso": "200"}, 5, 200),
+])
+def test_what_the_page_does_not_know_of_a_still_its_own_notes_tell(server, told, exposure_ms, iso):
+    page, kept = RawPage(server).paired(), []
+    server.hub.on_still(kept.append)
+    settings = [{"name": name, "state": "free", "got": got} for name, got in told.items()]
+    put_still(server, jpeg_bytes(iso=100, exposure_s=0.02), secret=page.secret, settings=settings)
+    picture = picture_of(kept[0])
+    assert (picture.exposure_ms, picture.iso) == (exposure_ms, iso)
 
 
 def test_who_asks_for_a_still_hears_why_none_comes(server):
