@@ -155,8 +155,8 @@ def _new(pictures: tuple[FoundPicture, ...], known: set[str], tally: _Tally) -> 
         if picture.dng is not None and picture.digests[picture.dng] not in known:
             tally.skipped.append(Skipped(
                 shown_name(picture.dng.name),
-                "its JPEG is a capture of the session already, which takes no raw picture afterwards: ingest both into a "
-                "new session",
+                "its JPEG is a capture of the session already, which takes no raw picture afterwards: ingest both into "
+                "a new session",
             ))
     return new
 
@@ -204,7 +204,8 @@ def _read(picture: FoundPicture, shape: tuple[int, int] | None, tally: _Tally) -
         return read
     turned = ": it was turned" if read.shape == shape[::-1] else ""
     tally.skipped.append(Skipped(
-        picture.shown, f"it has {read.shape[1]}x{read.shape[0]} px, and the session's have {shape[1]}x{shape[0]}{turned}"
+        picture.shown,
+        f"it has {read.shape[1]}x{read.shape[0]} px, and the session's have {shape[1]}x{shape[0]}{turned}",
     ))
     return None
 

@@ -59,7 +59,8 @@ def read_capture_files(dng: Path | None, jpeg: Path | None, *, by_name: bool = T
         apart_s = seconds_apart(notes, beside_notes)
         if apart_s is None and not by_name:
             raise InputFileError(
-                f"whether {dng.name} and {jpeg.name} are of one picture can't be told: not both say when they were taken",
+                f"whether {dng.name} and {jpeg.name} are of one picture can't be told: not both say when they were "
+                "taken",
                 "set the camera app to give both one name",
             )
         if apart_s is not None and apart_s > _ONE_PICTURE_S:

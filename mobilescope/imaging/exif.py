@@ -82,12 +82,13 @@ def seconds_apart(first: CameraNotes, second: CameraNotes) -> float | None:
     Where one file alone names the zone, the camera's clock is compared as it stood: this computer's zone says nothing
     of the phone's.
     """
-    told = (first.captured_s, second.captured_s) if first.zone_told == second.zone_told else (first.dial_s, second.dial_s)
-    return None if told[0] is None or told[1] is None else abs(told[0] - told[1])
+    alike = first.zone_told == second.zone_told
+    one_s, other_s = (each.captured_s if alike else each.dial_s for each in (first, second))
+    return None if one_s is None or other_s is None else abs(one_s - other_s)
 
 
 def best_timed(*notes: CameraNotes) -> CameraNotes:
-    """Return those of several notes of one picture that tell its time best: with its zone, else at all, else the first."""
+    """Return those of one picture's notes that tell its time best: with its zone, else at all, else the first."""
     return max(notes, key=lambda each: (each.captured_s is not None, each.zone_told))
 
 
@@ -133,7 +134,7 @@ def _notes(tags: dict[int, Any]) -> CameraNotes:
 
 
 def _time(tags: dict[int, Any]) -> tuple[str, float | None, float | None, bool]:
-    """Return when the picture was taken: as written, in seconds, in seconds of the camera's dial, and if with a zone."""
+    """Return when a picture was taken: as written, in seconds, in seconds of the camera's dial, and if with a zone."""
     base = ExifTags.Base
     written = _text(tags.get(base.DateTimeOriginal)) or _text(tags.get(base.DateTime))
     try:

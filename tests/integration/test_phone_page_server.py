@@ -246,6 +246,19 @@ def test_a_port_that_is_taken_and_an_address_of_another_computer_are_told(tmp_pa
         pass
 
 
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing_running(tmp_path):
+    with serving(tmp_path, host="0.0.0.0") as server:
+        port = server.port
+    pem = tmp_path / "state" / "certificate.pem"
+    pem.write_text(pem.read_text()[pem.read_text().index("-----BEGIN CERTIFICATE") :])
+    said = "did not start.*remove .*certificate.pem"
+    with pytest.raises(DeviceError, match=said), serving(tmp_path, host="0.0.0.0", port=port):
+        pass
+    assert "phone page" not in {thread.name for thread in threading.enumerate()}
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", port))
+
+
 def test_a_still_is_kept_byte_for_byte_with_its_facts(server, tmp_path):
     page = RawPage(server).paired()
     data = jpeg(noise=1)

@@ -277,7 +277,8 @@ def test_nothing_usable_leaves_no_session(folder):
         ingest(folder)
     with pytest.raises(InputFileError, match="there is no folder"):
         ingest(folder / "nowhere")
-    framed = CONFIG.model_copy(update={"phone": CONFIG.phone.model_copy(update={"frame_rows": 64, "frame_columns": 96})})
+    phone = CONFIG.phone.model_copy(update={"frame_rows": 64, "frame_columns": 96})
+    framed = CONFIG.model_copy(update={"phone": phone})
     with pytest.raises(InputFileError, match=r"no picture can be used \(a\.dng"):
         ingest(folder, config=framed)
     dng(folder / "a.dng", shape=(32, 32))

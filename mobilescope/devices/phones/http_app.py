@@ -67,8 +67,8 @@ class HttpApp:
         place = urlsplit(self.shown)
         kind = HTTPSConnection if place.scheme == "https" else HTTPConnection
         try:
-            # Asked straight: a proxy of this computer's network doesn't know the phone, which has no business sending us
-            # elsewhere either.
+            # Asked straight: a proxy of this computer's network doesn't know the phone, and the phone has no business
+            # sending us elsewhere.
             connection = kind(place.hostname or "", place.port, timeout=min(_CONNECT_S, self._patience_s))
             try:
                 connection.connect()
