@@ -207,6 +207,32 @@ def test_a_phone_without_room_keeps_a_still_in_the_page_and_says_so(phone, serve
     assert len(stills(tmp_path)) == 1
 
 
+def test_a_phone_whose_storage_ends_meanwhile_still_sends_what_it_takes(phone, server, tmp_path):
+    page = opened(phone, server)
+    page.evaluate("mobilescope.outbox.db.close()")
+    page.click("#shutter")
+    until(page, lambda: stills(tmp_path))
+    holds(page, "mobilescope.state.waiting === 0 && !mobilescope.state.taking")
+
+
+def test_a_still_that_failed_while_the_connection_was_lost_is_taken_when_it_is_back(phone, server):
+    page = opened(phone, server)
+    page.evaluate("""() => {
+      const read = Blob.prototype.arrayBuffer;
+      Blob.prototype.arrayBuffer = async function () {
+        Blob.prototype.arrayBuffer = read;
+        mobilescope.link.drop();
+        throw new Error("no memory");
+      };
+    }""")
+    with ThreadPoolExecutor(1) as pool:
+        take = pool.submit(server.hub.take, timeout_s=20)
+        page.get_by_text("No still: no memory").wait_for()
+        page.evaluate("mobilescope.link.connect()")
+        until(page, take.done, timeout_s=30)
+    assert take.result().width == 3840
+
+
 def test_a_still_asked_for_while_one_is_taken_is_taken_afterwards(phone, server):
     page = opened(phone, server)
     with ThreadPoolExecutor(3) as pool:

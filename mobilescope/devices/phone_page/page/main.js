@@ -299,12 +299,12 @@ async function take(request = state.wanted.keys().next().value) {
     $("flash").classList.remove("on");
     void $("flash").offsetWidth;
     $("flash").classList.add("on");
-    if (request) state.done.add(request);
     lens.readAll();
     await outbox.add(blob, {
       request, source: "camera", method: lens.method, phone_ms: phoneMs, wall_ms: wallMs,
       orientation: screen.orientation?.type ?? "", settings: lens.reports,
     });
+    if (request) state.done.add(request);
   } catch (error) {
     note(`No still: ${error.message}`, true);
     if (request) link.send({ kind: "take_failed", request, reason: String(error.message).slice(0, 280) });
