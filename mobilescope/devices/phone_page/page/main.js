@@ -232,8 +232,10 @@ function failed(reason) {
 
 function report() {
   if (!lens.plan?.width) return;
+  // Not the video's own size, which is raised for the moment of a still.
+  const [width, height] = preview.size ?? [$("video").videoWidth, $("video").videoHeight];
   link.send({
-    kind: "camera", width: $("video").videoWidth, height: $("video").videoHeight, still_width: lens.plan.width,
+    kind: "camera", width, height, still_width: lens.plan.width,
     still_height: lens.plan.height, still_method: lens.method, codec: preview.codec, settings: lens.reports,
     orientation: screen.orientation?.type ?? "", orientation_lock: state.turn, wake_lock: state.wake,
   });
