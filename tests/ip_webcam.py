@@ -28,6 +28,8 @@ class IpWebcam:
         Settings that are accepted and not made.
     told_exposure_s, told_iso
         What a still's notes say, where it is not what is set.
+    late_s : float
+        How long it takes a still, before anything of its answer comes.
     forget_after_still : bool
         The app goes back to automatic exposure after a still.
     """
@@ -41,7 +43,7 @@ class IpWebcam:
         }
         self.deaf, self.told_exposure_s, self.told_iso = set(), None, None
         self.forget_after_still = self.frozen = self.truncated = self.trickles = False
-        self.notes = True
+        self.notes, self.late_s = True, 0.0
         self.orientation = None
         self.asked = []
         self.stills = self.frames = 0
@@ -108,6 +110,7 @@ class IpWebcam:
             self._send(request, b"Ok", "text/html")
         elif parts.path in ("/photo.jpg", "/photoaf.jpg", "/shot.jpg"):
             data = self._still()
+            time.sleep(self.late_s)
             self._send(request, data, "image/jpeg", cut=self.truncated)
             if self.forget_after_still:
                 self.curvals |= {"manual_sensor": "off", "exposure_ns": "33333333"}
@@ -138,7 +141,8 @@ class IpWebcam:
                     return
                 time.sleep(0.05)
             return
-        request.wfile.write(data[: len(data) // 2] if cut else data)
+        with suppress(OSError):
+            request.wfile.write(data[: len(data) // 2] if cut else data)
 
     def _stream(self, request):
         request.send_response(200)

@@ -24,19 +24,22 @@ from mobilescope.devices.phones.names import (
     suffix_of,
 )
 from mobilescope.imaging.capture_files import developed_picture, file_digest, read_capture_files, shown_name
-from mobilescope.imaging.exif import camera_notes
+from mobilescope.imaging.exif import CameraNotes, best_timed, camera_notes, seconds_apart
 
 _SAME_MOMENT_S = 1.0
 
 
 @dataclass(frozen=True)
 class FoundPicture:
-    """One picture of a folder, not yet read; ``time_s`` is when it was taken, ``time_from`` what tells so."""
+    """One picture of a folder, not yet read; ``time_s`` is when it was taken, ``time_from`` what tells so.
+
+    ``digests`` are the SHA-256 of its files.
+    """
 
     dng: Path | None
     jpeg: Path | None
     developed: Path | None
-    digest: str
+    digests: dict[Path, str]
     time_s: float
     time_from: str
 
@@ -97,7 +100,10 @@ def survey(folder: Path, *, on_progress: ProgressListener, stop: StopToken) -> S
         if reason:
             skipped.append(Skipped(shown_name(name), reason))
             continue
-        alike.setdefault(file_digest(folder / name), []).append(name)
+        try:
+            alike.setdefault(file_digest(folder / name), []).append(name)
+        except InputFileError as error:
+            skipped.append(Skipped(shown_name(name), error.cause))
         on_progress(Progress("look", done, len(names)))
     if not names:
         read = RAW_SUFFIXES + JPEG_SUFFIXES + DEVELOPED_SUFFIXES
@@ -142,11 +148,11 @@ def _unusable(name: str, size: int) -> str:
 def _paired(folder: Path, names: Iterable[str]) -> list[PictureNames]:
     """Return raw pictures with their JPEGs: by name, and those left over by the moment at which they were taken."""
     pairs = paired_by_name(names)
-    raws = {pair.dng: _moment(folder / pair.dng) for pair in pairs if pair.dng and not pair.jpeg}
-    jpegs = {pair.jpeg: _moment(folder / pair.jpeg) for pair in pairs if pair.jpeg and not pair.dng}
+    raws = {pair.dng: camera_notes(folder / pair.dng) for pair in pairs if pair.dng and not pair.jpeg}
+    jpegs = {pair.jpeg: camera_notes(folder / pair.jpeg) for pair in pairs if pair.jpeg and not pair.dng}
     joined = [pair for pair in pairs if pair.dng and pair.jpeg]
-    for raw, moment in raws.items():
-        partner = _only_near(moment, jpegs)
+    for raw, notes in raws.items():
+        partner = _only_near(notes, jpegs)
         if partner is not None and _only_near(jpegs[partner], raws) == raw:
             joined.append(PictureNames(raw, partner))
             del jpegs[partner]
@@ -155,25 +161,20 @@ def _paired(folder: Path, names: Iterable[str]) -> list[PictureNames]:
     return joined + [PictureNames(None, jpeg) for jpeg in jpegs]
 
 
-def _only_near(moment: float | None, others: dict[str, float | None]) -> str | None:
-    """Return the one file that was taken at a moment, None where there is none or more."""
-    if moment is None:
-        return None
-    near = [name for name, at in others.items() if at is not None and abs(at - moment) <= _SAME_MOMENT_S]
+def _only_near(notes: CameraNotes, others: dict[str, CameraNotes]) -> str | None:
+    """Return the one file that was taken at the moment of another, None where there is none or more."""
+    apart_s = {name: seconds_apart(notes, each) for name, each in others.items()}
+    near = [name for name, apart in apart_s.items() if apart is not None and apart <= _SAME_MOMENT_S]
     return near[0] if len(near) == 1 else None
-
-
-def _moment(path: Path) -> float | None:
-    return camera_notes(path).captured_s
 
 
 def _found(
     folder: Path, pair: PictureNames, digests: dict[str, str], changed_s: float, developed: str | None = None
 ) -> FoundPicture:
     dng, jpeg, other = (None if name is None else folder / name for name in (pair.dng, pair.jpeg, developed))
-    told = [moment for path in (dng, jpeg, other) if path is not None and (moment := _moment(path)) is not None]
-    named = pair.dng or pair.jpeg or developed
-    assert named is not None
+    files = [path for path in (dng, jpeg, other) if path is not None]
+    told_s = best_timed(*map(camera_notes, files)).captured_s
     return FoundPicture(
-        dng, jpeg, other, digests[named], told[0] if told else changed_s, "camera" if told else "file date"
+        dng, jpeg, other, {path: digests[path.name] for path in files},
+        changed_s if told_s is None else told_s, "file date" if told_s is None else "camera",
     )

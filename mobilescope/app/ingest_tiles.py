@@ -15,6 +15,7 @@ from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.focus_record import FocusRecord
 from mobilescope.core.progress import Progress, ProgressListener, StopToken
 from mobilescope.core.protocols import BenchtopImage, LightState, PositionUm, TileKey
+from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
 from mobilescope.imaging.capture_files import file_digest, shown_name
 
@@ -60,6 +61,38 @@ def tiles_to_ingest(folder: Path, table: Path, pixel_size_um: float | None) -> T
         taken[cell] = path
     centres = plan.nominal_px[:, ::-1] * plan.pixel_size_um
     return TilesToIngest(plan.files, centres, cells, (first.shape[0], first.shape[1]), plan.pixel_size_um)
+
+
+def check_tiles(session: Session, slide: str, tiles: TilesToIngest) -> None:
+    """Refuse tiles that a session's own would be mistaken for; UserError names one.
+
+    Rows and columns are counted from a table's first ones: one that has grown since may count them otherwise.
+    """
+    stored = {(tile.row, tile.column): tile for tile in session.tiles(slide, channel="", plane=0)}
+    if not stored:
+        return
+    remedy = "a table that has grown counts its rows and columns anew: put all of its tiles into a new session"
+    files: dict[str, Path] = {}
+    for path, cell in zip(tiles.files, tiles.cells, strict=True):
+        try:
+            digest = file_digest(path)
+        except InputFileError:
+            continue  # named when it is put in
+        files[digest] = path
+        there = stored.get(cell)
+        if there is not None and there.settings.get("sha256") != digest:
+            what = there.settings.get("file", "a scanned tile")
+            raise UserError(
+                f"{shown_name(path.name)} has the place of {what} in {session.path}: row {cell[0]}, column {cell[1]}",
+                remedy,
+            )
+    for cell in stored.keys() - set(tiles.cells):
+        moved = files.get(stored[cell].settings.get("sha256", ""))
+        if moved is not None:
+            raise UserError(
+                f"{shown_name(moved.name)} is in {session.path} already, at another place: "
+                f"row {cell[0]}, column {cell[1]}", remedy,
+            )
 
 
 def put_tiles(

@@ -9,7 +9,7 @@ from typing import Any
 
 from mobilescope.app.acquiring import known_files, session_header
 from mobilescope.app.ingest_files import FoundPicture, Skipped, survey
-from mobilescope.app.ingest_tiles import TilesToIngest, put_tiles
+from mobilescope.app.ingest_tiles import TilesToIngest, check_tiles, put_tiles
 from mobilescope.app.instrument import describe
 from mobilescope.app.light_keeping import fitting_light, keep_light
 from mobilescope.app.paper_benchtop import paper_benchtop
@@ -22,6 +22,7 @@ from mobilescope.core.protocols import LightState, PositionUm
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
+from mobilescope.imaging.capture_files import shown_name
 from mobilescope.plans.job import JobPlan, Role
 
 _LIGHT = LightState(on=True, red=0, green=0, blue=0, brightness=0.0, source="not recorded")
@@ -119,27 +120,45 @@ def ingest_folder(
             "the pitch of the phone's pixels at the specimen is not known",
             "give --pixel-um, or pixel_um in the instrument file's [phone]",
         )
-    rest = [picture for picture in found.pictures if picture.digest not in known]
-    tally.already = len(found.pictures) - len(rest)
+    if begun is not None and options.benchtop is not None:
+        with Session.open(session) as opened:
+            check_tiles(opened, slide, options.benchtop)
+    rest = _new(found.pictures, known, tally)
     header, rest = _header(session, begun, rest, config, options, slide, source, tally)
-    if header is not None:
-        if begun is None and config.development.calibration is not None:
-            fitting_light(config.development.calibration, header.phone_shape)
-        with SessionWriter.create_or_resume(session, header, on_progress=on_progress) as writer:
-            keep_light(writer, config.development.calibration)
-            index = _next_index(session, slide)
-            for done, picture in enumerate(rest, start=1):
-                stop.raise_if_requested("ingesting")
-                index += _put(writer, slide, index, picture, places, pixel_um, header.phone_shape, tally)
-                on_progress(Progress(f"ingest {slide}", done, len(rest)))
-            if options.benchtop is not None:
-                tally.tiles, bad = put_tiles(writer, slide, options.benchtop, on_progress=on_progress, stop=stop)
-                tally.skipped += bad
-            _note_skipped(writer, session, tally.skipped)
+    if begun is None and config.development.calibration is not None:
+        fitting_light(config.development.calibration, header.phone_shape)
+    with SessionWriter.create_or_resume(session, header, on_progress=on_progress) as writer:
+        keep_light(writer, config.development.calibration)
+        index = _next_index(session, slide)
+        for done, picture in enumerate(rest, start=1):
+            stop.raise_if_requested("ingesting")
+            index += _put(writer, slide, index, picture, places, pixel_um, header.phone_shape, tally)
+            on_progress(Progress(f"ingest {slide}", done, len(rest)))
+        if options.benchtop is not None:
+            tally.tiles, bad = put_tiles(writer, slide, options.benchtop, on_progress=on_progress, stop=stop)
+            tally.skipped += bad
+        _note_skipped(writer, session, tally.skipped)
     return IngestResult(
         session, slide, tally.added, tally.already, tally.unplaced, tally.untimed, tally.tiles,
         found.duplicates, tuple(tally.skipped),
     )
+
+
+def _new(pictures: tuple[FoundPicture, ...], known: set[str], tally: _Tally) -> list[FoundPicture]:
+    """Return the pictures of which the session has no file yet."""
+    new = []
+    for picture in pictures:
+        if known.isdisjoint(picture.digests.values()):
+            new.append(picture)
+            continue
+        tally.already += 1
+        if picture.dng is not None and picture.digests[picture.dng] not in known:
+            tally.skipped.append(Skipped(
+                shown_name(picture.dng.name),
+                "its JPEG is a capture of the session already, which takes no raw picture afterwards: ingest both into "
+                "a new session",
+            ))
+    return new
 
 
 def _note_skipped(writer: SessionWriter, session: Path, skipped: list[Skipped]) -> None:
@@ -157,15 +176,8 @@ def _put(
     pixel_um: float, shape: tuple[int, int], tally: _Tally,
 ) -> int:
     """Put one picture into the session; return 1, or 0 where it can't be used."""
-    read = _read(picture, tally)
+    read = _read(picture, shape, tally)
     if read is None:
-        return 0
-    if read.shape != shape:
-        turned = ": it was turned" if read.shape == shape[::-1] else ""
-        tally.skipped.append(Skipped(
-            picture.shown,
-            f"it has {read.shape[1]}x{read.shape[0]} px, and the session's have {shape[1]}x{shape[0]}{turned}",
-        ))
         return 0
     place = next((places[path.name] for path in picture.files if path.name in places), None) if places else None
     position = _NOWHERE if place is None else PositionUm(*place, 0.0)
@@ -181,12 +193,21 @@ def _put(
     return 1
 
 
-def _read(picture: FoundPicture, tally: _Tally) -> PhonePicture | None:
+def _read(picture: FoundPicture, shape: tuple[int, int] | None, tally: _Tally) -> PhonePicture | None:
+    """Return a picture of this frame, or of any; None where it can't be used, which is noted."""
     try:
-        return picture.read()
+        read = picture.read()
     except (InputFileError, InputImageError) as error:
         tally.skipped.append(Skipped(picture.shown, error.cause))
         return None
+    if shape is None or read.shape == shape:
+        return read
+    turned = ": it was turned" if read.shape == shape[::-1] else ""
+    tally.skipped.append(Skipped(
+        picture.shown,
+        f"it has {read.shape[1]}x{read.shape[0]} px, and the session's have {shape[1]}x{shape[0]}{turned}",
+    ))
+    return None
 
 
 def _existing(session: Path) -> tuple[SessionHeader | None, set[str]]:
@@ -200,10 +221,10 @@ def _existing(session: Path) -> tuple[SessionHeader | None, set[str]]:
 def _header(
     session: Path, begun: SessionHeader | None, rest: list[FoundPicture], config: InstrumentConfig,
     options: IngestOptions, slide: str, source: str, tally: _Tally,
-) -> tuple[SessionHeader | None, list[FoundPicture]]:
-    """Return the header to write with, and what is left to put in; None where a new session would stay empty.
+) -> tuple[SessionHeader, list[FoundPicture]]:
+    """Return the header to write with, and what is left to put in; InputFileError where a new session would stay empty.
 
-    The first picture that reads decides on the frame of a new session.
+    The first picture that reads decides on the frame of a new session, where the instrument file does not.
     """
     tiles = options.benchtop
     if begun is not None:
@@ -213,14 +234,11 @@ def _header(
                 f"{begun.benchtop_shape[1]}x{begun.benchtop_shape[0]}", "put them into another session"
             )
         return begun, rest
-    shape = config.phone.frame_shape
-    while shape is None and rest:
-        read = _read(rest[0], tally)
-        if read is None:
-            rest = rest[1:]
-        else:
-            shape = read.shape
-    if shape is None:
+    shape, first = config.phone.frame_shape, None
+    while rest and (first := _read(rest[0], shape, tally)) is None:
+        rest = rest[1:]
+    shape = shape if first is None else first.shape
+    if shape is None or (first is None and tiles is None):
         reasons = "; ".join(f"{each.file}: {each.reason}" for each in tally.skipped[:3])
         raise InputFileError(f"no picture can be used ({reasons})", "give files as the phone saved them")
     if tiles is not None:

@@ -21,7 +21,7 @@ from mobilescope.core.errors import InputFileError, InputImageError
 from mobilescope.core.phone_picture import NO_RAW_WHITE, PhonePicture
 from mobilescope.imaging.colour import srgb_decode, to_float
 from mobilescope.imaging.dng import read_dng
-from mobilescope.imaging.exif import CameraNotes, camera_notes
+from mobilescope.imaging.exif import CameraNotes, best_timed, camera_notes, seconds_apart
 from mobilescope.imaging.pixel_sources import open_pixels
 
 _NAME_LETTERS = 96
@@ -30,36 +30,51 @@ _FULL = 65_535
 _ONE_PICTURE_S = 3.0
 
 
-def read_capture_files(dng: Path | None, jpeg: Path | None) -> PhonePicture:
+def read_capture_files(dng: Path | None, jpeg: Path | None, *, by_name: bool = True) -> PhonePicture:
     """Read a raw picture, the JPEG that the phone made beside it, or either alone.
+
+    Parameters
+    ----------
+    by_name : bool
+        Whether both files' names say that they belong together; else both times have to.
 
     Raises
     ------
     InputFileError
-        A file is missing, truncated, damaged, or of another kind than its name says.
+        A file is missing, truncated, damaged, or of another kind than its name says; two files are not of one picture.
     """
     if dng is None:
         assert jpeg is not None
         return jpeg_picture(_bytes_of(jpeg), jpeg.name)
     frame = read_dng(dng)
     notes = camera_notes(dng)
-    beside = b"" if jpeg is None else _bytes_of(jpeg)
+    beside, beside_notes = b"" if jpeg is None else _bytes_of(jpeg), CameraNotes()
     facts = {"dng_file": shown_name(dng.name), "orientation": str(notes.orientation)} | frame.settings
     if jpeg is not None:
         beside_notes, _ = _checked_jpeg(beside, jpeg.name)
-        facts |= {"jpeg_file": shown_name(jpeg.name), "jpeg_orientation": str(beside_notes.orientation)}
-        if not _of_one_moment(notes.captured_s, beside_notes.captured_s):
+        facts |= {
+            "jpeg_file": shown_name(jpeg.name), "jpeg_sha256": hashlib.sha256(beside).hexdigest(),
+            "jpeg_orientation": str(beside_notes.orientation),
+        }
+        apart_s = seconds_apart(notes, beside_notes)
+        if apart_s is None and not by_name:
+            raise InputFileError(
+                f"whether {dng.name} and {jpeg.name} are of one picture can't be told: not both say when they were "
+                "taken",
+                "set the camera app to give both one name",
+            )
+        if apart_s is not None and apart_s > _ONE_PICTURE_S:
             raise InputFileError(
                 f"{dng.name} was taken at {notes.captured} and {jpeg.name} at {beside_notes.captured}",
                 "they are not of one picture: give them names of their own",
             )
-        notes = notes if notes.captured_s is not None else beside_notes
-    captured_s = notes.captured_s if notes.captured_s is not None else _plain_time(frame.captured)
+    timed = best_timed(notes, beside_notes)
+    captured_s = timed.captured_s if timed.captured_s is not None else _plain_time(frame.captured)
     return PhonePicture(
         frame.bayer, beside, frame.bayer.shape, frame.cfa, frame.black_level, frame.white_level, frame.white_balance,
-        frame.camera or notes.camera, frame.iso or notes.iso,
-        frame.exposure_ms if frame.exposure_ms is not None else notes.exposure_ms,
-        notes.captured or frame.captured, captured_s, facts,
+        frame.camera or timed.camera, frame.iso or timed.iso,
+        frame.exposure_ms if frame.exposure_ms is not None else timed.exposure_ms,
+        timed.captured or frame.captured, captured_s, facts,
     )
 
 
@@ -151,10 +166,6 @@ def _bytes_of(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputFileError(f"{path} can't be read ({error.strerror})", "check the file") from error
-
-
-def _of_one_moment(first_s: float | None, second_s: float | None) -> bool:
-    return first_s is None or second_s is None or abs(first_s - second_s) <= _ONE_PICTURE_S
 
 
 def _plain_time(text: str) -> float | None:

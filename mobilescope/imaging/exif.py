@@ -10,7 +10,7 @@ import math
 import struct
 import warnings
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from PIL import ExifTags, Image
 _TIME_FORM = "%Y:%m:%d %H:%M:%S"
 _UPRIGHT = 1
 _MOST_FRACTION = 6
+_NO_TIME = ("", None, None, False)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ class CameraNotes:
         ``YYYY:MM:DD HH:MM:SS`` with the fraction of a second and the zone behind it where they are told.
     captured_s : float or None
         The same in seconds since the epoch; local time where the camera names no zone.
+    dial_s : float or None
+        The same as the camera's clock showed it, in seconds since 1970 on that clock, whatever its zone.
+    zone_told : bool
+        Whether the camera names the zone of its clock.
     iso : int
         0 where it is not told; ``exposure_ms`` is NaN there.
     orientation : int
@@ -45,6 +50,8 @@ class CameraNotes:
     camera: str = ""
     captured: str = ""
     captured_s: float | None = None
+    dial_s: float | None = None
+    zone_told: bool = False
     iso: int = 0
     exposure_ms: float = math.nan
     orientation: int = _UPRIGHT
@@ -67,6 +74,22 @@ def camera_notes(source: Path | bytes) -> CameraNotes:
         tifffile.TiffFileError,
     ):
         return CameraNotes()
+
+
+def seconds_apart(first: CameraNotes, second: CameraNotes) -> float | None:
+    """Return how far apart two pictures of one camera were taken; None where one of them does not tell.
+
+    Where one file alone names the zone, the camera's clock is compared as it stood: this computer's zone says nothing
+    of the phone's.
+    """
+    alike = first.zone_told == second.zone_told
+    one_s, other_s = (each.captured_s if alike else each.dial_s for each in (first, second))
+    return None if one_s is None or other_s is None else abs(one_s - other_s)
+
+
+def best_timed(*notes: CameraNotes) -> CameraNotes:
+    """Return those of one picture's notes that tell its time best: with its zone, else at all, else the first."""
+    return max(notes, key=lambda each: (each.captured_s is not None, each.zone_told))
 
 
 def _is_tiff(path: Path) -> bool:
@@ -94,13 +117,15 @@ def _notes(tags: dict[int, Any]) -> CameraNotes:
     if not tags:
         return CameraNotes()
     names = [_text(tags.get(tag)) for tag in (base.Make, base.Model)]
-    captured, captured_s = _time(tags)
+    captured, captured_s, dial_s, zone_told = _time(tags)
     orientation = _number(tags.get(base.Orientation))
     exposure_s, iso = _number(tags.get(base.ExposureTime)), _number(tags.get(base.ISOSpeedRatings))
     return CameraNotes(
         camera=" ".join(name for name in names if name),
         captured=captured,
         captured_s=captured_s,
+        dial_s=dial_s,
+        zone_told=zone_told,
         iso=int(iso) if iso and 0 < iso < 1e7 else 0,
         exposure_ms=1000 * exposure_s if exposure_s and exposure_s > 0 else math.nan,
         orientation=int(orientation) if orientation and 1 <= orientation <= 8 else _UPRIGHT,
@@ -108,14 +133,14 @@ def _notes(tags: dict[int, Any]) -> CameraNotes:
     )
 
 
-def _time(tags: dict[int, Any]) -> tuple[str, float | None]:
-    """Return when the picture was taken, as written and in seconds."""
+def _time(tags: dict[int, Any]) -> tuple[str, float | None, float | None, bool]:
+    """Return when a picture was taken: as written, in seconds, in seconds of the camera's dial, and if with a zone."""
     base = ExifTags.Base
     written = _text(tags.get(base.DateTimeOriginal)) or _text(tags.get(base.DateTime))
     try:
         moment = datetime.strptime(written[:19], _TIME_FORM)
     except ValueError:
-        return "", None
+        return _NO_TIME
     fraction = "".join(c for c in _text(tags.get(base.SubsecTimeOriginal)) if c.isdigit())[:_MOST_FRACTION]
     zone = _text(tags.get(base.OffsetTimeOriginal)) or _text(tags.get(base.OffsetTime))
     moment += timedelta(seconds=int(fraction) / 10 ** len(fraction) if fraction else 0)
@@ -123,9 +148,9 @@ def _time(tags: dict[int, Any]) -> tuple[str, float | None]:
     try:
         seconds = (moment if offset is None else moment.replace(tzinfo=offset)).timestamp()
     except (OverflowError, OSError, ValueError):
-        return "", None
+        return _NO_TIME
     shown = written[:19] + (f".{fraction}" if fraction else "") + (zone if offset is not None else "")
-    return shown, seconds
+    return shown, seconds, moment.replace(tzinfo=UTC).timestamp(), offset is not None
 
 
 def _zone(text: str) -> timezone | None:

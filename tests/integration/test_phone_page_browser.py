@@ -189,6 +189,77 @@ def test_an_answer_that_is_lost_does_not_keep_a_still_twice(phone, server, tmp_p
     assert len(stills(tmp_path)) == 1
 
 
+def test_a_phone_without_room_keeps_a_still_in_the_page_and_says_so(phone, server, tmp_path):
+    page = opened(phone, server)
+    room = {"origin": f"http://localhost:{server.port}", "quotaSize": 1000}
+    phone.new_cdp_session(page).send("Storage.overrideQuotaForOrigin", room)
+    phone.set_offline(True)
+    page.evaluate("mobilescope.link.drop()")
+    page.evaluate("(() => { window.said = []; const on = mobilescope.outbox.on; const trouble = on.trouble; "
+                  "on.trouble = (text) => { window.said.push(text); trouble(text); }; })()")
+    page.click("#shutter")
+    holds(page, "mobilescope.state.waiting === 1")
+    page.get_by_text("leave this page open").wait_for()
+    assert "keeps no more stills (QuotaExceededError)" in page.evaluate("window.said[0]")
+    phone.set_offline(False)
+    until(page, lambda: stills(tmp_path))
+    holds(page, "mobilescope.state.waiting === 0")
+    assert len(stills(tmp_path)) == 1
+
+
+def test_a_phone_whose_storage_ends_meanwhile_still_sends_what_it_takes(phone, server, tmp_path):
+    page = opened(phone, server)
+    page.evaluate("mobilescope.outbox.db.close()")
+    page.click("#shutter")
+    until(page, lambda: stills(tmp_path))
+    holds(page, "mobilescope.state.waiting === 0 && !mobilescope.state.taking")
+
+
+def test_a_still_that_failed_while_the_connection_was_lost_is_taken_when_it_is_back(phone, server):
+    page = opened(phone, server)
+    page.evaluate("""() => {
+      const read = Blob.prototype.arrayBuffer;
+      Blob.prototype.arrayBuffer = async function () {
+        Blob.prototype.arrayBuffer = read;
+        mobilescope.link.drop();
+        throw new Error("no memory");
+      };
+    }""")
+    with ThreadPoolExecutor(1) as pool:
+        take = pool.submit(server.hub.take, timeout_s=20)
+        page.get_by_text("No still: no memory").wait_for()
+        page.evaluate("mobilescope.link.connect()")
+        until(page, take.done, timeout_s=30)
+    assert take.result().width == 3840
+
+
+def test_a_still_asked_for_while_one_is_taken_is_taken_afterwards(phone, server):
+    page = opened(phone, server)
+    with ThreadPoolExecutor(3) as pool:
+        takes = [pool.submit(server.hub.take, timeout_s=20) for _ in range(3)]
+        until(page, lambda: all(take.done() for take in takes), timeout_s=30)
+    # Each has its own answer, though Chromium's camera may give one picture twice.
+    assert len({take.result().header.request for take in takes}) == 3
+    holds(page, "mobilescope.state.waiting === 0 && !mobilescope.state.taking")
+
+
+def test_a_chosen_file_that_can_not_be_read_is_named_and_the_others_are_sent(phone, server, tmp_path):
+    page = opened(phone, server)
+    # As a browser answers for a file that was moved after it was chosen.
+    page.evaluate("""() => {
+      const read = Blob.prototype.arrayBuffer;
+      Blob.prototype.arrayBuffer = function () {
+        return this.name === "moved.dng"
+          ? Promise.reject(new DOMException("The file could not be read", "NotReadableError")) : read.call(this);
+      };
+    }""")
+    kinds = {"mimeType": "image/x-adobe-dng", "buffer": b"II*\0" + bytes(5000)}
+    page.set_input_files("#files", [{"name": name, **kinds} for name in ("moved.dng", "there.dng")])
+    until(page, lambda: list((tmp_path / "stills").glob("*-there.dng")))
+    holds(page, "mobilescope.state.waiting === 0")
+    page.get_by_text("moved.dng (The file could not be read)").wait_for()
+
+
 def test_the_page_comes_back_when_the_program_was_started_anew(phone, tmp_path):
     book = tmp_path / "phones.json"
     with serving(tmp_path, book=book) as server:

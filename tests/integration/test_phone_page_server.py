@@ -6,19 +6,24 @@ import hashlib
 import json
 import socket
 import ssl
+import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from phone_files import jpeg_bytes
 from phone_page_parts import RawPage, jpeg, put_still, request, serving
 from PIL import Image
 
 from mobilescope.core.errors import CancelledError, DeviceError, PortError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.devices.phone_page.addresses import lan_address
-from mobilescope.devices.phone_page.pictures import BrowserPictures
+from mobilescope.devices.phone_page.clock import PhoneClock
+from mobilescope.devices.phone_page.pictures import BrowserPictures, picture_of
+from mobilescope.devices.phone_page.words import status_line
 
 FRESH = 5
 
@@ -241,6 +246,19 @@ def test_a_port_that_is_taken_and_an_address_of_another_computer_are_told(tmp_pa
         pass
 
 
+def test_a_server_that_does_not_start_says_why_and_leaves_nothing_running(tmp_path):
+    with serving(tmp_path, host="0.0.0.0") as server:
+        port = server.port
+    pem = tmp_path / "state" / "certificate.pem"
+    pem.write_text(pem.read_text()[pem.read_text().index("-----BEGIN CERTIFICATE") :])
+    said = "did not start.*remove .*certificate.pem"
+    with pytest.raises(DeviceError, match=said), serving(tmp_path, host="0.0.0.0", port=port):
+        pass
+    assert "phone page" not in {thread.name for thread in threading.enumerate()}
+    with socket.socket() as other:
+        other.bind(("0.0.0.0", port))
+
+
 def test_a_still_is_kept_byte_for_byte_with_its_facts(server, tmp_path):
     page = RawPage(server).paired()
     data = jpeg(noise=1)
@@ -296,6 +314,7 @@ BAD_STILLS = {
     "too big": ({"length": 2**40}, 413, "at most"),
     "no picture": ({"data": b"MZ not a picture"}, 422, "neither JPEG"),
     "only begins as a JPEG": ({"data": b"\xff\xd8\xff\xe0 and no more"}, 422, "can't be read"),
+    "header of no finite time": ({"wall_ms": float("nan")}, 422, "wall_ms"),
     "header not JSON": ({"header": b"{"}, 422, "not JSON"),
     "header of unknown keys": ({"more": 1}, 422, "more"),
     "header too long": ({"body": b"\xff\xff\xff\xff" + bytes(100)}, 422, "header"),
@@ -351,6 +370,23 @@ def test_a_still_that_was_asked_for_is_waited_for_over_a_lost_connection(server)
         assert again.heard("take")["request"] == request_id
         put_still(server, jpeg(noise=3), secret=page.secret, request=request_id)
         assert asked.result().path.read_bytes() == jpeg(noise=3)
+
+
+@pytest.mark.parametrize(("told", "exposure_ms", "iso"), [
+    ({}, 20, 100),
+    ({"exposure": "", "iso": "unknown"}, 20, 100),
+    ({"exposure": "nan ms", "iso": "nan"}, 20, 100),
+    ({"exposure": "-inf", "iso": "inf"}, 20, 100),
+    ({"exposure": "0 ms", "iso": "1e300"}, 20, 100),
+    ({"exposure": "5 ms", "iso": "200"}, 5, 200),
+])
+def test_what_the_page_does_not_know_of_a_still_its_own_notes_tell(server, told, exposure_ms, iso):
+    page, kept = RawPage(server).paired(), []
+    server.hub.on_still(kept.append)
+    settings = [{"name": name, "state": "free", "got": got} for name, got in told.items()]
+    put_still(server, jpeg_bytes(iso=100, exposure_s=0.02), secret=page.secret, settings=settings)
+    picture = picture_of(kept[0])
+    assert (picture.exposure_ms, picture.iso) == (exposure_ms, iso)
 
 
 def test_who_asks_for_a_still_hears_why_none_comes(server):
@@ -445,6 +481,46 @@ def test_a_preview_that_cant_be_decoded_is_asked_for_anew_and_given_up_in_the_en
         time.sleep(0.002)
     assert page.closed() == (4400, "the preview can't be decoded")
     assert still_alive(server)
+
+
+def test_a_preview_that_fails_on_this_computer_is_told_and_goes_on_with_the_next_picture(server, monkeypatch):
+    page, stream = RawPage(server).paired(), server.hub.frames()
+
+    def no_room(_frame):
+        raise RuntimeError("no more room")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(stream, "put", no_room)
+        page.preview(1)
+        until(lambda: server.hub.snapshot().preview_failure)
+    assert "no more room" in status_line(server.hub.snapshot())
+    assert any("no more room" in event for event in server.events)
+    page.preview(2)
+    assert stream.read().pixels.shape == (48, 64, 3)
+    until(lambda: server.hub.snapshot().preview_failure == "")
+
+
+def test_the_phones_clock_is_read_by_one_thread_while_another_takes_answers():
+    clock, ended = PhoneClock(), threading.Event()
+
+    def answer():
+        while not ended.is_set():
+            clock.answer(clock.ask(), phone_ms=1.0, wall_ms=1.0)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            answering = pool.submit(answer)
+            try:
+                for _ in range(20_000):
+                    clock.monotonic_s(1.0)
+            finally:
+                ended.set()
+            answering.result()
+    finally:
+        sys.setswitchinterval(before)
+    assert clock.reading is not None
 
 
 def test_an_enhanced_picture_goes_back_with_its_delay(server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from datetime import datetime, timedelta, timezone
 
 import cv2
 import numpy as np
@@ -103,6 +104,54 @@ def test_a_stop_keeps_what_is_in_and_the_next_run_goes_on(folder):
     assert len(captures(folder)) == 2
     assert ingest(folder).added == 2
     assert [record.settings["dng_file"] for record in captures(folder)] == [f"{n}.dng" for n in range(4)]
+
+
+def test_a_raw_picture_that_comes_after_its_jpeg_makes_no_second_capture_and_is_told(folder):
+    jpeg(folder / "a.jpg", seed=1)
+    ingest(folder)
+    dng(folder / "a.dng", seed=1)
+    result = ingest(folder)
+    assert (result.added, result.already) == (0, 1)
+    assert [(each.file, "new session" in each.reason) for each in result.skipped] == [("a.dng", True)]
+    assert len(captures(folder)) == 1
+
+
+def test_a_jpeg_is_known_from_the_pair_that_it_came_with(folder):
+    pair(folder, "a")
+    ingest(folder)
+    (folder / "a.dng").unlink()
+    result = ingest(folder)
+    assert (result.added, result.already, result.skipped) == (0, 1, ())
+
+
+def test_a_file_that_can_not_be_read_is_named_and_the_rest_goes_in(folder):
+    pair(folder, "a")
+    jpeg(folder / "b.jpg", seed=2, after_s=60)
+
+    def gone_meanwhile(progress):
+        (folder / "b.jpg").unlink(missing_ok=True)
+
+    result = ingest_folder(
+        folder, folder.parent / "s.h5", CONFIG, IngestOptions(slide="s", pixel_um=0.5), source="x",
+        on_progress=gone_meanwhile,
+    )
+    assert result.added == 1
+    assert result.to_json()["skipped"] == [
+        {"file": "b.jpg", "reason": f"{folder / 'b.jpg'} can't be read (No such file or directory)"}
+    ]
+
+
+def test_a_pair_is_of_one_moment_though_one_file_alone_names_the_zone(folder):
+    # Far from any zone that this computer may be in.
+    dng(folder / "RAW_1.dng", zone="+13:45")
+    jpeg(folder / "IMG_9.jpg")
+    dng(folder / "IMG_5.dng", seed=2, after_s=600, zone="+13:45")
+    jpeg(folder / "IMG_5.jpg", seed=2, after_s=600)
+    assert ingest(folder).skipped == ()
+    records = captures(folder)
+    assert [record.settings["jpeg_file"] for record in records] == ["IMG_9.jpg", "IMG_5.jpg"]
+    at = datetime(2026, 11, 29, 10, tzinfo=timezone(timedelta(hours=13, minutes=45))).timestamp()
+    assert [record.time_s for record in records] == [at, at + 600]
 
 
 def test_copies_are_told_and_left_out(folder):
@@ -228,6 +277,13 @@ def test_nothing_usable_leaves_no_session(folder):
         ingest(folder)
     with pytest.raises(InputFileError, match="there is no folder"):
         ingest(folder / "nowhere")
+    phone = CONFIG.phone.model_copy(update={"frame_rows": 64, "frame_columns": 96})
+    framed = CONFIG.model_copy(update={"phone": phone})
+    with pytest.raises(InputFileError, match=r"no picture can be used \(a\.dng"):
+        ingest(folder, config=framed)
+    dng(folder / "a.dng", shape=(32, 32))
+    with pytest.raises(InputFileError, match=r"no picture can be used \(a\.dng: it has 32x32 px"):
+        ingest(folder, config=framed)
     assert not (folder.parent / "s.h5").exists()
 
 
@@ -281,6 +337,39 @@ def test_a_tile_that_can_not_be_used_is_named_and_two_at_one_place_are_refused(f
     scan.table.write_text("\n".join([*lines[:2], f"{scan.names[1]},{lines[1].split(',', 1)[1]}"]))
     with pytest.raises(UserError, match="at one place"):
         tiles_to_ingest(scan.folder, scan.table, PIXEL_UM)
+
+
+def shorter_table(scan, name, lines):
+    """Return a scan's table with some of its lines alone."""
+    told = scan.table.read_text().splitlines()
+    table = scan.table.with_name(name)
+    table.write_text("\n".join([told[0], *(told[1 + line] for line in lines)]))
+    return table
+
+
+@pytest.mark.parametrize(("before", "now", "said"), [
+    # A row came above: each row counts one more.
+    ([2, 3], [0, 1, 2, 3], r"tile-0\.png has the place of tile-2\.png in .*row 0, column 0"),
+    # One tile came beside and above the one that is there, and nothing lies at that one's old place.
+    ([2], [1, 2], r"tile-2\.png is in .* already, at another place: row 0, column 0"),
+])
+def test_tiles_of_a_table_that_has_grown_are_not_mistaken_for_those_stored(before, now, said, folder, tmp_path):
+    pair(folder, "a")
+    scan = write_scan(tmp_path / "tiles", 2, 2, channels=3)
+    ingest(folder, benchtop=tiles_to_ingest(scan.folder, shorter_table(scan, "before.csv", before), PIXEL_UM))
+    pair(folder, "b", seed=1, after_s=9)
+    with pytest.raises(UserError, match=said):
+        ingest(folder, benchtop=tiles_to_ingest(scan.folder, shorter_table(scan, "now.csv", now), PIXEL_UM))
+    with Session.open(tmp_path / "s.h5") as session:
+        assert len(session.tiles("s")) == len(before)
+        assert len(session.captures("s")) == 1
+
+
+def test_a_table_that_grows_at_its_end_adds_its_new_tiles(folder, tmp_path):
+    pair(folder, "a")
+    scan = write_scan(tmp_path / "tiles", 2, 2, channels=3)
+    ingest(folder, benchtop=tiles_to_ingest(scan.folder, shorter_table(scan, "before.csv", [0, 1]), PIXEL_UM))
+    assert ingest(folder, benchtop=tiles_to_ingest(scan.folder, scan.table, PIXEL_UM)).tiles == 2
 
 
 def test_tiles_of_another_size_than_the_sessions_are_refused(folder, tmp_path):

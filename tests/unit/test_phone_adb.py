@@ -6,7 +6,7 @@ import pytest
 from adb_server import CAMERA, AdbServer, Phone
 from phone_files import SHAPE, dng, jpeg_bytes
 
-from mobilescope.core.errors import DeviceError, InputFileError, LinkLostError, UserError
+from mobilescope.core.errors import DeviceError, DiskSpaceError, InputFileError, LinkLostError, OutputError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.devices.phones.adb_link import AdbLink, adb_phones, server_runs
 from mobilescope.devices.phones.adb_pictures import AdbPictures
@@ -190,6 +190,16 @@ def test_a_server_that_talks_nonsense_is_an_error_that_says_so(monkeypatch):
         monkeypatch.setattr("adb_server._okay", lambda connection, _text: connection.sendall(b"HTTP/1.1 400\r\n"))
         with pytest.raises(DeviceError, match="adb's server failed"):
             adb_phones("127.0.0.1", server.port)
+
+
+def test_a_full_disk_of_this_computer_is_not_taken_for_a_phone_that_is_gone(small_disk):
+    with AdbServer(Phone(files={f"{CAMERA}/a.dng": bytes(3_000_000)})) as server:
+        link = AdbLink(None, host="127.0.0.1", port=server.port)
+        with pytest.raises(DiskSpaceError, match=r"disk of .* on this computer is full; free some space"):
+            link.pull(f"{CAMERA}/a.dng", small_disk / "a.dng", 3_000_000)
+        with pytest.raises(OutputError, match="can't be written: No such file"):
+            link.pull(f"{CAMERA}/a.dng", small_disk / "nowhere" / "a.dng", 3_000_000)
+    assert list(small_disk.iterdir()) == []
 
 
 def test_a_fetch_that_comes_short_is_removed(shots, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import threading
@@ -141,6 +142,30 @@ def test_raw_picture_and_jpeg_of_other_times_are_not_one(watch):
     jpeg(source.folder / "IMG_12.jpg", after_s=60)
     with pytest.raises(DeviceError, match="not of one picture"):
         source.take(NOBODY, ())
+
+
+@pytest.mark.parametrize("untold", ["dng", "jpeg"])
+def test_raw_picture_and_jpeg_numbered_apart_are_not_guessed_to_be_one(untold, watch):
+    source = watch(patience_s=5)
+    dng(source.folder / "RAW_77.dng", told=untold != "dng")
+    jpeg(source.folder / "IMG_12.jpg", told=untold != "jpeg")
+    with pytest.raises(DeviceError, match=r"not both say when they were taken"):
+        source.take(NOBODY, ())
+
+
+def test_of_one_name_a_pair_needs_no_times(watch):
+    source = watch()
+    dng(source.folder / "IMG_1.dng", told=False)
+    jpeg(source.folder / "IMG_1.jpg")
+    assert source.take(NOBODY, ()).jpeg
+
+
+def test_a_pair_whose_jpeg_was_used_alone_is_passed_over(watch):
+    source = watch(patience_s=0.6)
+    _, beside = pair(source.folder, "IMG_1")
+    with pytest.raises(DeviceError, match="no picture came"):
+        source.take(NOBODY, {hashlib.sha256(beside.read_bytes()).hexdigest()})
+    assert "byte for byte" in source.said[0]
 
 
 def test_a_copy_of_a_used_picture_is_passed_over(watch):

@@ -107,6 +107,14 @@ def test_an_answer_that_trickles_has_an_end(app):
     app.trickles = False
 
 
+def test_a_still_that_takes_long_is_waited_for_as_long_as_the_patience(app, monkeypatch):
+    monkeypatch.setattr("mobilescope.devices.phones.http_app._CONNECT_S", 0.2)
+    app.late_s = 0.6
+    assert source(app).take(NOBODY, ()).shape == (64, 96)
+    with pytest.raises(LinkLostError, match=r"no whole answer in 0.4 s"):
+        source(app, patience_s=0.4).take(NOBODY, ())
+
+
 def test_an_answer_without_end_is_given_up(app, monkeypatch):
     monkeypatch.setattr("mobilescope.devices.phones.http_app._MOST_BYTES", 1000)
     with pytest.raises(DeviceError, match=r"sends more than"):
@@ -135,7 +143,7 @@ def test_nobody_at_the_address_is_told(app):
 
 
 def test_another_server_is_told_apart(app):
-    with pytest.raises(DeviceError, match=r"answers 404.*which app serves it"):
+    with pytest.raises(DeviceError, match=r"/elsewhere/status\.json\S* answers 404.*which app serves it"):
         source(app, url=app.url + "/elsewhere").take(NOBODY, ())
     app.curvals = None
     with pytest.raises(DeviceError, match="not what IP Webcam answers"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass
+from threading import Lock
 
 _KEPT = 16
 _WORTH_SAYING_MS = 2000.0
@@ -31,9 +32,13 @@ class _Sample:
 
 
 class PhoneClock:
-    """Answers to "what time is it": the one that came back soonest is the best; old ones are forgotten."""
+    """Answers to "what time is it": the one that came back soonest is the best; old ones are forgotten.
+
+    One thread asks and takes the answers; any may read.
+    """
 
     def __init__(self) -> None:
+        self._lock = Lock()
         self._samples: deque[_Sample] = deque(maxlen=_KEPT)
         self._asked: dict[int, tuple[float, float]] = {}
         self._next = 0
@@ -55,7 +60,8 @@ class PhoneClock:
         round_trip_s = time.monotonic() - steady_s
         middle_s = steady_s + round_trip_s / 2
         ahead_ms = wall_ms - 1000 * (wall_s + round_trip_s / 2)
-        self._samples.append(_Sample(round_trip_s, middle_s - phone_ms / 1000, ahead_ms))
+        with self._lock:
+            self._samples.append(_Sample(round_trip_s, middle_s - phone_ms / 1000, ahead_ms))
 
     @property
     def reading(self) -> ClockReading | None:
@@ -69,4 +75,5 @@ class PhoneClock:
         return now_s if best is None else min(now_s, best.steady_offset_s + phone_ms / 1000)
 
     def _best(self) -> _Sample | None:
-        return min(self._samples, key=lambda sample: sample.round_trip_s, default=None)
+        with self._lock:
+            return min(self._samples, key=lambda sample: sample.round_trip_s, default=None)

@@ -39,10 +39,16 @@ class PreviewDecoder:
         Asks the page for a whole picture.
     hopeless : callable
         Called when nothing could be decoded for long.
+    broken : callable
+        Takes an error that nobody foresaw, of decoding or of ``done``; the next picture is tried all the same.
     """
 
-    def __init__(self, done: Done, ask_key: Callable[[], None], hopeless: Callable[[], None]) -> None:
-        self._done, self._ask_key, self._hopeless = done, ask_key, hopeless
+    def __init__(
+        self, done: Done, ask_key: Callable[[], None], hopeless: Callable[[], None],
+        broken: Callable[[Exception], None],
+    ) -> None:
+        self._done, self._ask_key, self._hopeless, self._broken = done, ask_key, hopeless, broken
+        self._codec: Any = None
         self._packets: queue.Queue[PreviewPacket | None] = queue.Queue(_WAITING)
         self._need_key = True
         self._failures = 0
@@ -72,23 +78,28 @@ class PreviewDecoder:
         self._thread.join(5)
 
     def _run(self) -> None:
-        codec: Any = None
         while (packet := self._packets.get()) is not None:
-            if packet.kind is PreviewKind.H264:
-                if self._need_key and not packet.key:
-                    self._failed()
-                    continue
-                if packet.key and (self._need_key or codec is None):
-                    codec, self._need_key = _decoder(), False
             try:
-                pictures = [_jpeg(packet)] if packet.kind is PreviewKind.JPEG else _pictures(codec, packet)
+                self._decode(packet)
             except (UndecodableError, av.FFmpegError):
                 self._need_key = True
                 self._failed()
-                continue
-            if pictures:
-                self._failures = 0
-                self._done(packet, pictures[-1])
+            except Exception as error:  # noqa: BLE001 - told; a thread that ends leaves a preview that stands still
+                self._need_key = True
+                self._failed()
+                self._broken(error)
+
+    def _decode(self, packet: PreviewPacket) -> None:
+        if packet.kind is PreviewKind.H264:
+            if self._need_key and not packet.key:
+                self._failed()
+                return
+            if packet.key and (self._need_key or self._codec is None):
+                self._codec, self._need_key = _decoder(), False
+        pictures = [_jpeg(packet)] if packet.kind is PreviewKind.JPEG else _pictures(self._codec, packet)
+        if pictures:
+            self._failures = 0
+            self._done(packet, pictures[-1])
 
     def _failed(self) -> None:
         self._failures += 1

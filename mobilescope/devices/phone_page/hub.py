@@ -259,6 +259,7 @@ class PhoneHub:
             lambda packet, pixels: self._decoded(session, packet, pixels),
             lambda: link.send("key_wanted"),
             lambda: link.refuse(CloseCode.MALFORMED, "the preview can't be decoded"),
+            lambda error: self._preview_failed(session, error),
         )
         with self._lock:
             before = self._session
@@ -269,7 +270,7 @@ class PhoneHub:
                 self._first_camera = None
             self._now = replace(
                 self._now, phone=client.name, awake=True, camera=None, camera_failure="", rates=None, warning="",
-                paired=self._now.paired + 1,
+                paired=self._now.paired + 1, preview_failure="",
             )
             text, level = self._guidance
             link.send(
@@ -367,6 +368,16 @@ class PhoneHub:
             frame = Frame(pixels, index, captured_s, self._pixel_size_um)
             for stream in self._streams:
                 stream.put(frame)
+            self._now = replace(self._now, preview_failure="")
+
+    def _preview_failed(self, session: _Session, error: Exception) -> None:
+        """Tell of a preview picture that failed on this computer's side."""
+        text = f"{type(error).__name__}: {error}"
+        with self._lock:
+            if self._session is not session or text == self._now.preview_failure:
+                return
+            self._now = replace(self._now, preview_failure=text)
+        self._on_event(f"a preview picture failed on this computer ({text}); stills are not affected")
 
     def _stream_name(self) -> str:
         name = self.snapshot().phone

@@ -7,13 +7,15 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 
 from mobilescope.core.errors import DeviceError, InputFileError, InputImageError
-from mobilescope.core.phone_picture import UNKNOWN_ISO, UNKNOWN_MS, PhonePicture
+from mobilescope.core.phone_picture import PhonePicture
 from mobilescope.core.progress import StopToken
 from mobilescope.devices.phone_page.hub import Asked, PhoneHub
 from mobilescope.devices.phone_page.stills import Still
 from mobilescope.imaging.capture_files import developed_picture, jpeg_picture
 
 _AT_ONCE_S = 30.0
+# No exposure in ms and no ISO is as large.
+_MOST = 1e7
 
 
 class BrowserPictures:
@@ -112,8 +114,8 @@ def picture_of(still: Still) -> PhonePicture:
     return replace(
         picture,
         camera=picture.camera or still.client,
-        exposure_ms=_figure(got.get("exposure", ""), UNKNOWN_MS),
-        iso=round(_figure(got.get("iso", ""), UNKNOWN_ISO)),
+        exposure_ms=_figure(got.get("exposure", "")) or picture.exposure_ms,
+        iso=round(_figure(got.get("iso", ""))) or picture.iso,
         captured_s=still.taken_s,
         facts=picture.facts | facts_of(still),
     )
@@ -131,9 +133,10 @@ def facts_of(still: Still) -> dict[str, str]:
     return facts
 
 
-def _figure(words: str, unknown: float) -> float:
-    """Return the figure that a setting's words begin with."""
+def _figure(words: str) -> float:
+    """Return the figure that a setting's words begin with; 0 where they tell none that a camera can have."""
     try:
-        return float(words.split()[0])
+        figure = float(words.split()[0])
     except (IndexError, ValueError):
-        return unknown
+        return 0.0
+    return figure if 0 < figure < _MOST else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from dataclasses import dataclass
@@ -67,6 +68,8 @@ class PhonePageServer:
     ------
     PortError
         The address or port can't be had.
+    DeviceError
+        The server did not start; nothing of it is left.
     """
 
     def __init__(self, hub: PhoneHub, *, host: str, port: int, state: Path) -> None:
@@ -95,11 +98,25 @@ class PhonePageServer:
         self._thread = threading.Thread(
             target=self._serve, name="phone page", daemon=True
         )
+        self._failure: Exception | None = None
         self._thread.start()
+        try:
+            self._wait_for_start(certificate)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait_for_start(self, certificate: Certificate | None) -> None:
         until_s = time.monotonic() + _START_S
         while not self._server.started:
-            if not self._thread.is_alive() or time.monotonic() > until_s:
-                raise DeviceError("the page's server did not start", "see what was printed above")
+            if not self._thread.is_alive():
+                remedy = "choose another --port, or start it again"
+                if certificate is not None and isinstance(self._failure, ssl.SSLError):
+                    remedy = f"remove {certificate.file}: another one is made"
+                why = self._failure or "it ended at once"
+                raise DeviceError(f"the page's server did not start: {why}", remedy) from self._failure
+            if time.monotonic() > until_s:
+                raise DeviceError(f"the page's server did not start within {_START_S:g} s", "start it again")
             time.sleep(0.01)
 
     def _serve(self) -> None:
@@ -110,6 +127,10 @@ class PhonePageServer:
             # A page that was going as the server ended: uvicorn says goodbye to it once more, and may not.
             if not self._server.should_exit:
                 raise
+        except Exception as error:
+            if self._server.started:
+                raise
+            self._failure = error
 
     def pairing_url(self, code: str) -> str:
         """Return the address that pairs a phone; the code stands where browsers don't send it over the network."""

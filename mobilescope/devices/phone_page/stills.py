@@ -78,12 +78,6 @@ class StillStore:
                 if time.time() - stale.stat().st_mtime > _STALE_S:
                     stale.unlink()
 
-    def known(self, digest: str) -> bool:
-        """Tell whether a still is safe here already."""
-        with self._lock:
-            path = self._known.get(digest)
-        return path is not None and path.is_file()
-
     @contextmanager
     def incoming(self, digest: str, size_bytes: int) -> Iterator[BinaryIO]:
         """Yield the file that takes a still's bytes as they come; it is removed afterwards if `keep` did not take it.

@@ -22,6 +22,8 @@ class PageSnapshot:
         Preview pictures decoded so far, and the rate of the last seconds.
     refused : int
         Messages and clients that were refused.
+    preview_failure : str
+        What went wrong on this computer with the newest preview picture; empty where nothing did.
     warning : str
         What has changed that should not, such as a phone that was turned; empty where nothing has.
     """
@@ -37,6 +39,7 @@ class PageSnapshot:
     stills: int = 0
     refused: int = 0
     last_refusal: str = ""
+    preview_failure: str = ""
     warning: str = ""
     paired: int = 0
 

@@ -21,6 +21,8 @@ def status_line(now: PageSnapshot) -> str:
     if now.clock is not None and now.clock.worth_saying:
         side = "ahead" if now.clock.ahead_ms > 0 else "behind"
         parts.append(f"the phone's clock is {abs(now.clock.ahead_ms) / 1000:.0f} s {side}; times are this computer's")
+    if now.preview_failure:
+        parts.append(f"the preview fails on this computer: {now.preview_failure}")
     return ", ".join(filter(None, [*parts, now.warning]))
 
 

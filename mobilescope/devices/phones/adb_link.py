@@ -5,6 +5,7 @@ adbutils speaks the protocol; here its failures become messages that say what to
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -14,10 +15,11 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
-from mobilescope.core.errors import DeviceError, LinkLostError, UserError
+from mobilescope.core.errors import DeviceError, DiskSpaceError, LinkLostError, OutputError, UserError
 from mobilescope.devices.phones.arrivals import Stamp
 
 _ANSWER_S = 15.0
@@ -117,12 +119,15 @@ class AdbLink:
         ------
         LinkLostError, DeviceError
             The phone is gone, or fewer bytes came than it has; nothing is left at ``local``.
+        DiskSpaceError, OutputError
+            ``local`` can't be written; nothing is left there either.
         """
         try:
-            with self._minding(f"fetching {remote}"), local.open("wb") as file:
+            with _written(local), local.open("wb", buffering=0) as file, self._minding(f"fetching {remote}"):
                 got = 0
                 for chunk in self._device.sync.iter_content(remote):
-                    file.write(chunk)
+                    with _written(local):
+                        _write(file, chunk)
                     got += len(chunk)
             if got != size:
                 raise DeviceError(f"{remote} came with {got} of {size} bytes", "run the same command again")
@@ -172,6 +177,27 @@ class AdbLink:
         if phone.state != _READY:
             raise UserError(f"the phone {phone.serial} is {phone.state}", phone.remedy)
         return phone
+
+
+def _write(file: RawIOBase, chunk: bytes) -> None:
+    """Write a chunk at once: what a buffer holds back would fail later, where it is taken for the phone's fault."""
+    left = memoryview(chunk)
+    while left:
+        left = left[file.write(left) or 0 :]
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Turn this computer's failures of writing a file into errors that say so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskSpaceError(
+                f"the disk of {path.parent} on this computer is full",
+                "free some space, then run the same command again",
+            ) from error
+        raise OutputError(f"{path} can't be written: {error.strerror}", "check the folder's permissions") from error
 
 
 def adb_program() -> str:

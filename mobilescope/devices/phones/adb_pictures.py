@@ -148,7 +148,7 @@ class AdbPictures:
             if set(local) != set(names.names):
                 raise InputFileError(f"{names.shown} is gone from the phone", "take another picture")
             picture = read_capture_files(
-                *(None if name is None else local[name] for name in (names.dng, names.jpeg))
+                *(None if name is None else local[name] for name in (names.dng, names.jpeg)), by_name=names.by_name
             )
             if self._keep is not None:
                 for path in local.values():

@@ -166,7 +166,7 @@ class Arrivals:
         jpegs = [picture.jpeg for picture in found if picture.jpeg and not picture.dng]
         if not whole and self._pictures == "dng+jpeg" and len(raws) == len(jpegs) == 1:
             # Some phones number both apart; whether they are one picture, their times tell when they are read.
-            whole = [PictureNames(raws[0], jpegs[0])]
+            whole = [PictureNames(raws[0], jpegs[0], by_name=False)]
         return sorted(whole, key=lambda picture: min(seen[name][0].changed for name in picture.names))
 
     def _complete(self, picture: PictureNames) -> bool:
@@ -197,5 +197,5 @@ class Arrivals:
 
 
 def digests_of(picture: PhonePicture) -> set[str]:
-    """Return the SHA-256 by which a picture is known: of its raw file, else of its JPEG."""
+    """Return the SHA-256 by which a picture is known: of each of its files."""
     return {picture.facts[name] for name in ("dng_sha256", "jpeg_sha256", "picture_sha256") if name in picture.facts}

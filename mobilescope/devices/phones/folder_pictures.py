@@ -66,7 +66,7 @@ class FolderPictures:
 
     def _read(self, names: PictureNames) -> PhonePicture:
         dng, jpeg = (None if name is None else self._folder / name for name in (names.dng, names.jpeg))
-        return read_capture_files(dng, jpeg)
+        return read_capture_files(dng, jpeg, by_name=names.by_name)
 
 
 def look(folder: Path) -> dict[str, Stamp]:

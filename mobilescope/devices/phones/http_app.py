@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import http.client
 import json
+import socket
 import time
-from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import quote
-from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from urllib.parse import quote, urlsplit
 
 from mobilescope.core.addresses import credentials, without_secret
 from mobilescope.core.errors import DeviceError, LinkLostError, UserError
@@ -17,13 +15,6 @@ from mobilescope.core.errors import DeviceError, LinkLostError, UserError
 _MOST_BYTES = 256 * 1024**2
 _CHUNK = 256 * 1024
 _CONNECT_S = 5.0
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A phone has no business sending us elsewhere."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none."""
 
 
 class HttpApp:
@@ -40,8 +31,6 @@ class HttpApp:
     def __init__(self, address: str, *, patience_s: float) -> None:
         self.shown = without_secret(address).rstrip("/")
         self._patience_s = patience_s
-        # A proxy of this computer's network doesn't know the phone.
-        self._opener: OpenerDirector = build_opener(ProxyHandler({}), _NoRedirect())
         self._headers = {}
         known = credentials(address)
         if known is not None:
@@ -75,32 +64,51 @@ class HttpApp:
 
     def get(self, path: str) -> bytes:
         """Return what stands at a path, whole."""
-        deadline_s = time.monotonic() + self._patience_s
+        place = urlsplit(self.shown)
+        kind = HTTPSConnection if place.scheme == "https" else HTTPConnection
         try:
-            request = Request(self.shown + path, headers=self._headers)
-            with self._opener.open(request, timeout=min(_CONNECT_S, self._patience_s)) as answer:
-                return self._whole(answer, deadline_s, path)
-        except HTTPError as error:
-            error.close()
-            if error.code in (401, 403):
-                raise UserError(
-                    f"{self.shown} wants a user name and a password", "write the address as http://NAME:PASSWORD@HOST:PORT"
-                ) from error
-            raise DeviceError(
-                f"{self.shown}{path} answers {error.code} {error.reason}", "check the address, and which app serves it"
-            ) from error
-        except (URLError, OSError, http.client.HTTPException) as error:
-            raise self._lost(getattr(error, "reason", None) or error) from error
+            # Asked straight: a proxy of this computer's network doesn't know the phone, and the phone has no business
+            # sending us elsewhere.
+            connection = kind(place.hostname or "", place.port, timeout=min(_CONNECT_S, self._patience_s))
+            try:
+                connection.connect()
+                return self._answer(connection, place.path, path)
+            finally:
+                connection.close()
+        except (OSError, HTTPException, ValueError) as error:
+            raise self._lost(error) from error
 
-    def _whole(self, answer: Any, deadline_s: float, path: str) -> bytes:
+    def _answer(self, connection: HTTPConnection, base: str, path: str) -> bytes:
+        """Return the answer on an open connection; it may come late where an app focuses first or exposes for long."""
+        deadline_s, line = time.monotonic() + self._patience_s, connection.sock
+        try:
+            _wait_until(line, deadline_s)
+            connection.request("GET", base + path, headers=self._headers)
+            answer = connection.getresponse()
+            self._check_status(answer, path)
+            return self._whole(answer, line, deadline_s, path)
+        except TimeoutError as error:
+            raise self._lost(f"no whole answer in {self._patience_s:g} s") from error
+
+    def _check_status(self, answer: HTTPResponse, path: str) -> None:
+        if answer.status in (401, 403):
+            raise UserError(
+                f"{self.shown} wants a user name and a password", "write the address as http://NAME:PASSWORD@HOST:PORT"
+            )
+        if not 200 <= answer.status < 300:
+            raise DeviceError(
+                f"{self.shown}{path} answers {answer.status} {answer.reason}",
+                "check the address, and which app serves it",
+            )
+
+    def _whole(self, answer: HTTPResponse, line: socket.socket, deadline_s: float, path: str) -> bytes:
         parts, size = [], 0
         while chunk := answer.read1(_CHUNK):
             parts.append(chunk)
             size += len(chunk)
             if size > _MOST_BYTES:
                 raise DeviceError(f"{self.shown}{path} sends more than {_MOST_BYTES >> 20} MiB", "check the address")
-            if time.monotonic() > deadline_s:
-                raise self._lost(f"no whole answer in {self._patience_s:g} s")
+            _wait_until(line, deadline_s)
         promised = answer.headers.get("Content-Length")
         if promised is not None and promised.isdigit() and size < int(promised):
             raise self._lost(f"the answer broke off after {size} of {promised} bytes")
@@ -111,3 +119,11 @@ class HttpApp:
             f"the phone at {self.shown} does not answer ({reason})",
             "wake it, start the server in its camera app, and check that both are in the same network",
         )
+
+
+def _wait_until(line: socket.socket, deadline_s: float) -> None:
+    """Let the next read wait until the deadline; TimeoutError where that has passed."""
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    line.settimeout(left_s)

@@ -25,10 +25,14 @@ _DECORATION = re.compile(r"(\.RAW-\d+(\.[A-Z]+)?|[._-](RAW|DNG|JPE?G|COVER|ORIGI
 
 @dataclass(frozen=True)
 class PictureNames:
-    """Names of one picture's files; one of both may be missing."""
+    """Names of one picture's files; one of both may be missing.
+
+    ``by_name`` is false where the names alone don't say that both belong together.
+    """
 
     dng: str | None
     jpeg: str | None
+    by_name: bool = True
 
     @property
     def shown(self) -> str:

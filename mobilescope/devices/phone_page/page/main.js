@@ -10,7 +10,9 @@ const PREVIEW = { width: 1280, height: 720, fps: 30 };
 const options = new URLSearchParams(location.search);
 
 const state = {
-  link: "connecting", camera: false, opening: false, wishes: {}, settleMs: 1000, enhances: false, view: "both", wanted: null, taking: false, done: new Set(),
+  link: "connecting", camera: false, opening: false, wishes: {}, settleMs: 1000, enhances: false, view: "both", taking: false, done: new Set(),
+  // Stills that the computer asked for, in order: request to when, "now" or "tap".
+  wanted: new Map(),
   saved: 0, waiting: 0, wake: "not offered", turn: "not offered",
 };
 
@@ -38,7 +40,7 @@ function show() {
   $("state").textContent = { connected: state.camera ? "Connected" : "Connected, no camera", lost: "No connection: trying again" }[state.link] ?? state.link;
   $("shutter").disabled = !state.camera || state.taking;
   $("shutter").classList.toggle("busy", state.taking);
-  $("shutter").classList.toggle("wanted", Boolean(state.wanted));
+  $("shutter").classList.toggle("wanted", state.wanted.size > 0);
   $("saved-count").textContent = state.waiting ? `${state.saved} +${state.waiting}` : state.saved;
   $("saved-count").className = state.waiting ? "warn" : "good";
   $("saved-label").textContent = state.waiting ? "saved, on the phone" : "saved";
@@ -126,7 +128,7 @@ const link = new Link({
       state.settleMs = message.settle_ms;
       state.enhances = message.enhances;
       state.saved = message.stills;
-      state.wanted = null;
+      state.wanted.clear();
       preview.wantKey = true;
       preview.begun.clear();
       if (state.camera) report();
@@ -134,7 +136,7 @@ const link = new Link({
     } else if (message.kind === "seen") preview.seen(message.number);
     else if (message.kind === "key_wanted") preview.wantKey = true;
     else if (message.kind === "take") asked(message);
-    else if (message.kind === "take_done") { if (state.wanted === message.request) state.wanted = null; }
+    else if (message.kind === "take_done") state.wanted.delete(message.request);
     else if (message.kind === "guidance") {
       $("guidance").textContent = message.text;
       $("guidance").className = `guidance ${message.level}`;
@@ -207,6 +209,7 @@ async function start() {
     $("cover").hidden = true;
     await Promise.all([keepAwake(), keepTurned()]);
     report();
+    serve();
   } catch (error) {
     failed({
       NotAllowedError: "The camera was not allowed. Allow it in the browser's settings for this page.",
@@ -229,8 +232,10 @@ function failed(reason) {
 
 function report() {
   if (!lens.plan?.width) return;
+  // Not the video's own size, which is raised for the moment of a still.
+  const [width, height] = preview.size ?? [$("video").videoWidth, $("video").videoHeight];
   link.send({
-    kind: "camera", width: $("video").videoWidth, height: $("video").videoHeight, still_width: lens.plan.width,
+    kind: "camera", width, height, still_width: lens.plan.width,
     still_height: lens.plan.height, still_method: lens.method, codec: preview.codec, settings: lens.reports,
     orientation: screen.orientation?.type ?? "", orientation_lock: state.turn, wake_lock: state.wake,
   });
@@ -270,20 +275,25 @@ const outbox = new Outbox(() => link.secret, {
 });
 
 async function asked({ request, when }) {
+  state.wanted.set(request, when);
   if (state.done.has(request) || (await outbox.requests()).has(request)) {
+    state.wanted.delete(request);
     outbox.flush();
-    return;
   }
-  state.wanted = request;
   show();
-  if (when === "now") take();
+  serve();
 }
 
-async function take() {
+// Takes what is wanted at once: also what was asked for while a still was taken, or the camera not yet open.
+function serve() {
+  const request = [...state.wanted].find(([, when]) => when === "now")?.[0];
+  if (request) take(request);
+}
+
+async function take(request = state.wanted.keys().next().value) {
   if (state.taking || !state.camera) return;
-  const request = state.wanted;
   state.taking = true;
-  state.wanted = null;
+  state.wanted.delete(request);
   show();
   try {
     const [phoneMs, wallMs] = [performance.now(), Date.now()];
@@ -291,24 +301,27 @@ async function take() {
     $("flash").classList.remove("on");
     void $("flash").offsetWidth;
     $("flash").classList.add("on");
-    if (request) state.done.add(request);
     lens.readAll();
     await outbox.add(blob, {
       request, source: "camera", method: lens.method, phone_ms: phoneMs, wall_ms: wallMs,
       orientation: screen.orientation?.type ?? "", settings: lens.reports,
     });
+    if (request) state.done.add(request);
   } catch (error) {
     note(`No still: ${error.message}`, true);
     if (request) link.send({ kind: "take_failed", request, reason: String(error.message).slice(0, 280) });
   } finally {
     state.taking = false;
+    // It may have been asked for once more meanwhile, by a connection that came back.
+    state.wanted.delete(request);
     show();
+    serve();
   }
 }
 
 // Buttons and the rest of the phone.
 
-$("shutter").onclick = take;
+$("shutter").onclick = () => take();
 $("open-settings").onclick = () => { $("settings").hidden = false; showSettings(); };
 $("close-settings").onclick = () => { $("settings").hidden = true; };
 for (const button of $("views").children) button.onclick = () => { state.view = button.dataset.view; show(); };
@@ -317,11 +330,22 @@ $("code-form").onsubmit = (event) => {
   link.connect({ code: $("code").value.trim() });
 };
 $("files").onchange = async (event) => {
+  const failed = [];
   for (const file of event.target.files) {
     note(`Sending ${file.name}`);
-    await outbox.add(file, { request: null, source: "file", wall_ms: file.lastModified, name: file.name });
+    try {
+      await outbox.add(file, { request: null, source: "file", wall_ms: file.lastModified, name: file.name });
+    } catch (error) {
+      failed.push(`${file.name} (${error.message})`);
+    }
   }
   event.target.value = "";
+  if (!failed.length) return;
+  const text = `Not sent, choose again: ${failed.join(", ")}`;
+  note(text, true);
+  // What is told of the other files must not hide it.
+  await outbox.flush();
+  note(text, true);
 };
 document.addEventListener("visibilitychange", () => {
   const visible = document.visibilityState === "visible";

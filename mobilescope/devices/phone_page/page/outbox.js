@@ -1,4 +1,5 @@
-// Stills wait here, on the phone's own storage, until the computer says that they are safe.
+// Stills wait here, on the phone's own storage, until the computer says that they are safe. Where that storage keeps
+// nothing (a private window, no room), they wait in the page's memory, and the person is told to leave it open.
 
 const STORE = "stills";
 
@@ -22,6 +23,8 @@ export class Outbox {
     this.secret = secret;
     this.on = on;
     this.memory = new Map();
+    // Stills that the computer has, and that the storage would not let go.
+    this.done = new Set();
     // What the last still took from the camera to the computer's disk, for whoever measures.
     this.begun = new Map();
     this.lastMs = null;
@@ -42,13 +45,27 @@ export class Outbox {
   async add(blob, header) {
     const begun = performance.now();
     const buffer = await blob.arrayBuffer();
-    const entry = { digest: await sha256(buffer), header, buffer, at: Date.now() };
+    const digest = await sha256(buffer);
+    // A camera may give the same picture twice: each request keeps one of its own, so that each is answered.
+    const key = header.request ? `${digest} ${header.request}` : digest;
+    const entry = { digest: key, header, buffer, at: Date.now() };
     this.begun.set(entry.digest, begun);
-    if (this.db) await this.change((store) => store.put(entry));
-    else this.memory.set(entry.digest, entry);
+    await this.keep(entry);
     await this.tell();
     this.flush();
-    return entry.digest;
+    return digest;
+  }
+
+  async keep(entry) {
+    try {
+      if (this.db) {
+        await this.change((store) => store.put(entry));
+        return;
+      }
+    } catch (error) {
+      this.on.trouble(`The phone keeps no more stills (${error?.name ?? "no reason"}): leave this page open until all are saved.`);
+    }
+    this.memory.set(entry.digest, entry);
   }
 
   async requests() {
@@ -67,7 +84,9 @@ export class Outbox {
       try {
         answer = await this.send(entry);
       } catch (error) {
-        this.again("No connection: the stills stay on the phone until it is back.");
+        this.again(this.memory.size
+          ? "No connection: leave this page open, it alone keeps the stills until it is back."
+          : "No connection: the stills stay on the phone until it is back.");
         return;
       }
       const said = await answer.json().catch(() => ({}));
@@ -92,7 +111,7 @@ export class Outbox {
     const header = new TextEncoder().encode(JSON.stringify(entry.header));
     const length = new Uint8Array(4);
     new DataView(length.buffer).setUint32(0, header.length);
-    return fetch(`/stills/${entry.digest}`, {
+    return fetch(`/stills/${entry.digest.slice(0, 64)}`, {
       method: "PUT",
       headers: { Authorization: `Bearer ${this.secret()}`, "Content-Type": "application/octet-stream" },
       body: new Blob([length, header, entry.buffer]),
@@ -108,19 +127,32 @@ export class Outbox {
   async next() { return (await this.all())[0]; }
 
   async all() {
-    if (!this.db) return [...this.memory.values()];
-    const store = this.db.transaction(STORE).objectStore(STORE);
-    const found = await new Promise((resolve, reject) => {
-      const request = store.getAll();
-      request.onsuccess = () => resolve(request.result);
-      request.onerror = () => reject(request.error);
-    });
-    return found.sort((one, other) => one.at - other.at);
+    const found = [...(this.db ? await this.stored() : []), ...this.memory.values()];
+    return found.filter((entry) => !this.done.has(entry.digest)).sort((one, other) => one.at - other.at);
+  }
+
+  async stored() {
+    try {
+      const store = this.db.transaction(STORE).objectStore(STORE);
+      return await new Promise((resolve, reject) => {
+        const request = store.getAll();
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+      });
+    } catch (error) {
+      this.db = null;
+      this.on.trouble("The stills that wait on the phone can't be read. Load this page again.");
+      return [];
+    }
   }
 
   async remove(digest) {
     this.memory.delete(digest);
-    if (this.db) await this.change((store) => store.delete(digest));
+    try {
+      if (this.db) await this.change((store) => store.delete(digest));
+    } catch (error) {
+      this.done.add(digest);
+    }
   }
 
   change(work) {
