@@ -28,6 +28,8 @@ export class Lens {
     this.reports = [];
     this.plan = null;
     this.work = Promise.resolve();
+    // Resolved when the video is back at the preview's size after a still; the still itself does not wait for that.
+    this.lowered = Promise.resolve();
   }
 
   async open({ wishes, settleMs }, ended) {
@@ -50,6 +52,7 @@ export class Lens {
     this.held = {};
     await wait(settleMs);
     await this.planStills();
+    await this.lowered;
     await this.lockAll(wishes);
     clearInterval(this.timer);
     this.timer = setInterval(() => this.verify(), 1000);
@@ -245,7 +248,7 @@ export class Lens {
         while (this.video.videoWidth !== width && performance.now() < until) await wait(10);
         this.raising?.(false);
       };
-      back();
+      this.lowered = back();
     }
   }
 
