@@ -50,8 +50,16 @@ class MemorySink:
             for _, _, focus, attempt, mark in taken[-1:]
         }
 
-    def has_capture(self, slide, index, channel=""):
-        return ((slide, index, channel) if channel else (slide, index)) in self.captures
+    def has_capture(self, slide, row, column, channel=""):
+        return any(
+            key[0] == slide and key[2:] == ((channel,) if channel else ()) and taken[:2] == (row, column)
+            for key, taken in self.captures.items()
+        )
+
+    def capture_index(self, slide, row, column, wanted):
+        numbers = {key[1]: taken[:2] for key, taken in self.captures.items() if key[0] == slide}
+        own = [number for number, place in numbers.items() if place == (row, column)]
+        return own[-1] if own else wanted if wanted not in numbers else max(numbers) + 1
 
     def add_event(self, level, text):
         self.events.append((level, text))

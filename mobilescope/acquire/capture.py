@@ -59,7 +59,8 @@ def capture_fields(
     steps = [(position, channel, light) for position in grid for channel, light in (
         ("", main), *((light.name, light) for light in lights if light.is_due(position.index)),
     )]
-    left = [step for step in steps if not sink.has_capture(slide, step[0].index, step[1])]
+    # By its place, since a paired session numbers captures as they come and `ingest` those of no field.
+    left = [step for step in steps if not sink.has_capture(slide, step[0].row, step[0].column, step[1])]
     if not left:
         return
     if isinstance(phone, AttendedPhone):
@@ -77,7 +78,8 @@ def capture_fields(
                 set_light(phone.illuminator, light)
                 shown = light
             capture = captured(phone, light, position.x_um, position.y_um, f"field {position.index} of slide {slide!r}")
-            sink.add_phone_capture(slide, position.index, position.row, position.column, capture, channel=channel)
+            index = sink.capture_index(slide, position.row, position.column, position.index)
+            sink.add_phone_capture(slide, index, position.row, position.column, capture, channel=channel)
             on_progress(Progress(f"capture {slide}", done, len(steps), channel))
     finally:
         phone.illuminator.off()

@@ -328,8 +328,11 @@ class CaptureSink(Protocol):
     def tile_marks(self, slide: str) -> dict[TileKey, TileState]:
         """Return latest attempts."""
 
-    def has_capture(self, slide: str, index: int, channel: str = "") -> bool:
-        """Tell whether a capture is there already."""
+    def has_capture(self, slide: str, row: int, column: int, channel: str = "") -> bool:
+        """Tell whether a field's capture is there already."""
+
+    def capture_index(self, slide: str, row: int, column: int, wanted: int) -> int:
+        """Return the number that a field's captures have; else ``wanted``, or the next where another field has that."""
 
     def add_event(self, level: str, text: str) -> None:
         """Keep a line of the run's log."""
