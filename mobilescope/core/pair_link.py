@@ -14,6 +14,9 @@ QUALITY_NAMES = (
     "saturated_fraction", "blank_fraction",
 )
 
+# A session has room for so many tiles under a field.
+MAX_LINK_TILES = 25
+
 
 @dataclass(frozen=True)
 class PairLink:
@@ -41,7 +44,7 @@ class PairLink:
     source : {"mosaic", "tiles", ""}
         What it was found in.
     tiles : tuple of (row, column)
-        The benchtop's tiles under it.
+        The benchtop's tiles under it; where they are more than `MAX_LINK_TILES`, those under most of the field.
     attempts : int
         How many captures it took.
     run : int
