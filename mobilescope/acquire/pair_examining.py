@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.acquire.slide_run import UNFOCUSED
-from mobilescope.core.errors import InputImageError, MirroredError, RegistrationError
+from mobilescope.core.errors import InputImageError, LimitError, MirroredError, RegistrationError
 from mobilescope.core.geometry import Affine, RegionUm
 from mobilescope.core.pair_link import MAX_LINK_TILES, QUALITY_NAMES, Source
 from mobilescope.imaging.colour import luminance, to_float
@@ -70,7 +70,15 @@ class BenchtopSide(Protocol):
         """Tell whether a region can be viewed without taking a picture."""
 
     def view(self, region: RegionUm) -> BenchtopView:
-        """Return what lies in a region, taking it first where it may; RegistrationError where it is not to be had."""
+        """Return what lies in a region, taking it first where it may.
+
+        Raises
+        ------
+        RegistrationError
+            It is not to be had.
+        LimitError
+            The stage can't go there; nothing was moved.
+        """
 
 
 class PlaceFinder(Protocol):
@@ -141,6 +149,9 @@ class FieldExaminer:
             return Finding(False, error.cause, error.remedy, Remedy.TURN_OVER)
         except (RegistrationError, InputImageError) as error:
             return Finding(False, error.cause, error.remedy, Remedy.MOVE)
+        except LimitError as error:
+            advice = "choose another field, or scan less around it"
+            return Finding(False, f"the benchtop can't go there: {error.cause}", advice, Remedy.OTHER_FIELD)
         return self._judged(view, registration, pixel_um, size_um, expected_um, sigma_um)
 
     def _located(

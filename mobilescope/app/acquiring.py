@@ -221,7 +221,7 @@ def capture_job(
     if isinstance(instruments.phone, AttendedPhone):
         with Session.open(writer.path) as session:
             instruments.phone.know(known_files(session))
-    keep_light(writer, _development(instruments).calibration)
+    keep_phone_light(writer, instruments)
     for slide in captured_slides(plan, slides):
         grid = capture_grid(slide, instruments)
         capture_fields(
@@ -247,9 +247,10 @@ def known_files(session: Session) -> set[str]:
     }
 
 
-def _development(instruments: Instruments) -> DevelopmentConfig:
+def keep_phone_light(writer: SessionWriter, instruments: Instruments) -> None:
+    """Copy the phone's dark frames and clear field into a session that has none of its own; raises as `keep_light`."""
     table = instruments.description.get("development", {})
-    return validate(DevelopmentConfig, table, source="the instrument", prefix="development")
+    keep_light(writer, validate(DevelopmentConfig, table, source="the instrument", prefix="development").calibration)
 
 
 def evaluation_cell(slide: SlidePlan, grid: FieldGrid, x_um: float, y_um: float) -> RegionUm | None:
