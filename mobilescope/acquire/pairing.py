@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mobilescope.acquire.capture import captured
 from mobilescope.acquire.pair_examining import FieldExaminer, Finding, Remedy
 from mobilescope.core.errors import DeviceError, LimitError, UserError
-from mobilescope.core.pair_link import PairLink
+from mobilescope.core.pair_link import PairLink, field_name
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import PhoneCamera, PhoneCapture
@@ -52,9 +52,7 @@ class PlannedField:
     @property
     def name(self) -> str:
         """What people call it."""
-        if self.row < -1:
-            return f"capture {self.column}"
-        return f"field {self.column}, suggested," if self.row < 0 else f"field row {self.row} column {self.column}"
+        return field_name(self.row, self.column)
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,7 @@ from mobilescope.app.pair_benchtop import SessionSide, TakeTiles, tile_taker
 from mobilescope.app.slide_content import slide_content
 from mobilescope.core.errors import UserError
 from mobilescope.core.geometry import RegionUm
-from mobilescope.core.pair_link import PairLink
+from mobilescope.core.pair_link import SUGGESTED_ROW, PairLink
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.link_records import current_fields
@@ -291,7 +291,7 @@ class SessionPairing:
             (stop.x_um, stop.y_um) for stop in self._grid(slide)
         ]
         taken = [RegionUm.centred(*centre, *size) for centre in (*centres, *planned)]
-        number = 1 + max((link.column for link in links if link.row < 0), default=-1)
+        number = 1 + max((link.column for link in links if link.row == SUGGESTED_ROW), default=-1)
         wanted = max(0, self._request.suggest - number)
         places = suggest_fields(content.content, taken, size, wanted)
         if len(places) < wanted:
@@ -299,4 +299,4 @@ class SessionPairing:
                 f"slide {slide.name}: {len(places)} of {wanted} more fields suggested: nowhere else the benchtop saw a "
                 "whole field with specimen that is free"
             )
-        return [PlannedField(-1, number + count, *place) for count, place in enumerate(places)]
+        return [PlannedField(SUGGESTED_ROW, number + count, *place) for count, place in enumerate(places)]

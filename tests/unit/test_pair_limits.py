@@ -20,14 +20,16 @@ from pair_bench import (
 )
 
 from mobilescope.acquire.pairing import PlannedField
-from mobilescope.app.acquiring import open_writer
+from mobilescope.app.acquiring import open_writer, run_of_tiles, slide_run
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.instrument import Instruments
 from mobilescope.app.linking import automatic_link
 from mobilescope.app.pair_benchtop import SessionSide
 from mobilescope.app.pair_session import PairRequest, SessionPairing
+from mobilescope.app.pair_summary import summarise
 from mobilescope.core.errors import CancelledError, LimitError, RegistrationError
 from mobilescope.core.geometry import RegionUm
+from mobilescope.core.pair_link import INGESTED_ROW
 from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import LightState, PhoneCapture, PositionUm
 from mobilescope.data.phone_light import DARK, PhoneLight, write_phone_light
@@ -106,7 +108,7 @@ def plan(columns):
 
 
 def pair(folder, twin, phone, columns, **description):
-    """Pair the fields of a plan over a benchtop whose slides a person changes, and return the session's facts."""
+    """Pair a row of fields over a benchtop whose slides a person changes; return the session and what came of it."""
     session, job, used = folder / "s.h5", plan(columns), instruments(twin, phone, **description)
     with open_writer(session, job, used) as writer:
         result = SessionPairing(
@@ -144,6 +146,25 @@ def test_a_paired_session_keeps_the_light_calibration_of_its_phone(twin, tmp_pat
         np.testing.assert_array_equal(opened.flat_field("phone", DARK), dark)
         np.testing.assert_array_equal(opened.flat_field("phone"), clear)
         assert [link.verdict for link in opened.pair_links(SLIDE)] == ["accepted"]
+
+
+def test_pictures_that_were_ingested_are_no_suggested_fields(twin, tmp_path):
+    session, used = tmp_path / "s.h5", instruments(twin, twin.phone)
+    job = JobPlan(slides=(plan(1).slides[0].model_copy(update={"capture": None}),))
+    twin.phone.mount(SLIDE)
+    twin.phone.illuminator.set_colour(255, 255, 255)
+    twin.phone.defocus_um = 14.0
+    blurred = twin.phone.capture(-60.0, -60.0)
+    twin.phone.defocus_um = 0.0
+    with open_writer(session, job, used) as writer:
+        run_of_tiles(writer, used, slide_run(job.slides[0], used)).run()
+        writer.add_phone_capture(SLIDE, 0, INGESTED_ROW, 0, blurred)
+        SessionPairing(writer, job, used, Chooser(), PairRequest(suggest=1), lambda *_: None).pair()
+    with Session.open(session) as opened:
+        links = opened.pair_links(SLIDE)
+    assert [(link.row, link.column, link.verdict) for link in links] == [(-2, 0, "refused"), (-1, 0, "accepted")]
+    (summary,) = summarise(session)
+    assert any(line.strip().startswith("retake capture 0: ") for line in summary.lines())
 
 
 class Finder:
