@@ -14,8 +14,8 @@ QUALITY_NAMES = (
     "saturated_fraction", "blank_fraction",
 )
 
-# In place of a row of the plan's grid: of a field that was suggested, of a picture that was taken elsewhere. Neither has
-# a planned place; their column is a number.
+# In place of a row of the plan's grid, of fields without a planned place: one that was suggested, and a picture
+# that was taken elsewhere. Their column is a number.
 SUGGESTED_ROW, INGESTED_ROW = -1, -2
 # A session has room for so many tiles under a field.
 MAX_LINK_TILES = 25
