@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobilescope.core.protocols import TileState
+from mobilescope.core.protocols import CapturedField, TileState
 
 
 class MemorySink:
@@ -56,10 +56,16 @@ class MemorySink:
             for key, taken in self.captures.items()
         )
 
-    def capture_index(self, slide, row, column, wanted):
-        numbers = {key[1]: taken[:2] for key, taken in self.captures.items() if key[0] == slide}
-        own = [number for number, place in numbers.items() if place == (row, column)]
-        return own[-1] if own else wanted if wanted not in numbers else max(numbers) + 1
+    def captured_field(self, slide, row, column):
+        of_it = [
+            CapturedField(key[1], taken[2].nominal.x_um, taken[2].nominal.y_um)
+            for key, taken in self.captures.items() if key[0] == slide and taken[:2] == (row, column)
+        ]
+        return of_it[-1] if of_it else None
+
+    def free_capture_index(self, slide, wanted):
+        numbers = [key[1] for key in self.captures if key[0] == slide]
+        return max(numbers) + 1 if wanted in numbers else wanted
 
     def add_event(self, level, text):
         self.events.append((level, text))

@@ -26,6 +26,15 @@ class TileKey:
 
 
 @dataclass(frozen=True)
+class CapturedField:
+    """A field of the phone that was captured: the number of its captures, and where the phone scope stood."""
+
+    index: int
+    x_um: float
+    y_um: float
+
+
+@dataclass(frozen=True)
 class TileState:
     """What became of a tile in its latest attempt; ``mark`` joins several by commas and is empty for a good tile."""
 
@@ -331,8 +340,11 @@ class CaptureSink(Protocol):
     def has_capture(self, slide: str, row: int, column: int, channel: str = "") -> bool:
         """Tell whether a field's capture is there already."""
 
-    def capture_index(self, slide: str, row: int, column: int, wanted: int) -> int:
-        """Return the number that a field's captures have; else ``wanted``, or the next where another field has that."""
+    def captured_field(self, slide: str, row: int, column: int) -> CapturedField | None:
+        """Return what all captures of a field share, None where there is none."""
+
+    def free_capture_index(self, slide: str, wanted: int) -> int:
+        """Return a number for a field's captures: ``wanted``, or the next above all where another field has that."""
 
     def add_event(self, level: str, text: str) -> None:
         """Keep a line of the run's log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from mobilescope.core.protocols import CapturedField
 from mobilescope.data.records import channel_of
 
 
@@ -24,7 +25,7 @@ class StoredCaptures:
         self.digests: set[str] = set()
         self._numbers: dict[tuple[str, int], set[str]] = {}
         self._lights: set[tuple[str, int, int, str]] = set()
-        self._fields: dict[tuple[str, int, int], int] = {}
+        self._fields: dict[tuple[str, int, int], CapturedField] = {}
         self._next: dict[str, int] = {}
         for row in rows:
             self.add(row)
@@ -37,10 +38,11 @@ class StoredCaptures:
         self._lights.add((*place, channel))
         self._next[slide] = max(self._next.get(slide, 0), index + 1)
         self.digests.update(bytes(row[name]).decode() for name in ("sha256", "jpeg_sha256"))
+        captured = CapturedField(index, float(row["x_um"]), float(row["y_um"]))
         if channel:
-            self._fields.setdefault(place, index)
+            self._fields.setdefault(place, captured)
         else:
-            self._fields[place] = index
+            self._fields[place] = captured
             self.in_white.add((slide, index))
 
     def has_number(self, slide: str, index: int, channel: str) -> bool:
@@ -51,10 +53,13 @@ class StoredCaptures:
         """Tell whether a field was captured in a light, whatever its number."""
         return (slide, row, column, channel) in self._lights
 
-    def number_of(self, slide: str, row: int, column: int, wanted: int) -> int:
-        """Return the number of a field's latest capture; else ``wanted``, or the next where another field has that."""
-        free = self.next_number(slide) if (slide, wanted) in self._numbers else wanted
-        return self._fields.get((slide, row, column), free)
+    def field(self, slide: str, row: int, column: int) -> CapturedField | None:
+        """Return number and place of a field's latest capture in the compared light, else of any other."""
+        return self._fields.get((slide, row, column))
+
+    def free_number(self, slide: str, wanted: int) -> int:
+        """Return ``wanted`` where no capture of a slide has that number, else the next above all."""
+        return self.next_number(slide) if (slide, wanted) in self._numbers else wanted
 
     def next_number(self, slide: str) -> int:
         """Return a number that no capture of a slide has."""

@@ -27,7 +27,7 @@ from mobilescope.core.errors import (
 from mobilescope.core.focus_record import FocusRecord
 from mobilescope.core.pair_link import PairLink
 from mobilescope.core.progress import ProgressListener, ignore_progress
-from mobilescope.core.protocols import BenchtopImage, FlatFieldKind, PhoneCapture, TileKey, TileState
+from mobilescope.core.protocols import BenchtopImage, CapturedField, FlatFieldKind, PhoneCapture, TileKey, TileState
 from mobilescope.data import layout
 from mobilescope.data.files import (
     claim_room,
@@ -211,9 +211,13 @@ class SessionWriter:
         """Tell whether a field's phone capture is committed; ``channel`` is the further light that it was taken in."""
         return self._captures.has_field(slide, row, column, channel)
 
-    def capture_index(self, slide: str, row: int, column: int, wanted: int) -> int:
-        """Return the number that a field's captures have; else ``wanted``, or the next where another field has that."""
-        return self._captures.number_of(slide, row, column, wanted)
+    def captured_field(self, slide: str, row: int, column: int) -> CapturedField | None:
+        """Return number and place of a field's captures, None where there is none."""
+        return self._captures.field(slide, row, column)
+
+    def free_capture_index(self, slide: str, wanted: int) -> int:
+        """Return a number for a field's captures: ``wanted``, or the next above all where another field has that."""
+        return self._captures.free_number(slide, wanted)
 
     def has_flat_field(self, kind: FlatFieldKind, channel: str = "") -> bool:
         """Tell whether a flat field of this kind and channel is committed."""

@@ -25,7 +25,7 @@ from mobilescope.core.errors import (
     SessionLockedError,
     UserError,
 )
-from mobilescope.core.protocols import FUSED_PLANE, LightState, TileKey
+from mobilescope.core.protocols import FUSED_PLANE, CapturedField, LightState, TileKey
 from mobilescope.data.lock import lock_path
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -201,12 +201,12 @@ def test_a_field_is_known_by_its_place_whatever_number_its_capture_has(path):
     with writer(path) as session:
         assert session.has_capture("lung-2", 4, 7)
         assert not session.has_capture("lung-2", 0, 0)
-        assert session.capture_index("lung-2", 4, 7, 5) == 1
-        assert session.capture_index("lung-2", 0, 5, 5) == 5
-        assert session.capture_index("lung-2", 0, 0, 0) == 2
+        assert session.captured_field("lung-2", 4, 7) == CapturedField(1, 3.0, 4.0)
+        assert session.captured_field("lung-2", 0, 0) is None
+        assert [session.free_capture_index("lung-2", wanted) for wanted in (0, 1, 5)] == [2, 2, 5]
         session.add_phone_capture("lung-2", 2, 4, 7, capture(2))  # taken again
-        assert session.capture_index("lung-2", 4, 7, 5) == 2
-        assert session.capture_index("lung-1", 0, 0, 0) == 0
+        assert session.captured_field("lung-2", 4, 7).index == 2
+        assert session.free_capture_index("lung-1", 0) == 0
 
 
 def test_the_summary_counts_marks_attempts_channels_and_planes(varied):
