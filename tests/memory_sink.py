@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobilescope.core.protocols import TileState
+from mobilescope.core.protocols import CapturedField, TileState
 
 
 class MemorySink:
@@ -50,8 +50,22 @@ class MemorySink:
             for _, _, focus, attempt, mark in taken[-1:]
         }
 
-    def has_capture(self, slide, index, channel=""):
-        return ((slide, index, channel) if channel else (slide, index)) in self.captures
+    def has_capture(self, slide, row, column, channel=""):
+        return any(
+            key[0] == slide and key[2:] == ((channel,) if channel else ()) and taken[:2] == (row, column)
+            for key, taken in self.captures.items()
+        )
+
+    def captured_field(self, slide, row, column):
+        of_it = [
+            CapturedField(key[1], taken[2].nominal.x_um, taken[2].nominal.y_um)
+            for key, taken in self.captures.items() if key[0] == slide and taken[:2] == (row, column)
+        ]
+        return of_it[-1] if of_it else None
+
+    def free_capture_index(self, slide, wanted):
+        numbers = [key[1] for key in self.captures if key[0] == slide]
+        return max(numbers) + 1 if wanted in numbers else wanted
 
     def add_event(self, level, text):
         self.events.append((level, text))

@@ -12,10 +12,13 @@ from mobilescope.acquire.runner import ScanRunner
 from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.pair_benchtop import SessionSide, tile_taker
-from mobilescope.core.errors import DeviceError
+from mobilescope.core.errors import DeviceError, LimitError
+from mobilescope.core.phone_picture import PhonePicture
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
+from mobilescope.devices.phones.moving import StageMover
+from mobilescope.devices.phones.real_phone import RealPhone
 from mobilescope.imaging.frame_link import FrameLink
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.tile_areas import TileArea
@@ -75,6 +78,9 @@ class FaultyPhone:
     def _fails(self, _x_um, _y_um):
         raise DeviceError("the phone does not answer", "check its cable")
 
+    def _beyond(self, x_um, _y_um):
+        raise LimitError(f"x = {x_um:.2f} µm lies outside the stage's range", "choose a position inside it")
+
     def _same(self, _x_um, _y_um):
         return self._last
 
@@ -106,6 +112,42 @@ class FaultyPhone:
     def _dark(self, x_um, y_um):
         self._phone.illuminator.off()
         return self._phone.capture(x_um, y_um)
+
+
+class TwinPictures:
+    """The twin's pictures as a `PictureSource`: of where a stage of the phone scope stands."""
+
+    name, waits_for_person = "twin", False
+
+    def __init__(self, phone, stage):
+        self._phone, self._stage = phone, stage
+
+    def shape(self):
+        return self._phone.frame_shape
+
+    def prepare(self):
+        """Be ready at once."""
+
+    def take(self, _stop, _known):
+        at = self._stage.position()
+        taken = self._phone.capture(at.x_um, at.y_um)
+        kept = ("bayer", "jpeg", "cfa", "black_level", "white_level", "white_balance", "iso", "exposure_ms")
+        return PhonePicture(
+            **{name: getattr(taken, name) for name in kept}, shape=taken.bayer.shape, camera="twin", captured="",
+            captured_s=None,
+        )
+
+    def close(self):
+        """Hold nothing."""
+
+
+def staged_phone(twin, stage) -> RealPhone:
+    """Return a real phone scope with a stage of its own, which takes the twin's pictures."""
+    return RealPhone(
+        TwinPictures(twin.phone, stage), illuminator=twin.phone.illuminator, mover=StageMover(lambda: stage, None),
+        pixel_um=twin.phone.field_of_view_um[0] / BAYER_PX, frame_shape=twin.phone.frame_shape,
+        ask_mount=twin.phone.mount,
+    )
 
 
 def scanned(twin, folder: Path, grid: FieldGrid = GRID) -> Path:

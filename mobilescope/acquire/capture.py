@@ -9,9 +9,9 @@ from mobilescope.acquire.light_level import check_dark, check_lit
 from mobilescope.core.errors import DeviceError, PlanError
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.core.protocols import CaptureSink, Illuminator, PhoneCamera, PhoneCapture
+from mobilescope.core.protocols import CapturedField, CaptureSink, Illuminator, PhoneCamera, PhoneCapture
 from mobilescope.plans.field_lights import FieldLight
-from mobilescope.plans.grids import FieldGrid
+from mobilescope.plans.grids import FieldGrid, GridPosition
 from mobilescope.plans.illumination import Pattern
 
 _CHECK_CABLE = "check the ring's cable and supply, then run the same command again"
@@ -59,12 +59,13 @@ def capture_fields(
     steps = [(position, channel, light) for position in grid for channel, light in (
         ("", main), *((light.name, light) for light in lights if light.is_due(position.index)),
     )]
-    left = [step for step in steps if not sink.has_capture(slide, step[0].index, step[1])]
+    # By its place, since a paired session numbers captures as they come and `ingest` those of no field.
+    left = [step for step in steps if not sink.has_capture(slide, step[0].row, step[0].column, step[1])]
     if not left:
         return
     if isinstance(phone, AttendedPhone):
         phone.heed(stop)
-        phone.check_fields((position.x_um, position.y_um) for position, _, _ in left)
+        phone.check_fields((at.x_um, at.y_um) for at in (_place(sink, slide, position) for position, _, _ in left))
     phone.mount(mounted or slide)
     try:
         if lights:
@@ -76,11 +77,20 @@ def capture_fields(
             if light != shown:
                 set_light(phone.illuminator, light)
                 shown = light
-            capture = captured(phone, light, position.x_um, position.y_um, f"field {position.index} of slide {slide!r}")
-            sink.add_phone_capture(slide, position.index, position.row, position.column, capture, channel=channel)
+            at = _place(sink, slide, position)
+            capture = captured(phone, light, at.x_um, at.y_um, f"field {position.index} of slide {slide!r}")
+            sink.add_phone_capture(slide, at.index, position.row, position.column, capture, channel=channel)
             on_progress(Progress(f"capture {slide}", done, len(steps), channel))
     finally:
         phone.illuminator.off()
+
+
+def _place(sink: CaptureSink, slide: str, position: GridPosition) -> CapturedField:
+    """Return number and place of a field: those that it was captured with, which a paired session has from its link."""
+    known = sink.captured_field(slide, position.row, position.column)
+    if known is not None:
+        return known
+    return CapturedField(sink.free_capture_index(slide, position.index), position.x_um, position.y_um)
 
 
 def captured(phone: PhoneCamera, light: FieldLight, x_um: float, y_um: float, what: str) -> PhoneCapture:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.acquire.slide_run import UNFOCUSED
-from mobilescope.core.errors import InputImageError, MirroredError, RegistrationError
+from mobilescope.core.errors import InputImageError, LimitError, MirroredError, RegistrationError
 from mobilescope.core.geometry import Affine, RegionUm
-from mobilescope.core.pair_link import QUALITY_NAMES, Source
+from mobilescope.core.pair_link import MAX_LINK_TILES, QUALITY_NAMES, Source
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.quality import GateThresholds, judge, specimen_mask
 from mobilescope.imaging.registration import Registration, register
@@ -70,7 +70,15 @@ class BenchtopSide(Protocol):
         """Tell whether a region can be viewed without taking a picture."""
 
     def view(self, region: RegionUm) -> BenchtopView:
-        """Return what lies in a region, taking it first where it may; RegistrationError where it is not to be had."""
+        """Return what lies in a region, taking it first where it may.
+
+        Raises
+        ------
+        RegistrationError
+            It is not to be had.
+        LimitError
+            The stage can't go there; nothing was moved.
+        """
 
 
 class PlaceFinder(Protocol):
@@ -141,6 +149,9 @@ class FieldExaminer:
             return Finding(False, error.cause, error.remedy, Remedy.TURN_OVER)
         except (RegistrationError, InputImageError) as error:
             return Finding(False, error.cause, error.remedy, Remedy.MOVE)
+        except LimitError as error:
+            advice = "choose another field, or scan less around it"
+            return Finding(False, f"the benchtop can't go there: {error.cause}", advice, Remedy.OTHER_FIELD)
         return self._judged(view, registration, pixel_um, size_um, expected_um, sigma_um)
 
     def _located(
@@ -200,12 +211,13 @@ class FieldExaminer:
         x_um, y_um = (float(value) for value in to_um.apply(((columns - 1) / 2, (rows - 1) / 2)))
         self._turn_rad = math.atan2(to_um.matrix[1, 0], to_um.matrix[0, 0])
         footprint = self._region((x_um, y_um), size_um, 0.0)
-        under = [tile for tile in view.tiles if _share(tile.region, footprint) > _LEAST_SHARE]
+        shares = {tile: _share(tile.region, footprint) for tile in view.tiles}
+        under = [tile for tile in sorted(shares, key=lambda tile: -shares[tile]) if shares[tile] > _LEAST_SHARE]
         measured = asdict(registration.quality)
         found = Finding(
             True, found_um=(x_um, y_um), picture_to_um=to_um, source=view.source,
             quality={name: float(measured[name]) for name in QUALITY_NAMES if name in measured},
-            tiles=tuple(sorted((tile.row, tile.column) for tile in under)),
+            tiles=tuple(sorted((tile.row, tile.column) for tile in under[:MAX_LINK_TILES])),
         )
         missed = x_um - expected_um[0], y_um - expected_um[1]
         if math.hypot(*missed) > max(4 * sigma_um, _ANOTHER_FIELD * min(size_um)):

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 
 from mobilescope.acquire.capture import captured
 from mobilescope.acquire.pair_examining import FieldExaminer, Finding, Remedy
-from mobilescope.core.errors import DeviceError, UserError
-from mobilescope.core.pair_link import PairLink
+from mobilescope.core.errors import DeviceError, LimitError, UserError
+from mobilescope.core.pair_link import PairLink, field_name
+from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import PhoneCamera, PhoneCapture
 from mobilescope.imaging.frame_link import FrameLink, LinkPoint
@@ -31,6 +32,7 @@ Picture = NDArray[Any]
 FieldKey = tuple[int, int]
 
 _NOWHERE = (math.nan, math.nan)
+_NEARER = "choose another field, or check the link between both frames"
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,7 @@ class PlannedField:
     @property
     def name(self) -> str:
         """What people call it."""
-        if self.row < -1:
-            return f"capture {self.column}"
-        return f"field {self.column}, suggested," if self.row < 0 else f"field row {self.row} column {self.column}"
+        return field_name(self.row, self.column)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +179,8 @@ class PairedWalk:
     def pair_fields(self, fields: Sequence[PlannedField]) -> None:
         """Capture fields and find each on the benchtop; the light goes off whatever happens.
 
+        Fields to which the phone scope can't go are left out before it moves.
+
         Raises
         ------
         CancelledError
@@ -189,13 +191,20 @@ class PairedWalk:
             Phone, light or stage failed as often as is tried.
         """
         self._total += len(fields)
-        for planned in fields:
+        for planned in [planned for planned in fields if self._is_within_reach(planned)]:
             self._stop.raise_if_requested(f"pairing slide {self._slide!r}")
             self._pair(planned)
             self._show()
 
+    def _is_within_reach(self, planned: PlannedField) -> bool:
+        reason = beyond_reach(self._phone, self._link.on_phone((planned.x_um, planned.y_um)))
+        if reason:
+            self._leave_out_of_reach(planned, reason)
+            self._show()
+        return not reason
+
     def _pair(self, planned: PlannedField) -> None:
-        what = f"slide {self._slide}, {planned.name}"
+        what = self._named(planned)
         started, attempts, unasked = time.monotonic(), 0, self._options.retakes
         while True:
             attempts += 1
@@ -203,6 +212,9 @@ class PairedWalk:
             phone_um = self._link.on_phone((planned.x_um, planned.y_um))
             try:
                 capture = self._captured(what, phone_um)
+            except LimitError as error:
+                # The link has learned since it was asked whether the phone scope can go there.
+                return self._leave_out_of_reach(planned, error.cause)
             except DeviceError as error:
                 self._sink.add_event("warning", f"{what}: {error.cause}")
                 if attempts > self._options.retakes:
@@ -225,14 +237,22 @@ class PairedWalk:
                 if choice is Choice.END:
                     self._stop.request()
                 if choice is not Choice.KEEP or not fresh:
-                    self._sink.add_event("warning", f"{what} was left: {finding.reason}")
-                    self.result.left[planned.key] = finding.reason
-                    self.result.advice[planned.key] = finding.advice
-                    return
+                    return self._leave(planned, finding.reason, finding.advice)
             index = self._sink.next_capture_index(self._slide)
             self._sink.add_phone_capture(self._slide, index, planned.row, planned.column, capture)
-            self._keep(planned, phone_um, index, finding, attempts=attempts, started=started)
-            return
+            return self._keep(planned, phone_um, index, finding, attempts=attempts, started=started)
+
+    def _named(self, planned: PlannedField) -> str:
+        return f"slide {self._slide}, {planned.name}"
+
+    def _leave(self, planned: PlannedField, reason: str, advice: str) -> None:
+        self._sink.add_event("warning", f"{self._named(planned)} was left: {reason}")
+        self.result.left[planned.key] = reason
+        self.result.advice[planned.key] = advice
+
+    def _leave_out_of_reach(self, planned: PlannedField, reason: str) -> None:
+        self._operator.tell(f"{self._named(planned)} is left out: {reason}")
+        self._leave(planned, f"the phone scope can't go there: {reason}", _NEARER)
 
     def _captured(self, what: str, phone_um: Point) -> PhoneCapture:
         """Capture a field, with the light on for no longer; the phone goes there, or a person brings it there."""
@@ -294,6 +314,16 @@ class PairedWalk:
         self._done += 1
         note = f"{self._counts['accepted']} accepted, {self._counts['refused']} refused"
         self._on_progress(Progress(f"pair {self._slide}", self._done, self._total, note))
+
+
+def beyond_reach(phone: PhoneCamera, place_um: Point) -> str:
+    """Say why a phone scope can't go to a place of its frame; empty where it can, or where nothing limits it."""
+    if isinstance(phone, AttendedPhone):
+        try:
+            phone.check_fields([place_um])
+        except LimitError as error:
+            return error.cause
+    return ""
 
 
 def digests_of(capture: PhoneCapture) -> set[str]:

@@ -221,7 +221,7 @@ def capture_job(
     if isinstance(instruments.phone, AttendedPhone):
         with Session.open(writer.path) as session:
             instruments.phone.know(known_files(session))
-    keep_light(writer, _development(instruments).calibration)
+    keep_phone_light(writer, instruments)
     for slide in captured_slides(plan, slides):
         grid = capture_grid(slide, instruments)
         capture_fields(
@@ -247,15 +247,16 @@ def known_files(session: Session) -> set[str]:
     }
 
 
-def _development(instruments: Instruments) -> DevelopmentConfig:
+def keep_phone_light(writer: SessionWriter, instruments: Instruments) -> None:
+    """Copy the phone's dark frames and clear field into a session that has none of its own; raises as `keep_light`."""
     table = instruments.description.get("development", {})
-    return validate(DevelopmentConfig, table, source="the instrument", prefix="development")
+    keep_light(writer, validate(DevelopmentConfig, table, source="the instrument", prefix="development").calibration)
 
 
-def evaluation_cell(slide: SlidePlan, grid: FieldGrid, x_um: float, y_um: float) -> RegionUm | None:
-    """Return what may be evaluated of the field at a nominal position: its own cell of the grid within the content.
+def evaluation_cell(slide: SlidePlan, size_um: tuple[float, float], x_um: float, y_um: float) -> RegionUm | None:
+    """Return what may be evaluated of the field at a nominal position: a cell of a size around it, within the content.
 
-    Cells of neighbouring fields do not overlap, so that no part of a slide is counted twice.
+    Cells of the size of a grid's pitch do not overlap, so that no part of a slide is counted twice.
     """
-    cell = RegionUm.centred(x_um, y_um, *grid.pitch_um)
+    cell = RegionUm.centred(x_um, y_um, *size_um)
     return cell if slide.content is None else cell.intersection(slide.content)

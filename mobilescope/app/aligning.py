@@ -230,7 +230,7 @@ def _lattice_window(
         low += -low % step
         edges.append((low, max(low, high - (high - low) % step)))
     (top, bottom), (left, right) = edges
-    return _large_enough((top, bottom, left, right))
+    return large_enough((top, bottom, left, right))
 
 
 def _crop_window(
@@ -250,10 +250,11 @@ def _crop_window(
         & (stands_um[..., 1] >= cell.x_um) & (stands_um[..., 1] <= cell.right_um)
     )
     whole = within[:-1, :-1] & within[1:, :-1] & within[:-1, 1:] & within[1:, 1:]
-    return _large_enough(largest_window(whole, variant.grid.even_step_px))
+    return large_enough(largest_window(whole, variant.grid.even_step_px))
 
 
-def _large_enough(window: Window) -> Window:
+def large_enough(window: Window) -> Window:
+    """Return a window, or an empty one where it is too small to be evaluated."""
     top, bottom, left, right = window
     return window if min(bottom - top, right - left) >= _SMALLEST_WINDOW_PX else _NOTHING
 

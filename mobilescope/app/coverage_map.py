@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from mobilescope.app.pair_summary import FieldState, SlideSummary
+from mobilescope.core.pair_link import INGESTED_ROW, SUGGESTED_ROW
 
 # Told apart without red and green as well: by hue, lightness and line.
 _COLOURS = {"fine": "#00724e", "fair": "#3fb68b", "rough": "#e0a100", "refused": "#c0392b", "open": "#5f6b7a"}
@@ -18,6 +19,8 @@ _MEANING = {
     "fine": "accepted, residual to 0.1 px", "fair": "accepted, to 0.25 px", "rough": "accepted, above",
     "refused": "refused", "open": "open",
 }
+# What stands before the number of a field that is not in the plan's grid.
+_UNPLANNED = {SUGGESTED_ROW: "s", INGESTED_ROW: "c"}
 _PANEL_INCHES = 5.0
 _MOST_COLUMNS = 3
 
@@ -82,7 +85,7 @@ def _draw_field(each: FieldState, axes: Axes) -> None:
         (region.x_um, region.y_um), region.width_um, region.height_um, fill=False, edgecolor=colour, linewidth=1.6,
         linestyle="--" if each.state == "open" else "-", hatch="xx" if each.state == "refused" else None,
     ))
-    name = f"s{each.column}" if each.row < 0 else f"{each.row},{each.column}"
+    name = f"{_UNPLANNED.get(each.row, f'{each.row},')}{each.column}"
     x_um, y_um = region.centre_um
     axes.text(
         x_um, y_um, name, color="white", fontsize=7, ha="center", va="center",

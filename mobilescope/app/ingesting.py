@@ -16,6 +16,7 @@ from mobilescope.app.paper_benchtop import paper_benchtop
 from mobilescope.app.tile_folders import read_positions
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
+from mobilescope.core.pair_link import INGESTED_ROW
 from mobilescope.core.phone_picture import PhonePicture
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import LightState, PositionUm
@@ -27,8 +28,6 @@ from mobilescope.plans.job import JobPlan, Role
 
 _LIGHT = LightState(on=True, red=0, green=0, blue=0, brightness=0.0, source="not recorded")
 _NOWHERE = PositionUm(math.nan, math.nan, 0.0)
-# A row that no grid of fields has, nor the suggestions of a paired session.
-_OF_NO_PLAN = -2
 
 
 @dataclass(frozen=True)
@@ -186,7 +185,7 @@ def _put(
         position, pixel_um=pixel_um, time_s=picture.time_s, light=_LIGHT,
         device=(read.camera or "phone, not named")[:120], settings=settings,
     )
-    writer.add_phone_capture(slide, index, _OF_NO_PLAN, index, capture)
+    writer.add_phone_capture(slide, index, INGESTED_ROW, index, capture)
     tally.added += 1
     tally.unplaced += place is None
     tally.untimed += picture.time_from != "camera"

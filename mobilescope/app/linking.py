@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from mobilescope.acquire.capture import captured
 from mobilescope.acquire.pair_examining import PlaceFinder
+from mobilescope.acquire.pairing import beyond_reach
 from mobilescope.core.errors import RegistrationError, UserError
+from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import PhoneCamera, PhoneCapture
 from mobilescope.imaging.frame_link import PAIRED_UM, FrameLink, LinkPoint
 from mobilescope.plans.field_lights import FieldLight
@@ -27,49 +29,54 @@ def automatic_link(
     grid: FieldGrid,
     develop: Callable[[PhoneCapture], NDArray[Any]],
     slide: str,
+    stop: StopToken,
 ) -> FrameLink:
     """Capture fields far from each other, find each without a place, and link the frames through them.
 
-    Nothing is kept of these captures.
+    Fields to which the phone scope can't go are not among them. Nothing is kept of these captures.
 
     Raises
     ------
     RegistrationError
         Less than three of the fields were found, or no three agree.
+    CancelledError
+        A stop was asked for.
     """
     points: list[LinkPoint] = []
-    for number, stop in enumerate(_far_apart(list(grid))[:_MOST_TRIED]):
-        capture = _captured(phone, stop, f"slide {slide}, field {number + 1} for the link")
+    reached = [field for field in grid if not beyond_reach(phone, (field.x_um, field.y_um))]
+    for number, field in enumerate(_far_apart(reached, _MOST_TRIED), start=1):
+        stop.raise_if_requested(f"linking slide {slide!r}")
+        capture = _captured(phone, field, f"slide {slide}, field {number} for the link")
         place = finder.place(develop(capture), 2 * capture.bayer_pixel_um)
         if place is not None:
-            points.append(LinkPoint((stop.x_um, stop.y_um), place, PAIRED_UM))
+            points.append(LinkPoint((field.x_um, field.y_um), place, PAIRED_UM))
         if len(points) >= _WANTED:
             break
     link = _agreeing(points)
     if link is None:
         raise RegistrationError(
-            f"slide {slide}: {len(points)} fields were found on the benchtop's side, and no three of them agree",
+            f"slide {slide}: {len(points)} fields were found on the benchtop's side, and no three of them agree; the "
+            f"phone scope can go to {len(reached)} of the plan's {len(grid)}",
             "check focus and light, or give three places with --link x1,y1=X1,Y1",
         )
     return link
 
 
-def _captured(phone: PhoneCamera, stop: GridPosition, what: str) -> PhoneCapture:
+def _captured(phone: PhoneCamera, field: GridPosition, what: str) -> PhoneCapture:
     try:
         phone.illuminator.set_colour(*_COLOUR)
-        return captured(phone, FieldLight(name="white", colour=_COLOUR), stop.x_um, stop.y_um, what)
+        return captured(phone, FieldLight(name="white", colour=_COLOUR), field.x_um, field.y_um, what)
     finally:
         phone.illuminator.off()
 
 
-def _far_apart(stops: Sequence[GridPosition]) -> list[GridPosition]:
-    """Return the stops in an order in which each is as far as can be from those before it."""
-    left, order = list(stops), [min(stops, key=lambda stop: stop.x_um + stop.y_um)]
-    left.remove(order[0])
-    while left:
-        farthest = max(
-            left, key=lambda stop: min(np.hypot(stop.x_um - one.x_um, stop.y_um - one.y_um) for one in order)
-        )
+def _far_apart(fields: Sequence[GridPosition], count: int) -> list[GridPosition]:
+    """Return up to ``count`` fields in an order in which each is as far as can be from those before it."""
+    left, order = list(fields), list[GridPosition]()
+    while left and len(order) < count:
+        farthest = max(left, key=lambda each: min(
+            (np.hypot(each.x_um - one.x_um, each.y_um - one.y_um) for one in order), default=-each.x_um - each.y_um
+        ))
         order.append(farthest)
         left.remove(farthest)
     return order

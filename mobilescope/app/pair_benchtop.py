@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from mobilescope.acquire.pair_examining import BenchtopView, TileUnder
@@ -11,7 +12,7 @@ from mobilescope.acquire.runner import ScanRunner
 from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.mosaicking import has_mosaic
 from mobilescope.app.tile_patches import tile_patch
-from mobilescope.core.errors import RegistrationError
+from mobilescope.core.errors import LimitError, RegistrationError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.records import TileRecord
@@ -40,6 +41,7 @@ class SessionSide:
     def __init__(self, session: Path, slide: str, grid: FieldGrid | None, *, take: TakeTiles | None = None) -> None:
         self._session, self._slide, self._grid, self._take = session, slide, grid, take
         self._mosaic = has_mosaic(session, slide)
+        self._tiles: list[tuple[TileRecord, TileUnder]] | None = None
 
     @property
     def has_mosaic(self) -> bool:
@@ -70,30 +72,46 @@ class SessionSide:
             raise RegistrationError(
                 "the field lies outside what the plan scans", "choose another field, or plan a larger scan"
             )
-        missing = self._missing(cells)
-        if missing and self._take is not None:
-            self._take(missing)
-            missing = frozenset()
-        return self._from_tiles(cells - missing, region)
+        self._take_missing(cells)
+        return self._from_tiles(cells, region)
 
     def prepare(self, regions: list[RegionUm]) -> None:
         """Take all tiles that regions need, so that the slide can be moved to the other instrument afterwards."""
         if self._grid is None or self._take is None:
             return
         unseen = [region for region in regions if not self.covers(region)]
-        missing = self._missing(frozenset(cell for region in unseen for cell in cells_under(self._grid, region)))
-        if missing:
-            self._take(missing)
+        under = [cells_under(self._grid, region) for region in unseen]
+        try:
+            self._take_missing(frozenset[Cell]().union(*under))
+        except LimitError:
+            # Nothing was moved yet. What can be reached is taken field by field; the others are refused when viewed.
+            for cells in under:
+                with suppress(LimitError):
+                    self._take_missing(cells)
 
     def _shown(self, mosaic: Mosaic, region: RegionUm) -> bool:
         """Tell whether a mosaic shows what of a region the plan scans."""
         within = region if self._grid is None else region.intersection(self._grid.region)
         return within is not None and _covered(mosaic, within)
 
+    def _take_missing(self, cells: frozenset[Cell]) -> None:
+        missing = frozenset[Cell]() if self._take is None else self._missing(cells)
+        if self._take is not None and missing:
+            try:
+                self._take(missing)
+            finally:
+                self._tiles = None
+
     def _missing(self, cells: frozenset[Cell]) -> frozenset[Cell]:
-        with Session.open(self._session) as session:
-            stored = {(tile.row, tile.column) for tile in session.mosaic_tiles(self._slide)}
-        return cells - stored
+        return cells - {(tile.row, tile.column) for tile, _ in self._seen()}
+
+    def _seen(self) -> list[tuple[TileRecord, TileUnder]]:
+        """Return the tiles that the session has; only what this object takes adds to them."""
+        if self._tiles is None:
+            with Session.open(self._session) as session:
+                shape = session.header.benchtop_shape
+                self._tiles = [(tile, _under(tile, shape)) for tile in session.mosaic_tiles(self._slide)]
+        return self._tiles
 
     def _from_mosaic(self, mosaic: Mosaic, region: RegionUm) -> BenchtopView:
         top, left, rows, columns = _window(mosaic, region)
@@ -101,26 +119,25 @@ class SessionSide:
             raise RegistrationError("the field lies outside the mosaic", "scan the place where it was taken")
         x_um, y_um = mosaic.origin_um
         pixel = mosaic.pixel_size_um
-        with Session.open(self._session) as session:
-            tiles = [_under(tile, session.header.benchtop_shape) for tile in session.mosaic_tiles(self._slide)]
         return BenchtopView(
             mosaic.read(top, left, rows, columns), (x_um + left * pixel, y_um + top * pixel), pixel, "mosaic",
-            tuple(tile for tile in tiles if tile.region.intersection(region) is not None),
+            tuple(under for _, under in self._seen() if under.region.intersection(region) is not None),
         )
 
     def _from_tiles(self, cells: frozenset[Cell] | None, region: RegionUm) -> BenchtopView:
+        seen = [
+            (tile, under) for tile, under in self._seen()
+            if ((under.row, under.column) in cells if cells is not None
+                else under.region.intersection(region) is not None)
+        ]
+        if not seen:
+            raise RegistrationError("the benchtop has not seen this place", "scan it, or pair with the benchtop on")
+        tiles = [tile for tile, _ in seen]
         with Session.open(self._session) as session:
-            shape = session.header.benchtop_shape
-            tiles = [
-                tile for tile in session.mosaic_tiles(self._slide)
-                if ((tile.row, tile.column) in cells if cells is not None
-                    else _under(tile, shape).region.intersection(region) is not None)
-            ]
-            if not tiles:
-                raise RegistrationError("the benchtop has not seen this place", "scan it, or pair with the benchtop on")
             patch = tile_patch(session, tiles, region)
-            under = tuple(_under(tile, shape) for tile in tiles)
-        return BenchtopView(patch.pixels, patch.origin_um, tiles[0].pixel_size_um, "tiles", under)
+        return BenchtopView(
+            patch.pixels, patch.origin_um, tiles[0].pixel_size_um, "tiles", tuple(under for _, under in seen)
+        )
 
 
 def tile_taker(

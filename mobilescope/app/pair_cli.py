@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,8 +103,9 @@ def pair(
             retakes=retakes, clear_field=not (yes and instruments.changed_by_hand),
         )
         pairing = SessionPairing(
-            writer, job, instruments, StandIn() if yes or not sys.stdin.isatty() else Person(), request, place_finder,
-            focus=phone_focus(instruments.phone).focus if focus else None, on_progress=progress, stop=stop,
+            writer, job, instruments, StandIn() if yes or not sys.stdin.isatty() else Person(), request,
+            partial(place_finder, stop=stop), focus=phone_focus(instruments.phone).focus if focus else None,
+            on_progress=progress, stop=stop,
         )
         try:
             pairing.pair(chosen)

@@ -18,6 +18,7 @@ from mobilescope.app.mosaicking import has_mosaic
 from mobilescope.app.pair_operator import ask_for_points
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import UserError
+from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import PhoneCamera
 from mobilescope.data.layout import mosaic_path
 from mobilescope.data.session import Session
@@ -63,20 +64,23 @@ def _has_pairs(session: Path, slides: Sequence[str]) -> bool:
 class MosaicPlaces:
     """Finds phone pictures in a slide's mosaic. Implements `PlaceFinder`; the index is made when first asked."""
 
-    def __init__(self, mosaic: Path) -> None:
-        self._mosaic = mosaic
+    def __init__(self, mosaic: Path, stop: StopToken | None = None) -> None:
+        self._mosaic, self._stop = mosaic, stop
         self._finder: MosaicFinder | None = None
 
     def place(self, picture: NDArray[Any], pixel_um: float) -> tuple[float, float] | None:
-        """Return where a picture's centre lies on the benchtop's stage; None where it is not in the mosaic."""
+        """Return where a picture's centre lies on the benchtop's stage; None where it is not in the mosaic.
+
+        Making the index, which may take long, ends with a CancelledError where a stop is asked for.
+        """
         if self._finder is None:
             say("indexing the mosaic, once, to find fields in it")
-            self._finder = MosaicFinder.open(self._mosaic)
+            self._finder = MosaicFinder.open(self._mosaic, stop=self._stop)
             if self._finder.unsaved:
                 say(f"the index could not be kept, the next run makes it again: {self._finder.unsaved}")
         return self._finder.find(picture, pixel_um).centre_um
 
 
-def place_finder(session: Path, slide: str) -> PlaceFinder | None:
+def place_finder(session: Path, slide: str, *, stop: StopToken | None = None) -> PlaceFinder | None:
     """Return what finds a phone picture in a slide's mosaic without a place; None where it was not stitched."""
-    return MosaicPlaces(mosaic_path(session, slide)) if has_mosaic(session, slide) else None
+    return MosaicPlaces(mosaic_path(session, slide), stop) if has_mosaic(session, slide) else None

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from mobilescope import __version__
 from mobilescope.app.aligning import AlignedPair, align_capture
+from mobilescope.app.evaluation_windows import part_windows
 from mobilescope.app.pairing import better_of, store_pair
 from mobilescope.app.placing import Search, has_position
 from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError
@@ -108,8 +109,9 @@ def _aligned(job: PartJob, search: Search | None) -> AlignedPair:
 def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any]) -> Counted:
     """Put the pairs together into the pair file and delete the parts. Runs on a worker.
 
-    A worker may have died when all but the deleting was done. Bytes are copied as they stand, without unpacking them.
-    A part that can't be read is deleted, so that the same command makes it again.
+    A worker may have died when all but the deleting was done. Bytes are copied as they stand, without unpacking them;
+    windows that lie over each other are cut. A part that can't be read is deleted, so that the same command makes it
+    again.
     """
     done = made_before(target, str(provenance["made_of"]))
     if done is not None:
@@ -127,6 +129,7 @@ def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any
             except InputFileError as error:
                 part.unlink(missing_ok=True)
                 raise MobilescopeError(error.cause, "run the same command again: it makes this pair anew") from error
+        part_windows(writer)
     own.replace(target)
     shutil.rmtree(folder, ignore_errors=True)
     return Counted(accepted, count - accepted)

@@ -18,12 +18,13 @@ from mobilescope.acquire.pairing import (
     PendingCapture,
     PlannedField,
     WalkResult,
+    beyond_reach,
     link_from,
 )
 from mobilescope.acquire.runner import ScanRunner
 from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
-from mobilescope.app.acquiring import field_grid, known_files, run_of_tiles, slide_run
+from mobilescope.app.acquiring import field_grid, keep_phone_light, known_files, run_of_tiles, slide_run
 from mobilescope.app.channels import channel_switch
 from mobilescope.app.developing import develop_capture, develop_fresh
 from mobilescope.app.instrument import Instruments
@@ -32,7 +33,7 @@ from mobilescope.app.pair_benchtop import SessionSide, TakeTiles, tile_taker
 from mobilescope.app.slide_content import slide_content
 from mobilescope.core.errors import UserError
 from mobilescope.core.geometry import RegionUm
-from mobilescope.core.pair_link import PairLink
+from mobilescope.core.pair_link import SUGGESTED_ROW, PairLink
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.data.link_records import current_fields
@@ -125,6 +126,8 @@ class SessionPairing:
         with Session.open(self._writer.path) as session:
             links = [link for slide in session.slides for link in session.pair_links(slide.name)]
         number = 1 + max((link.run for link in links), default=-1)
+        if not self._request.stored_only:
+            keep_phone_light(self._writer, self._instruments)
         for slide in chosen:
             self._pair_slide(slide, number)
         return self.run
@@ -148,10 +151,23 @@ class SessionPairing:
         finder = self._finder_of(path, slide.name)
         examiner = FieldExaminer(side, finder=finder, thresholds=self._thresholds)
         live = bool(fields) or (request.suggest > 0 and not request.stored_only)
+        finding = live and request.automatic and not request.points
+        if finding and finder is None:
+            raise UserError(
+                f"slide {slide.name!r} has no mosaic to find the phone's fields in", "scan and stitch it first, or "
+                "give three places with --link x1,y1=X1,Y1"
+            )
+        link = None if finding else self._known_link(slide, number)
         if live:
-            self._look_ahead(slide, side, fields)
-            self._prepare_phone(slide)
-        link = self._link(slide, number, finder if live else None)
+            self._attend_phone()
+            self._look_ahead(side, fields, link)
+            self._instruments.phone.mount(slide.mounted)
+        if link is None:
+            assert finder is not None
+            link = automatic_link(
+                self._instruments.phone, finder, self._grid(slide), develop_fresh, slide.name, self._stop
+            )
+            self._say_link(slide.name, "fields found on the benchtop's side", link)
         walk = PairedWalk(
             slide.name, self._instruments.phone, self._writer, examiner, link, self._operator, develop_fresh,
             run=number, focus=self._focus, options=PairOptions(retakes=request.retakes),
@@ -228,38 +244,29 @@ class SessionPairing:
 
         return tile_taker(runner_of, run, before)
 
-    def _look_ahead(self, slide: SlidePlan, side: SessionSide, fields: Sequence[PlannedField]) -> None:
-        """Take the tiles of all fields first where a person would have to move the slide for each."""
-        if self._instruments.changed_by_hand and fields:
-            size = self._instruments.phone.field_of_view_um
-            side.prepare([RegionUm.centred(each.x_um, each.y_um, *size).grown(_AHEAD_UM) for each in fields])
-
-    def _prepare_phone(self, slide: SlidePlan) -> None:
+    def _attend_phone(self) -> None:
         phone = self._instruments.phone
         if isinstance(phone, AttendedPhone):
             with Session.open(self._writer.path) as session:
                 phone.know(known_files(session))
             phone.heed(self._stop)
-        phone.mount(slide.mounted)
 
-    def _link(self, slide: SlidePlan, number: int, finder: PlaceFinder | None) -> FrameLink:
-        """Return the link to begin with: given, found, or from the session's own pairs."""
-        request = self._request
-        if request.points:
-            link = FrameLink.through(request.points)
+    def _look_ahead(self, side: SessionSide, fields: Sequence[PlannedField], link: FrameLink | None) -> None:
+        """Take the tiles of all fields first where a person would have to move the slide for each."""
+        if not self._instruments.changed_by_hand:
+            return
+        places = [(each.x_um, each.y_um) for each in fields]
+        if link is not None:
+            places = [place for place in places if not beyond_reach(self._instruments.phone, link.on_phone(place))]
+        size = self._instruments.phone.field_of_view_um
+        side.prepare([RegionUm.centred(*place, *size).grown(_AHEAD_UM) for place in places])
+
+    def _known_link(self, slide: SlidePlan, number: int) -> FrameLink:
+        """Return the link that was given, else what the session's own pairs say."""
+        if self._request.points:
+            link = FrameLink.through(self._request.points)
             self._say_link(slide.name, "places", link)
             return link
-        if request.automatic and finder is not None:
-            link = automatic_link(
-                self._instruments.phone, finder, self._grid(slide), develop_fresh, slide.name
-            )
-            self._say_link(slide.name, "fields found on the benchtop's side", link)
-            return link
-        if request.automatic and not request.stored_only:
-            raise UserError(
-                f"slide {slide.name!r} has no mosaic to find the phone's fields in", "scan and stitch it first, or "
-                "give three places with --link x1,y1=X1,Y1"
-            )
         with Session.open(self._writer.path) as session:
             stored = session.pair_links(slide.name)
         return link_from(stored, FrameLink.nominal(slide.centre_um), number)
@@ -284,7 +291,7 @@ class SessionPairing:
             (stop.x_um, stop.y_um) for stop in self._grid(slide)
         ]
         taken = [RegionUm.centred(*centre, *size) for centre in (*centres, *planned)]
-        number = 1 + max((link.column for link in links if link.row < 0), default=-1)
+        number = 1 + max((link.column for link in links if link.row == SUGGESTED_ROW), default=-1)
         wanted = max(0, self._request.suggest - number)
         places = suggest_fields(content.content, taken, size, wanted)
         if len(places) < wanted:
@@ -292,4 +299,4 @@ class SessionPairing:
                 f"slide {slide.name}: {len(places)} of {wanted} more fields suggested: nowhere else the benchtop saw a "
                 "whole field with specimen that is free"
             )
-        return [PlannedField(-1, number + count, *place) for count, place in enumerate(places)]
+        return [PlannedField(SUGGESTED_ROW, number + count, *place) for count, place in enumerate(places)]

@@ -13,7 +13,7 @@ from mobilescope.acquire.pairing import FieldKey, WalkResult
 from mobilescope.app.acquiring import plan_of
 from mobilescope.app.slide_content import SlideContent, slide_content
 from mobilescope.core.geometry import RegionUm
-from mobilescope.core.pair_link import PairLink
+from mobilescope.core.pair_link import PairLink, field_name
 from mobilescope.data.link_records import current_fields
 from mobilescope.data.session import Session
 from mobilescope.plans.job import SlidePlan
@@ -99,7 +99,7 @@ class SlideSummary:
         if self.link_points and self.link_residual_um is not None:
             yield f"  link: {self.link_points} places, residual {self.link_residual_um:.1f} µm"
         for each in self.to_retake:
-            name = f"suggested field {each.column}" if each.row < 0 else f"row {each.row} column {each.column}"
+            name = field_name(each.row, each.column)
             yield f"  retake {name}: {each.reason}{f' ({each.advice})' if each.advice else ''}"
 
 

@@ -22,6 +22,7 @@ from mobilescope import __version__
 from mobilescope.app.acquiring import evaluation_cell, field_grid, instrument_name, phone_half_pitch_um, plan_of
 from mobilescope.app.aligning import AlignedPair, align_capture, developed_pixel_um
 from mobilescope.app.development import development_of, recipe_of
+from mobilescope.app.evaluation_windows import part_windows
 from mobilescope.app.finding import MosaicFinder
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.lineage import lineage, made_of
@@ -132,6 +133,7 @@ def register_session(
             accepted, refused = accepted + pair.accepted, refused + (not pair.accepted)
             searched += pair.accepted and "place_x_um" in pair.quality
             on_progress(Progress("register", done, len(jobs), f"{accepted} accepted, {refused} refused"))
+        part_windows(writer)
     return PairingResult(target, accepted, refused, searched)
 
 
@@ -268,10 +270,11 @@ def _cells(session: Session, placed: list[PlacedCapture]) -> dict[tuple[str, int
     cells = {}
     for each in placed:
         capture, slide = each.capture, plan.slide(each.capture.slide)
-        pitch = capture.pixel_size_um
-        grid = field_grid(slide, columns * pitch, rows * pitch)
+        size_um = columns * capture.pixel_size_um, rows * capture.pixel_size_um
+        # A field without a place in the grid has its own rectangle, which may be cut when all pairs are known.
+        cell_um = size_um if capture.row < 0 else field_grid(slide, *size_um).pitch_um
         place = each.planned_um
-        cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, grid, *place)
+        cells[slide.name, capture.index] = None if math.isnan(place[0]) else evaluation_cell(slide, cell_um, *place)
     return cells
 
 

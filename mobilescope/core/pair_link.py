@@ -14,6 +14,12 @@ QUALITY_NAMES = (
     "saturated_fraction", "blank_fraction",
 )
 
+# In place of a row of the plan's grid, of fields without a planned place: one that was suggested, and a picture
+# that was taken elsewhere. Their column is a number.
+SUGGESTED_ROW, INGESTED_ROW = -1, -2
+# A session has room for so many tiles under a field.
+MAX_LINK_TILES = 25
+
 
 @dataclass(frozen=True)
 class PairLink:
@@ -24,7 +30,7 @@ class PairLink:
     index : int
         The phone capture, by its number within the slide.
     row, column : int
-        The field: its place in the plan's grid, or -1 and a number of its own for one that was suggested.
+        The field: its place in the plan's grid, or `SUGGESTED_ROW` or `INGESTED_ROW` and a number of its own.
     phone_um, planned_um, found_um : tuple of float
         Where the phone scope was sent, in its own frame; where that is in the benchtop's frame by the link; and where
         the picture's centre was found there, not a number where it was not.
@@ -41,7 +47,7 @@ class PairLink:
     source : {"mosaic", "tiles", ""}
         What it was found in.
     tiles : tuple of (row, column)
-        The benchtop's tiles under it.
+        The benchtop's tiles under it; where they are more than `MAX_LINK_TILES`, those under most of the field.
     attempts : int
         How many captures it took.
     run : int
@@ -73,3 +79,10 @@ class PairLink:
     def accepted(self) -> bool:
         """Whether the pair may be trained on."""
         return self.verdict == "accepted"
+
+
+def field_name(row: int, column: int) -> str:
+    """Return what people call a field."""
+    if row >= 0:
+        return f"field row {row} column {column}"
+    return f"suggested field {column}" if row == SUGGESTED_ROW else f"capture {column}"

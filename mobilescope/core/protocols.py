@@ -26,6 +26,15 @@ class TileKey:
 
 
 @dataclass(frozen=True)
+class CapturedField:
+    """A field of the phone that was captured: the number of its captures, and where the phone scope stood."""
+
+    index: int
+    x_um: float
+    y_um: float
+
+
+@dataclass(frozen=True)
 class TileState:
     """What became of a tile in its latest attempt; ``mark`` joins several by commas and is empty for a good tile."""
 
@@ -328,8 +337,14 @@ class CaptureSink(Protocol):
     def tile_marks(self, slide: str) -> dict[TileKey, TileState]:
         """Return latest attempts."""
 
-    def has_capture(self, slide: str, index: int, channel: str = "") -> bool:
-        """Tell whether a capture is there already."""
+    def has_capture(self, slide: str, row: int, column: int, channel: str = "") -> bool:
+        """Tell whether a field's capture is there already."""
+
+    def captured_field(self, slide: str, row: int, column: int) -> CapturedField | None:
+        """Return what all captures of a field share, None where there is none."""
+
+    def free_capture_index(self, slide: str, wanted: int) -> int:
+        """Return a number for a field's captures: ``wanted``, or the next above all where another field has that."""
 
     def add_event(self, level: str, text: str) -> None:
         """Keep a line of the run's log."""

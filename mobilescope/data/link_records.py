@@ -9,9 +9,9 @@ import numpy as np
 
 from mobilescope import __version__
 from mobilescope.core.errors import SessionError
-from mobilescope.core.pair_link import QUALITY_NAMES, PairLink, Source, Verdict
+from mobilescope.core.pair_link import MAX_LINK_TILES, QUALITY_NAMES, PairLink, Source, Verdict
 from mobilescope.data.records import Row, set_text
-from mobilescope.data.schema import LINK_ROW, MAX_LINK_TILES
+from mobilescope.data.schema import LINK_ROW
 
 _PLACES = ("phone_um", "planned_um", "found_um", "picture_to_um", "link")
 _NUMBERS = ("time_s", "link_residual_um", "seconds")
@@ -27,7 +27,7 @@ def link_row(link: PairLink) -> Row:
     if len(link.tiles) > MAX_LINK_TILES:
         raise SessionError(
             f"a field lies on {len(link.tiles)} tiles, a session has room for {MAX_LINK_TILES}",
-            "stitch the slide first, and pair against its mosaic",
+            "name those under most of the field",
         )
     record = np.zeros((), LINK_ROW)
     set_text(record, "slide", link.slide)

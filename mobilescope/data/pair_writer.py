@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 from mobilescope.core.errors import InputFileError, InputImageError
 from mobilescope.core.factor import GridFactor
 from mobilescope.data.datasets import Role
-from mobilescope.data.files import naming_write_failures, replaced_when_whole, stored_bytes
-from mobilescope.data.pair_record import PAIRS_FORMAT, PAIRS_VERSION, Window, grid_of, jsonable
+from mobilescope.data.files import naming_write_failures, read_json, read_part, replaced_when_whole, stored_bytes
+from mobilescope.data.pair_record import (
+    PAIRS_FORMAT,
+    PAIRS_VERSION,
+    PairRecord,
+    Window,
+    grid_of,
+    jsonable,
+    record_of,
+)
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.schema import CODEC
 from mobilescope.data.variants import Warp
@@ -133,6 +141,32 @@ class PairWriter:
             self._new.file.flush()
         self._count += 1
         return self._count - 1
+
+    @property
+    def grid(self) -> GridFactor:
+        """How input and label pixels meet."""
+        return self._grid
+
+    def records(self) -> list[PairRecord]:
+        """Return what is known so far of each pair beside its pixels."""
+        return [record_of(self._group(index)) for index in range(self._count)]
+
+    def map(self, index: int) -> NDArray[np.float32]:
+        """Return the registration's map of a pair that has one, see `PairStore.map`."""
+        return read_part(self._group(index)["map"], ...)
+
+    def set_window(self, index: int, window: Window) -> None:
+        """Give a pair of this file another evaluation window."""
+        group = self._group(index)
+        fields = read_json(group["record"]) | {"window": [int(value) for value in window]}
+        with naming_write_failures(self.path):
+            text = json.dumps(fields).encode("utf-8")
+            self._new.claim(len(text))
+            del group["record"]
+            group["record"] = np.bytes_(text)
+
+    def _group(self, index: int) -> h5py.Group:
+        return self._new.file[f"pairs/{index:06d}"]
 
     def _store(self, group: h5py.Group, name: str, array: NDArray[Any], chunk: int) -> None:
         chunks = (min(chunk, array.shape[0]), min(chunk, array.shape[1]), array.shape[2])

@@ -16,7 +16,7 @@ from pydantic import Field, JsonValue, StringConstraints, model_validator
 from mobilescope import __version__
 from mobilescope.core.config import StrictModel
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
-from mobilescope.core.pair_link import QUALITY_NAMES
+from mobilescope.core.pair_link import MAX_LINK_TILES, QUALITY_NAMES
 
 SESSION_FORMAT = "mobilescope-session"
 # Version 2 added channel, plane, attempt and mark to the rows of tiles; version 3 gave tiles a checksum that names its
@@ -25,8 +25,6 @@ SCHEMA_VERSION = 4
 LINKS_SINCE = 4
 SETTINGS_BYTES = 2048
 EVENT_BYTES = 1024
-# A field of the phone that lies on more tiles than this is no field.
-MAX_LINK_TILES = 25
 
 # The fastest that gains at all, and it drops the empty high bits of raw phone frames; measured in docs/benchmarks.md.
 CODEC: dict[str, Any] = dict(hdf5plugin.Blosc(cname="lz4", clevel=1, shuffle=hdf5plugin.Blosc.BITSHUFFLE))

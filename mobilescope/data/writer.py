@@ -27,7 +27,7 @@ from mobilescope.core.errors import (
 from mobilescope.core.focus_record import FocusRecord
 from mobilescope.core.pair_link import PairLink
 from mobilescope.core.progress import ProgressListener, ignore_progress
-from mobilescope.core.protocols import BenchtopImage, FlatFieldKind, PhoneCapture, TileKey, TileState
+from mobilescope.core.protocols import BenchtopImage, CapturedField, FlatFieldKind, PhoneCapture, TileKey, TileState
 from mobilescope.data import layout
 from mobilescope.data.files import (
     claim_room,
@@ -54,6 +54,7 @@ from mobilescope.data.records import (
 from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
 from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
 from mobilescope.data.series import Series, Table
+from mobilescope.data.stored_captures import StoredCaptures
 from mobilescope.data.swmr import open_swmr_writing
 from mobilescope.data.syncing import BackgroundSync
 
@@ -109,8 +110,8 @@ class SessionWriter:
         self._jpeg = self._file[layout.PHONE]["jpeg"]
         tiles, captures = self._benchtop.table.rows, self._phone.table.rows
         self._tiles = dict(key_and_state(row) for row in tiles)
-        self._captures = {(row["slide"].decode(), int(row["index"]), channel_of(row)) for row in captures}
-        self._digests = {row[name].decode() for row in captures for name in ("sha256", "jpeg_sha256")}
+        self._cells = {(key.slide, key.row, key.column) for key in self._tiles}
+        self._captures = StoredCaptures(captures)
         self._linked = {(row["slide"].decode(), int(row["index"])) for row in self._links.rows}
         self._jpeg_end = int((captures["jpeg_offset"] + captures["jpeg_length"]).max()) if len(captures) else 0
 
@@ -206,9 +207,17 @@ class SessionWriter:
         with self._serial:
             return {key: state for key, state in self._tiles.items() if key.slide == slide}
 
-    def has_capture(self, slide: str, index: int, channel: str = "") -> bool:
-        """Tell whether a phone capture is committed; ``channel`` is the further light that it was taken in."""
-        return (slide, index, channel) in self._captures
+    def has_capture(self, slide: str, row: int, column: int, channel: str = "") -> bool:
+        """Tell whether a field's phone capture is committed; ``channel`` is the further light that it was taken in."""
+        return self._captures.has_field(slide, row, column, channel)
+
+    def captured_field(self, slide: str, row: int, column: int) -> CapturedField | None:
+        """Return number and place of a field's captures, None where there is none."""
+        return self._captures.field(slide, row, column)
+
+    def free_capture_index(self, slide: str, wanted: int) -> int:
+        """Return a number for a field's captures: ``wanted``, or the next above all where another field has that."""
+        return self._captures.free_number(slide, wanted)
 
     def has_flat_field(self, kind: FlatFieldKind, channel: str = "") -> bool:
         """Tell whether a flat field of this kind and channel is committed."""
@@ -236,6 +245,7 @@ class SessionWriter:
             with self._storing(pixels.nbytes):
                 self._benchtop.append(pixels, record)
             self._tiles[key] = TileState(attempt, mark, focus.z_um, focus.verdict)
+            self._cells.add((key.slide, key.row, key.column))
 
     def add_phone_capture(
         self, slide: str, index: int, row: int, column: int, capture: PhoneCapture, *, channel: str = ""
@@ -247,7 +257,7 @@ class SessionWriter:
         """
         with self._serial:
             what = f"capture {index} of slide {slide}" + (f" in light {channel}" if channel else "")
-            self._check_new(slide, self.has_capture(slide, index, channel), what)
+            self._check_new(slide, self._captures.has_number(slide, index, channel), what)
             bayer = raw_frame(capture, self.header.phone_shape)
             record = capture_row(slide, index, row, column, capture, self._jpeg_end, channel)
             set_text(record, "jpeg_sha256", hashlib.sha256(capture.jpeg).hexdigest())
@@ -259,16 +269,15 @@ class SessionWriter:
                 self._jpeg.flush()
                 self._phone.append(bayer, record)
             self._jpeg_end = end
-            self._captures.add((slide, index, channel))
-            self._digests.update(record[name].item().decode() for name in ("sha256", "jpeg_sha256"))
+            self._captures.add(record[()])
 
     def next_capture_index(self, slide: str) -> int:
         """Return a number that no capture of a slide has."""
-        return max((index for name, index, _ in self._captures if name == slide), default=-1) + 1
+        return self._captures.next_number(slide)
 
     def capture_digests(self) -> set[str]:
         """Return the SHA-256 of each raw frame and JPEG that is committed."""
-        return self._digests
+        return self._captures.digests
 
     def add_pair_link(self, link: PairLink) -> None:
         """Commit a pair: its capture and its tiles, which are there, and what links them.
@@ -283,8 +292,7 @@ class SessionWriter:
         with self._serial:
             known = (link.slide, link.index) in self._linked
             self._check_new(link.slide, known, f"the link of capture {link.index} of slide {link.slide}")
-            captures, tiles = {each[:2] for each in self._captures}, {(k.slide, k.row, k.column) for k in self._tiles}
-            missing = half_pair(link, captures, tiles)
+            missing = half_pair(link, self._captures.in_white, self._cells)
             if missing:
                 raise SessionError(f"{missing} in {self.path}", "store both sides first")
             row = link_row(link)

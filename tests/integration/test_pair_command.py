@@ -6,9 +6,11 @@ import math
 import resource
 import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
-from integration.small_job import mobilescope, signalled
+from integration.small_job import ENVIRONMENT, mobilescope, signalled
 from PIL import Image
 
 from mobilescope.app.cli import main
@@ -63,6 +65,11 @@ def links_of(folder):
     with Session.open(folder / "s.h5") as session:
         assert session.verify() == []
         return session.pair_links("s")
+
+
+def captures_of(folder):
+    with Session.open(folder / "s.h5") as session:
+        return session.captures("s")
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +177,59 @@ def test_ctrl_c_ends_after_the_field_at_hand_with_a_summary_and_the_same_command
     slide = run(tmp_path, "pair", "--yes").json()["slides"]["s"]
     assert (slide["accepted"], slide["captures"]) == (3, 3)
     assert list(map(repr, links_of(tmp_path)[: len(kept)])) == list(map(repr, kept))
+
+
+# The command, which waits to be killed where it is about to commit a pair whose capture is stored, after some others.
+WAITS_BEFORE_THE_COMMIT = """
+import signal, sys
+from mobilescope.app.cli import main
+from mobilescope.data.writer import SessionWriter
+
+commit, left = SessionWriter.add_pair_link, int(sys.argv.pop(1))
+
+def commit_or_wait(writer, link):
+    global left
+    if left == 0:
+        print("about to commit", file=sys.stderr, flush=True)
+        while True:
+            signal.pause()
+    left -= 1
+    commit(writer, link)
+
+SessionWriter.add_pair_link = commit_or_wait
+main()
+"""
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_killed_between_a_capture_and_its_pair_the_same_command_pairs_that_capture(tmp_path, before):
+    write(tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITS_BEFORE_THE_COMMIT, str(before), *command("pair", "--yes")], cwd=tmp_path,
+        env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )
+    with process, process.stderr as said:
+        lines = []
+        while not lines or lines[-1] not in ("about to commit\n", ""):
+            lines.append(said.readline())
+        process.kill()
+    assert process.returncode == -signal.SIGKILL, "".join(lines)
+
+    kept, stored = links_of(tmp_path), captures_of(tmp_path)
+    assert [link.verdict for link in kept] == ["accepted"] * before
+    assert len(stored) == before + 1
+    facts = mobilescope("inspect", "s.h5", "--json", folder=tmp_path).json()
+    assert (facts["state"], facts["problems"]) == ("interrupted", [])
+    assert facts["slides"][0]["paired"] == ({"accepted": before} if before else {})
+
+    slide = run(tmp_path, "pair", "--yes").json()["slides"]["s"]
+    assert (slide["accepted"], slide["refused"], slide["open"], slide["captures"]) == (2, 0, 0, 2)
+    links, captures = links_of(tmp_path), captures_of(tmp_path)
+    assert [repr(link) for link in links[:before]] == [repr(link) for link in kept]
+    # The capture without a pair was paired first, and its field was not taken again.
+    assert [capture.sha256 for capture in captures[: before + 1]] == [capture.sha256 for capture in stored]
+    assert [(link.index, link.row, link.column) for link in links] == [(0, 0, 0), (1, 0, 1)]
+    assert [(capture.index, capture.row, capture.column) for capture in captures] == [(0, 0, 0), (1, 0, 1)]
 
 
 def test_a_full_disk_is_one_line_and_the_same_command_goes_on(tmp_path):

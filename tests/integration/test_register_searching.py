@@ -107,6 +107,25 @@ def test_captures_are_registered_where_the_mosaic_shows_them(registered):
     assert abs(found[TURNED].quality["place_rotation_deg"]) > 170
 
 
+def test_no_place_of_the_slide_is_evaluated_twice(registered):
+    """The captures without their places overlap with each other, and with the one that the plan has."""
+    result, found, _ = registered
+    with PairStore.open(result.pairs) as store:
+        half = store.factor / 2
+        seen = np.zeros((1200, 1700), np.uint8)
+        for index in TRUE_UM:
+            (x, y), (top, bottom, left, right) = found[index].origin_px, found[index].bounds
+            edges = [round(value) for value in (
+                y - half + top * store.factor, y - half + bottom * store.factor, x - half + left * store.factor,
+                x - half + right * store.factor,
+            )]
+            seen[edges[0]:edges[1], edges[2]:edges[3]] += 1
+    assert seen.max() == 1
+    rows, columns = found[NOWHERE].shape
+    top, bottom, left, right = found[NOWHERE].bounds
+    assert (bottom - top) * (right - left) > 0.5 * rows * columns
+
+
 def test_what_the_mosaic_does_not_show_is_refused_with_both_reasons(registered):
     _, found, _ = registered
     assert "was not found in the benchtop window" in found[FOREIGN].reason

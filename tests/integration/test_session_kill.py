@@ -28,7 +28,7 @@ def write_forever(path: Path) -> None:
             if not session.has_tile(TileKey("lung-1", 0, index)):
                 session.add_benchtop_tile(TileKey("lung-1", 0, index), index, tile(index, SHAPE), FOCUS)
                 print("tile", index, flush=True)
-            if not session.has_capture("lung-2", index):
+            if not session.has_capture("lung-2", 0, index):
                 session.add_phone_capture("lung-2", index, 0, index, capture(index))
                 print("capture", index, flush=True)
 

@@ -67,7 +67,7 @@ def test_evaluated_fields_stay_inside_their_own_content_and_apart(image):
     blind = plan.slide("blind")
     grid = blind.capture.grid(side, side, blind.centre_um)
     assert len(grid) >= 8
-    cells = [evaluation_cell(blind, grid, at.x_um, at.y_um) for at in grid]
+    cells = [evaluation_cell(blind, grid.pitch_um, at.x_um, at.y_um) for at in grid]
     for number, cell in enumerate(cells):
         assert blind.content.grown(1e-6).contains(cell)
         for other in cells[:number]:
@@ -113,4 +113,4 @@ def test_without_a_content_a_field_has_its_whole_cell():
     _, plan = describe_job(DemoOptions())
     blind = plan.slide("blind")
     grid = blind.capture.grid(200, 200)
-    assert evaluation_cell(blind, grid, 0, 0) == RegionUm.centred(0, 0, *grid.pitch_um)
+    assert evaluation_cell(blind, grid.pitch_um, 0, 0) == RegionUm.centred(0, 0, *grid.pitch_um)

@@ -12,7 +12,7 @@ from mobilescope.acquire.capture import capture_fields
 from mobilescope.core.config import load_model
 from mobilescope.core.errors import CancelledError, ConfigError, DeviceError, PlanError
 from mobilescope.core.progress import StopToken
-from mobilescope.core.protocols import LightState
+from mobilescope.core.protocols import LightState, PositionUm
 from mobilescope.core.ring_protocol import PatternKind
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.illumination import Pattern
@@ -167,6 +167,26 @@ def test_lights_added_later_are_taken_beside_what_is_there(twin):
     capture_fields(twin.phone, sink, "slide", GRID)
     capture_fields(twin.phone, sink, "slide", GRID, lights=lights("green"))
     assert len(sink.captures) == 6
+
+
+def test_fields_that_other_commands_captured_are_known_by_their_place_and_get_their_lights(twin):
+    """As after `ingest` (capture 0, of no field) and `pair` (the grid's last field, as capture 1)."""
+    sink = MemorySink()
+    capture_fields(twin.phone, sink, "slide", GRID)
+    taken = list(sink.captures.values())
+    elsewhere = replace(taken[2][2], nominal=PositionUm(31.0, -12.0, 0.0))
+    sink.captures = {("slide", 0): (-2, 0, taken[0][2]), ("slide", 1): (*taken[2][:2], elsewhere)}
+    capture_fields(twin.phone, sink, "slide", GRID, lights=lights("green"))
+    stops = list(GRID)
+    places = {key: (row, column) for key, (row, column, _) in sink.captures.items()}
+    white = {key[1]: place for key, place in places.items() if len(key) == 2}
+    assert sorted(white.values()) == sorted([(-2, 0), *((stop.row, stop.column) for stop in stops)])
+    assert white[1] == (stops[2].row, stops[2].column)
+    assert {key[1]: place for key, place in places.items() if len(key) == 3} == {
+        number: place for number, place in white.items() if place != (-2, 0)
+    }
+    # A paired session sent the phone scope there by its link.
+    assert sink.captures["slide", 1, "green"][2].nominal == PositionUm(31.0, -12.0, 0.0)
 
 
 def test_a_light_without_patterns_is_told_before_the_first_picture(twin):

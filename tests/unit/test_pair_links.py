@@ -66,6 +66,19 @@ def test_half_a_pair_is_refused(session, half, words):
         assert opened.pair_links(SLIDE) == []
 
 
+def test_a_capture_in_a_further_light_alone_is_no_side_of_a_pair(session):
+    session.add_phone_capture(SLIDE, 5, 1, 5, capture(5), channel="dark")
+    with pytest.raises(SessionError, match="no such capture"):
+        session.add_pair_link(link(5))
+
+
+def test_a_tile_of_this_run_is_a_side_of_a_pair(session):
+    session.add_benchtop_tile(TileKey(SLIDE, 3, 4), 2, tile(2), FOCUS)
+    session.add_pair_link(link(tiles=((3, 4),)))
+    with Session.open(session.path) as opened:
+        assert opened.verify() == []
+
+
 def test_a_capture_has_one_link(session):
     session.add_pair_link(link())
     with pytest.raises(SessionError, match="already"):

@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 from pair_bench import FIELDS, GRID, SLIDE, Chooser, FaultyPhone, copy_of, header, scanned, small_twin, walk
 
+from mobilescope.acquire.pair_examining import FieldExaminer, TileUnder
 from mobilescope.acquire.pairing import Choice, PendingCapture, link_from
 from mobilescope.app.developing import develop_fresh
+from mobilescope.app.pair_benchtop import SessionSide
 from mobilescope.core.errors import CancelledError, DeviceError, UserError
+from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import StopToken
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -188,6 +191,33 @@ def test_a_benchtop_out_of_focus_gives_no_pair_and_no_retake_of_the_phone(twin, 
     assert (link.verdict, phone.taken) == ("refused", 1)
     assert "out of focus" in link.reason
     assert "scan that place again" in done.result.advice[0, 0]
+
+
+class FineTiles(Unfocused):
+    """A benchtop side of small tiles, of which those of the first row and column lie partly beside the field."""
+
+    TILES = tuple(
+        TileUnder(row, column, RegionUm(-108.0 + 21 * column, -88.0 + 21 * row, 21.0, 21.0), "")
+        for row in range(7) for column in range(7)
+    )
+
+    def view(self, region):
+        return replace(self._side.view(region), tiles=self.TILES)
+
+
+def test_of_more_tiles_than_a_pair_has_room_for_those_under_most_of_the_field_are_kept(twin, session):
+    twin.phone.mount(SLIDE)
+    twin.phone.illuminator.set_colour(255, 255, 255)
+    capture = twin.phone.capture(-40.0, -20.0)
+    side = FineTiles(SessionSide(session, SLIDE, GRID))
+    finding = FieldExaminer(side).examine(develop_fresh(capture), 2 * capture.bayer_pixel_um, (-40.0, -20.0), 14.0)
+    assert finding.accepted
+    field = RegionUm.centred(*finding.found_um, *twin.phone.field_of_view_um)
+    common = {(tile.row, tile.column): tile.region.intersection(field) for tile in side.TILES}
+    shared = {key: part.width_um * part.height_um for key, part in common.items() if part is not None}
+    kept = [shared[key] for key in finding.tiles]
+    assert len(kept) == 25 < len(shared)
+    assert min(kept) >= max(share for key, share in shared.items() if key not in finding.tiles) - 30
 
 
 def test_a_field_outside_of_the_scan_is_refused(twin, session):

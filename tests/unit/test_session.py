@@ -25,7 +25,7 @@ from mobilescope.core.errors import (
     SessionLockedError,
     UserError,
 )
-from mobilescope.core.protocols import FUSED_PLANE, LightState, TileKey
+from mobilescope.core.protocols import FUSED_PLANE, CapturedField, LightState, TileKey
 from mobilescope.data.lock import lock_path
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -59,13 +59,13 @@ def test_a_field_is_there_once_for_each_light_and_readers_see_the_compared_one(p
     with writer(path) as session:
         for number, channel in enumerate(("", "red", "dark")):
             session.add_phone_capture("lung-2", 0, 0, 0, capture(number), channel=channel)
-            assert session.has_capture("lung-2", 0, channel)
-        assert not session.has_capture("lung-2", 0, "blue")
+            assert session.has_capture("lung-2", 0, 0, channel)
+        assert not session.has_capture("lung-2", 0, 0, "blue")
         with pytest.raises(SessionError, match="capture 0 of slide lung-2 in light red is in"):
             session.add_phone_capture("lung-2", 0, 0, 0, capture(3), channel="red")
     with writer(path) as session:  # resumed
-        assert session.has_capture("lung-2", 0, "dark")
-        assert not session.has_capture("lung-2", 1)
+        assert session.has_capture("lung-2", 0, 0, "dark")
+        assert not session.has_capture("lung-2", 0, 1)
     with Session.open(path) as session:
         assert [record.channel for record in session.captures("lung-2")] == [""]
         assert [record.channel for record in session.captures("lung-2", channel=None)] == ["", "red", "dark"]
@@ -194,6 +194,21 @@ def test_tiles_are_asked_for_by_channel_plane_and_attempt(varied):
         assert len(session.tiles("lung-1", plane=FUSED_PLANE)) == 4
 
 
+def test_a_field_is_known_by_its_place_whatever_number_its_capture_has(path):
+    with writer(path) as session:
+        session.add_phone_capture("lung-2", 0, -2, 0, capture(0))
+        session.add_phone_capture("lung-2", 1, 4, 7, capture(1))
+    with writer(path) as session:
+        assert session.has_capture("lung-2", 4, 7)
+        assert not session.has_capture("lung-2", 0, 0)
+        assert session.captured_field("lung-2", 4, 7) == CapturedField(1, 3.0, 4.0)
+        assert session.captured_field("lung-2", 0, 0) is None
+        assert [session.free_capture_index("lung-2", wanted) for wanted in (0, 1, 5)] == [2, 2, 5]
+        session.add_phone_capture("lung-2", 2, 4, 7, capture(2))  # taken again
+        assert session.captured_field("lung-2", 4, 7).index == 2
+        assert session.free_capture_index("lung-1", 0) == 0
+
+
 def test_the_summary_counts_marks_attempts_channels_and_planes(varied):
     with Session.open(varied) as session:
         slide = session.summary()["slides"][0]
@@ -207,8 +222,8 @@ def test_resume_appends_and_knows_what_is_there(filled):
     with writer(filled) as session:
         assert session.has_tile(TileKey("lung-1", 1, 0))
         assert not session.has_tile(TileKey("lung-1", 1, 1))
-        assert session.has_capture("lung-2", 2)
-        assert not session.has_capture("lung-1", 2)
+        assert session.has_capture("lung-2", 0, 2)
+        assert not session.has_capture("lung-1", 0, 2)
         session.add_benchtop_tile(TileKey("lung-1", 1, 1), 3, tile(3), FOCUS)
         session.add_phone_capture("lung-2", 3, 0, 3, capture(3))
     with Session.open(filled) as session:

@@ -1,0 +1,228 @@
+"""Paired sessions at the end of a stage, and the light and the stop that hold for them as for any capture."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from pair_bench import (
+    BAYER_PX,
+    FIELDS,
+    FRAME_PX,
+    GRID,
+    SLIDE,
+    Chooser,
+    FaultyPhone,
+    copy_of,
+    scanned,
+    small_twin,
+    staged_phone,
+    walk,
+)
+
+from mobilescope.acquire.pairing import PlannedField
+from mobilescope.app.acquiring import open_writer, run_of_tiles, slide_run
+from mobilescope.app.developing import develop_fresh
+from mobilescope.app.instrument import Instruments
+from mobilescope.app.linking import automatic_link
+from mobilescope.app.pair_benchtop import SessionSide
+from mobilescope.app.pair_session import PairRequest, SessionPairing
+from mobilescope.app.pair_summary import summarise
+from mobilescope.core.errors import CancelledError, LimitError, RegistrationError
+from mobilescope.core.geometry import RegionUm
+from mobilescope.core.pair_link import INGESTED_ROW
+from mobilescope.core.progress import StopToken
+from mobilescope.core.protocols import LightState, PhoneCapture, PositionUm
+from mobilescope.data.phone_light import DARK, PhoneLight, write_phone_light
+from mobilescope.data.session import Session
+from mobilescope.plans.grids import FieldGrid
+from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
+from mobilescope.plans.scan_plans import FocusPlan, GridScan
+
+SIDE_UM = 118.4
+
+
+@pytest.fixture(scope="module")
+def scan(make_twin, tmp_path_factory):
+    """A session with the tiles of a small slide."""
+    return scanned(small_twin(make_twin), tmp_path_factory.mktemp("scan"))
+
+
+@pytest.fixture
+def session(scan, tmp_path):
+    return copy_of(scan, tmp_path)
+
+
+@pytest.fixture
+def twin(make_twin):
+    return small_twin(make_twin)
+
+
+def test_a_field_beyond_the_phone_scopes_stage_is_left_out_before_anything_moves(twin, session, software_stage):
+    stage, stood = software_stage(xy_limit_um=60.0), []
+    far = PlannedField(0, 2, 90.0, 0.0)
+    done = walk(
+        twin, session, phone=staged_phone(twin, stage), fields=[*FIELDS, far],
+        on_progress=lambda progress: stood.append((progress.done, stage.position().x_um)),
+    )
+    assert [(link.column, link.verdict) for link in done.links] == [(0, "accepted"), (1, "accepted")]
+    assert stood[0] == (1, 0.0)
+    assert [count for count, _ in stood] == [1, 2, 3]
+    assert "outside the stage's range -60 to 60 µm" in done.result.left[0, 2]
+    assert "another field" in done.result.advice[0, 2]
+    with Session.open(session) as opened:
+        assert any("column 2 was left" in event.text for event in opened.events())
+
+
+def test_a_field_that_the_link_moved_out_of_reach_is_left_out_and_not_tried_again(twin, session):
+    phone = FaultyPhone(twin.phone, "beyond")
+    done = walk(twin, session, phone=phone)
+    assert [link.column for link in done.links] == [1]
+    assert phone.taken == 2
+    assert "can't go there" in done.result.left[0, 0]
+
+
+def test_a_field_whose_tiles_lie_beyond_the_benchtops_stage_is_refused_and_the_others_are_paired(
+    twin, tmp_path, monkeypatch
+):
+    # The first column of tiles is out of reach.
+    monkeypatch.setattr(twin.stage, "xy_range_um", lambda: ((-100.0, 300.0), (-300.0, 300.0)))
+    phone = FaultyPhone(twin.phone, "fails", captures=())
+    done = walk(twin, tmp_path / "new.h5", phone=phone, fields=[FIELDS[0], PlannedField(0, 1, 60.0, 30.0)], live=True)
+    assert [link.verdict for link in done.links] == ["refused", "accepted"]
+    assert "x lies outside the stage's range -100 to 300 µm" in done.links[0].reason
+    assert phone.taken == 2
+
+
+def instruments(twin, phone, **description):
+    return Instruments(
+        twin.benchtop, phone, light=None, description={"name": "a twin"} | description, blank_slide="empty",
+        check_slide=str, focus_approach_um=0.0, changed_by_hand=True,
+    )
+
+
+def plan(columns):
+    return JobPlan(slides=(SlidePlan(
+        name=SLIDE, role="training", scan=GridScan(rows=4, columns=columns + 3, focus=FocusPlan(every=4)),
+        capture=GridPlan(rows=1, columns=columns, overlap=0.0),
+    ),))
+
+
+def pair(folder, twin, phone, columns, **description):
+    """Pair a row of fields over a benchtop whose slides a person changes; return the session and what came of it."""
+    session, job, used = folder / "s.h5", plan(columns), instruments(twin, phone, **description)
+    with open_writer(session, job, used) as writer:
+        result = SessionPairing(
+            writer, job, used, Chooser(), PairRequest(retakes=0), lambda *_: None
+        ).pair().slides[SLIDE]
+    return session, result
+
+
+def test_tiles_taken_ahead_are_those_of_fields_that_both_stages_reach(twin, tmp_path, monkeypatch, software_stage):
+    # Of four fields, at -178, -59, 59 and 178 µm, the phone scope can't go to the first, the benchtop not to the last.
+    monkeypatch.setattr(twin.stage, "xy_range_um", lambda: ((-300.0, 190.0), (-300.0, 300.0)))
+    stage = software_stage()
+    stage.xy_range_um = lambda: ((-100.0, 300.0), (-300.0, 300.0))
+    session, result = pair(tmp_path, twin, staged_phone(twin, stage), 4)
+    with Session.open(session) as opened:
+        assert opened.verify() == []
+        links, tiles = opened.pair_links(SLIDE), opened.tiles(SLIDE)
+    assert [(link.column, link.verdict) for link in links] == [(1, "accepted"), (2, "accepted"), (3, "refused")]
+    assert "the benchtop can't go there" in links[2].reason
+    assert list(result.left) == [(0, 0)]
+    assert min(tile.position.x_um for tile in tiles) > -220
+    assert max(tile.position.x_um for tile in tiles) < 190
+
+
+def test_a_paired_session_keeps_the_light_calibration_of_its_phone(twin, tmp_path):
+    shot = PhoneCapture(
+        None, b"", "RGGB", 64, 1023, 0.5, (1.0, 1.0, 1.0), PositionUm(0, 0, 0), 1.0, 4.0, 100,
+        LightState(True, 255, 255, 255, 1.0, "ring"), "phone",
+    )
+    dark, clear = (np.full((BAYER_PX, BAYER_PX), counts, np.float32) for counts in (64, 700))
+    light = tmp_path / "light.h5"
+    write_phone_light(light, PhoneLight.of(dark, clear, shot, 8))
+    session, _ = pair(tmp_path, twin, twin.phone, 1, development={"calibration": str(light)})
+    with Session.open(session) as opened:
+        np.testing.assert_array_equal(opened.flat_field("phone", DARK), dark)
+        np.testing.assert_array_equal(opened.flat_field("phone"), clear)
+        assert [link.verdict for link in opened.pair_links(SLIDE)] == ["accepted"]
+
+
+def test_pictures_that_were_ingested_are_no_suggested_fields(twin, tmp_path):
+    session, used = tmp_path / "s.h5", instruments(twin, twin.phone)
+    job = JobPlan(slides=(plan(1).slides[0].model_copy(update={"capture": None}),))
+    twin.phone.mount(SLIDE)
+    twin.phone.illuminator.set_colour(255, 255, 255)
+    twin.phone.defocus_um = 14.0
+    blurred = twin.phone.capture(-60.0, -60.0)
+    twin.phone.defocus_um = 0.0
+    with open_writer(session, job, used) as writer:
+        run_of_tiles(writer, used, slide_run(job.slides[0], used)).run()
+        writer.add_phone_capture(SLIDE, 0, INGESTED_ROW, 0, blurred)
+        SessionPairing(writer, job, used, Chooser(), PairRequest(suggest=1), lambda *_: None).pair()
+    with Session.open(session) as opened:
+        links = opened.pair_links(SLIDE)
+    assert [(link.row, link.column, link.verdict) for link in links] == [(-2, 0, "refused"), (-1, 0, "accepted")]
+    (summary,) = summarise(session)
+    assert any(line.strip().startswith("retake capture 0: ") for line in summary.lines())
+
+
+class Finder:
+    """Finds every picture where its phone took it, or does what it is told to."""
+
+    def __init__(self, phone, then=lambda: None):
+        self._phone, self._then, self.asked = phone, then, 0
+
+    def place(self, _picture, _pixel_um):
+        self.asked += 1
+        self._then()
+        at = self._phone.position()
+        return at.x_um + 5.0, at.y_um
+
+
+def test_the_link_is_found_with_fields_within_reach(twin, software_stage):
+    stage = software_stage(xy_limit_um=200.0)
+    phone, finder = staged_phone(twin, stage), Finder(stage)
+    phone.mount(SLIDE)
+    grid = FieldGrid(3, 6, SIDE_UM, SIDE_UM)
+    link = automatic_link(phone, finder, grid, develop_fresh, SLIDE, StopToken())
+    np.testing.assert_allclose(link.on_benchtop((0.0, 0.0)), (5.0, 0.0), atol=1e-6)
+    assert finder.asked == 4
+    assert not twin.phone.illuminator.state().on
+    with pytest.raises(RegistrationError, match="can go to 0 of the plan's 9"):
+        automatic_link(phone, finder, FieldGrid(3, 3, 9.0, 9.0, 900.0), develop_fresh, SLIDE, StopToken())
+
+
+def test_a_stop_ends_the_search_for_the_link_after_the_field_at_hand(twin, software_stage):
+    stage, stop = software_stage(), StopToken()
+    phone, finder = staged_phone(twin, stage), Finder(stage, stop.request)
+    phone.mount(SLIDE)
+    with pytest.raises(CancelledError, match="run the same command again"):
+        automatic_link(phone, finder, FieldGrid(3, 3, SIDE_UM, SIDE_UM), develop_fresh, SLIDE, stop)
+    assert finder.asked == 1
+    assert not twin.phone.illuminator.state().on
+
+
+def test_the_tiles_of_a_session_are_listed_once_and_again_after_some_were_taken(session, monkeypatch):
+    listed = []
+    tiles_of = Session.mosaic_tiles
+    monkeypatch.setattr(Session, "mosaic_tiles", lambda self, slide: listed.append(slide) or tiles_of(self, slide))
+    taken = []
+    side = SessionSide(session, SLIDE, FieldGrid(4, 5, GRID.field_width_um, GRID.field_height_um), take=taken.append)
+    for x_um in (-40.0, 0.0, 40.0):
+        view = side.view(RegionUm.centred(x_um, 0.0, SIDE_UM, SIDE_UM))
+        assert view.pixels.shape[0] > FRAME_PX
+    assert (len(listed), taken) == (1, [])
+    side.view(RegionUm.centred(150.0, 0.0, SIDE_UM, SIDE_UM))
+    assert len(taken) == 1
+    assert len(listed) == 2
+
+
+def test_a_stage_that_stops_at_its_limit_while_tiles_are_taken_ahead_does_not_end_the_session(session):
+    def refuse(cells):
+        raise LimitError(f"{len(cells)} tiles lie outside the stage's range")
+
+    side = SessionSide(session, SLIDE, FieldGrid(4, 9, GRID.field_width_um, GRID.field_height_um), take=refuse)
+    side.prepare([RegionUm.centred(x_um, 0.0, SIDE_UM, SIDE_UM) for x_um in (0.0, 300.0)])
+    with pytest.raises(LimitError):
+        side.view(RegionUm.centred(300.0, 0.0, SIDE_UM, SIDE_UM))
