@@ -1,8 +1,9 @@
 """The network as a CPU likes to train it: the same function and the same gradients, without the units that are silent.
 
-A unit whose rectifier lets nothing through, in a whole batch, adds nothing to what follows and gets no gradient. Many do
-so: after a third of a run of R18's network about half of the inner ones. Once a batch has shown which they are, they are
-left out of the second convolution of their block and of both convolutions' gradients, wherever that saves a vector.
+A unit whose rectifier lets nothing through, in a whole batch, adds nothing to what follows and gets no gradient. Many
+are so: after a third of a run of R18's network about half of the inner ones. Once a batch has shown which they are,
+they are left out of the second convolution of their block and of both convolutions' gradients, wherever that saves a
+vector.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ class SparingNetwork(nn.Module):
         for block in network.blocks:
             if isinstance(block, ResidualBlock):
                 first, second = block.first, block.second
-                x = _SparingBlock.apply(x, first.weight, first.bias, second.weight, second.bias)
+                x = _SparingBlock.apply(  # type: ignore[no-untyped-call]
+                    x, first.weight, first.bias, second.weight, second.bias
+                )
         return network.exit(functional.pixel_shuffle(network.expand(x), network.config.shuffle))
 
 
@@ -61,18 +64,18 @@ class _SparingBlock(torch.autograd.Function):
         out = added + functional.pad(x, (0, 0, 0, 0, 0, added.shape[1] - x.shape[1]))
         fired_after = _firing(added)
         if fired_after is not None:
-            added, used_second = _of_channels(added, fired_after), used_second.index_select(0, fired_after)
+            used_second = used_second.index_select(0, fired_after)
         ctx.save_for_backward(x, inner, added, used_first, used_second, fired, fired_after)
         ctx.shapes, ctx.dtype = (first.shape, second.shape), first.dtype
         return out
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         x, inner, added, used_first, used_second, fired, fired_after = ctx.saved_tensors
         (first_shape, second_shape), dtype = ctx.shapes, ctx.dtype
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        through = torch.ops.aten.threshold_backward(_of_channels(gradient, fired_after), added, 0)
+        through = _of_channels(torch.ops.aten.threshold_backward(gradient, added, 0), fired_after)
         through, of_second, of_second_bias = _convolution_gradients(through, inner, used_second)
         through = torch.ops.aten.threshold_backward(through, inner, 0)
         of_x, of_first, of_first_bias = _convolution_gradients(through, x, used_first)
@@ -89,17 +92,22 @@ class _SparingBlock(torch.autograd.Function):
 
 
 def _firing(rectified: Tensor) -> Tensor | None:
-    """Return the channels that are not 0 throughout; None where leaving out the others would save no vector."""
-    channels = rectified.shape[1]
-    fired = (rectified.sum((0, 2, 3)) != 0).nonzero()[:, 0]  # the greatest value would take ten times as long
-    if math.ceil(len(fired) / _LANES) >= math.ceil(channels / _LANES):
+    """Return the channels that are not 0 throughout, at least one; None where leaving out the rest saves no vector."""
+    fired = rectified.sum((0, 2, 3)).nonzero()[:, 0]  # the greatest value would take ten times as long
+    if math.ceil(len(fired) / _LANES) >= math.ceil(rectified.shape[1] / _LANES):
         return None
     return fired if len(fired) else fired.new_zeros(1)
 
 
 def _of_channels(x: Tensor, channels: Tensor | None) -> Tensor:
     """Return some channels of a channels-last tensor, channels-last."""
-    return x if channels is None else x.permute(0, 2, 3, 1).index_select(3, channels).permute(0, 3, 1, 2)
+    if channels is None:
+        return x
+    batch, _, rows, columns = x.shape
+    pixels = x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+    # Unlike index_select, gather shares the work among threads.
+    picked = torch.gather(pixels, 1, channels.expand(len(pixels), -1))
+    return picked.view(batch, rows, columns, -1).permute(0, 3, 1, 2)
 
 
 def _in_place(gradient: Tensor, shape: torch.Size | tuple[int, ...], axis: int, places: Tensor | None) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mobilescope.learn.device import keep_freed_memory
 from mobilescope.learn.feed import Feed
 from mobilescope.learn.losses import enhancement_loss
 from mobilescope.learn.networks import EnhancementNetwork
@@ -54,13 +55,14 @@ class Stepper:
         on_gpu = device.type == "cuda"
         self._forward: nn.Module = network
         if not on_gpu:
+            keep_freed_memory()
             self._forward = SparingNetwork(network)
         elif dtype != torch.float32:
             self._forward = WideNetwork(network).to(device)
         self._rate = torch.tensor(config.learning_rate, device=device) if on_gpu else None
         self.optimizer = torch.optim.Adam(
             self._parameters, lr=config.learning_rate if self._rate is None else self._rate,
-            betas=(0.9, config.adam_beta2), fused=on_gpu, capturable=on_gpu,
+            betas=(0.9, config.adam_beta2), fused=True, capturable=on_gpu,
         )
         self._own_settings = {name: value for name, value in self.optimizer.param_groups[0].items() if name != "params"}
         self._fast = on_gpu and config.fast_step == "auto"
