@@ -17,6 +17,9 @@ from scipy import fft
 FloatArray = NDArray[np.float64]
 Grey = NDArray[np.float32]
 
+# Of the Fourier transforms.
+_THREADS = 2
+
 
 @dataclass(frozen=True, eq=False)
 class BlockGrid:
@@ -114,9 +117,9 @@ def correlate_blocks(moving: Grey, drawn: Grey, valid: NDArray[np.bool_], count:
     )[np.ix_(tops, lefts)]
     blocks = blocks - blocks.mean(axis=(-2, -1), keepdims=True)
     size = [fft.next_fast_len(length, real=True) for length in areas.shape[-2:]]
-    spectrum = fft.rfft2(areas, size) * np.conj(fft.rfft2(blocks, size))
+    spectrum = fft.rfft2(areas, size, workers=_THREADS) * np.conj(fft.rfft2(blocks, size, workers=_THREADS))
     lags = 2 * reach + 1
-    product = fft.irfft2(spectrum, size)[..., :lags, :lags].astype(np.float64)
+    product = fft.irfft2(spectrum, size, workers=_THREADS)[..., :lags, :lags].astype(np.float64)
     total, squares = _window_sums(padded, (height, width)), _window_sums(padded**2, (height, width))
     offset = np.arange(lags)
     row_index = tops[:, None, None, None] + offset[None, None, :, None]

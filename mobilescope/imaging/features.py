@@ -6,6 +6,7 @@ Answers either a homography with the evidence for it, or an error that says in p
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeGuard
 
@@ -244,7 +245,10 @@ def match_fields(
     RegistrationError
         For a mirrored image, or a scale that contradicts the pixel sizes.
     """
-    fixed_features, moving_features = _detect(fixed), _straight(_detect(moving), displacement_yx)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        later = beside.submit(_detect, moving)
+        fixed_features = _detect(fixed)
+        moving_features = _straight(later.result(), displacement_yx)
     match = _attempt(moving_features, fixed_features, moving.shape, seed)
     if not _credible(match, least_inliers):
         mirrored = _attempt(_detect(np.ascontiguousarray(moving[:, ::-1])), fixed_features, moving.shape, seed)

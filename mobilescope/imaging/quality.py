@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -220,10 +221,18 @@ def focus_score(grey: Grey) -> float:
     return tenengrad(smooth) / max(float(smooth.var()), 1e-9)
 
 
-def saturated_fraction(image: NDArray[np.float32]) -> float:
-    """Return the share of pixels with a channel within half a count of 8 bits of black or white; values 0-1."""
-    ended = (image <= 0.5 / 255) | (image >= 254.5 / 255)
-    return float((ended.any(axis=-1) if image.ndim == 3 else ended).mean())
+def saturated_fraction(image: NDArray[Any]) -> float:
+    """Return the share of pixels with a channel within half a count of 8 bits of black or white.
+
+    Parameters
+    ----------
+    image : ndarray, shape (rows, columns[, 3]), uint8, uint16 or float 0-1
+    """
+    white = 1.0 if image.dtype.kind == "f" else float(np.iinfo(image.dtype).max)
+    ended = (image <= image.dtype.type(0.5 / 255 * white)) | (image >= 254.5 / 255 * white)
+    if image.ndim == 3:
+        ended = ended[..., 0] | ended[..., 1] | ended[..., 2]
+    return float(ended.mean())
 
 
 def specimen_mask(grey: Grey) -> NDArray[np.bool_]:

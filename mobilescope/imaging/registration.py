@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,6 +34,7 @@ from mobilescope.imaging.quality import (
     supported_mask,
 )
 from mobilescope.imaging.scene import Scene, shrunk, shrunk_displacement
+from mobilescope.imaging.spline_field import SplineField
 from mobilescope.imaging.warp import MapYX, apply_homography, median_minification, pixel_grid
 
 FloatArray = NDArray[np.floating]
@@ -156,50 +158,56 @@ def _registered(
     ratio = moving_pixel_um / fixed_pixel_um
     if distortion_yx is not None and distortion_yx.shape != (*moving.shape[:2], 2):
         raise InputImageError(f"the distortion has shape {distortion_yx.shape}, the phone image {moving.shape[:2]}")
-    match = _find(moving, fixed, ratio, seed, chosen, distortion_yx)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        saturated = beside.submit(saturated_fraction, moving)
+        match = _find(moving, fixed, ratio, seed, chosen, distortion_yx)
 
-    moving_grey = to_float(_detail_grey(moving))
-    scene = Scene.of(
-        moving_grey, _detail_grey(fixed), match.homography, ratio * chosen.phone_blur_px, distortion_yx
-    )
-    scales = Scales(scene)
-    elastic_started = time.perf_counter()
-    refined = refined_field(scales, pyramid_field(scales, chosen.elastic), chosen.elastic, seed=seed)
-    elastic_seconds = time.perf_counter() - elastic_started
-    displacement = refined.field.dense()
+        moving_grey = to_float(_detail_grey(moving))
+        scene = Scene.of(
+            moving_grey, _detail_grey(fixed), match.homography, ratio * chosen.phone_blur_px, distortion_yx
+        )
+        scales = Scales(scene)
+        elastic_started = time.perf_counter()
+        refined = refined_field(scales, pyramid_field(scales, chosen.elastic), chosen.elastic, seed=seed)
+        elastic_seconds = time.perf_counter() - elastic_started
+
+        map_yx = beside.submit(_composed, match.homography, refined.field, distortion_yx)
+        drawn, valid = scene.drawn(refined.field)
+        flat = scales.at(1)[1]
+        flat_drawn = scene.flattened(drawn)
+        alike = beside.submit(pearson, moving_grey, drawn, valid)
+        detail = beside.submit(detail_transfer, flat, flat_drawn)
+        focus = [beside.submit(focus_score, grey) for grey in (moving_grey, drawn)]
+        blocks = residual_grid(flat, flat_drawn, valid)
+        specimen = specimen_mask(drawn) & valid
+        supported = supported_mask(specimen)
+        residual = residual_over_specimen(blocks, specimen, valid)
+        expected = expected_error(refined.errors_px, refined.centres_yx, flat, flat_drawn, supported)
+        quality = PairQuality(
+            residual_median_px=residual.median_px, residual_p95_px=residual.p95_px,
+            residual_median_um=residual.median_px * moving_pixel_um,
+            residual_p95_um=residual.p95_px * moving_pixel_um,
+            expected_median_px=float(np.hypot(expected.median_px, residual.median_px)),
+            expected_p95_px=float(np.hypot(expected.p95_px, residual.p95_px)),
+            pearson=alike.result(), pearson_low=residual.pearson_low,
+            inliers=match.inliers, inlier_ratio=match.inlier_ratio, inlier_spread=match.inlier_spread,
+            reprojection_px=match.reprojection_px, detail_transfer=detail.result(),
+            focus_moving=focus[0].result(), focus_fixed=focus[1].result(),
+            saturated_fraction=saturated.result(), blank_fraction=1 - float(specimen.mean()),
+        )
+        return Registration(
+            map_yx=map_yx.result(), supported=supported, homography=match.homography,
+            fixed_shape=(fixed.shape[0], fixed.shape[1]),
+            inliers=match.inliers, inlier_ratio=match.inlier_ratio, reprojection_px=match.reprojection_px,
+            inlier_spread=match.inlier_spread, quality=quality, blocks=blocks, seconds=time.perf_counter() - started,
+            elastic_seconds=elastic_seconds,
+        )
+
+
+def _composed(homography: FloatArray, field: SplineField, distortion_yx: MapYX | None) -> MapYX:
+    displacement = field.dense()
     if distortion_yx is not None:
         displacement += distortion_yx
-    map_yx = _composed(match.homography, displacement)
-    drawn, valid = scene.drawn(refined.field)
-    flat = scales.at(1)[1]
-    flat_drawn = scene.flattened(drawn)
-    blocks = residual_grid(flat, flat_drawn, valid)
-    specimen = specimen_mask(drawn) & valid
-    supported = supported_mask(specimen)
-    residual = residual_over_specimen(blocks, specimen, valid)
-    expected = expected_error(refined.errors_px, refined.centres_yx, flat, flat_drawn, supported)
-    quality = PairQuality(
-        residual_median_px=residual.median_px, residual_p95_px=residual.p95_px,
-        residual_median_um=residual.median_px * moving_pixel_um,
-        residual_p95_um=residual.p95_px * moving_pixel_um,
-        expected_median_px=float(np.hypot(expected.median_px, residual.median_px)),
-        expected_p95_px=float(np.hypot(expected.p95_px, residual.p95_px)),
-        pearson=pearson(moving_grey, drawn, valid), pearson_low=residual.pearson_low,
-        inliers=match.inliers, inlier_ratio=match.inlier_ratio, inlier_spread=match.inlier_spread,
-        reprojection_px=match.reprojection_px, detail_transfer=detail_transfer(flat, flat_drawn),
-        focus_moving=focus_score(moving_grey), focus_fixed=focus_score(drawn),
-        saturated_fraction=saturated_fraction(to_float(moving)), blank_fraction=1 - float(specimen.mean()),
-    )
-    return Registration(
-        map_yx=map_yx, supported=supported, homography=match.homography,
-        fixed_shape=(fixed.shape[0], fixed.shape[1]),
-        inliers=match.inliers, inlier_ratio=match.inlier_ratio, reprojection_px=match.reprojection_px,
-        inlier_spread=match.inlier_spread, quality=quality, blocks=blocks, seconds=time.perf_counter() - started,
-        elastic_seconds=elastic_seconds,
-    )
-
-
-def _composed(homography: FloatArray, displacement: NDArray[np.float32]) -> MapYX:
     grid = pixel_grid((displacement.shape[0], displacement.shape[1]))
     return apply_homography(homography, grid + displacement).astype(np.float32)
 
