@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mobilescope import __version__
@@ -25,6 +26,7 @@ from mobilescope.data.pairs import PairStore
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.variants import PairVariant
 from mobilescope.imaging.quality import GateThresholds
+from mobilescope.imaging.warp import MapYX
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class PartJob:
     thresholds: GateThresholds
     search: Search | None
     turn_deg: float = 0.0
+    distortion: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ def begin_parts(folder: Path, key: str) -> set[int]:
         raise write_failure(folder, error) from error
 
 
+def keep_distortion(folder: Path, distortion_yx: MapYX) -> Path:
+    """Keep the distortion that maps start from beside the parts, where every worker can read it; return its place."""
+    path = folder / "distortion.npy"
+    try:
+        np.save(path, distortion_yx)
+    except OSError as error:
+        raise write_failure(path, error) from error
+    return path
+
+
 def make_part(job: PartJob, version: str) -> bool:
     """Register one capture and keep the pair; return whether it was accepted. Runs on a worker."""
     if version != __version__:
@@ -101,8 +114,9 @@ def make_part(job: PartJob, version: str) -> bool:
 
 
 def _aligned(job: PartJob, search: Search | None) -> AlignedPair:
+    distortion_yx = None if job.distortion is None else np.load(job.distortion)
     return align_capture(
-        job.session, job.capture, job.cell, job.variant, job.thresholds, search, turn_deg=job.turn_deg
+        job.session, job.capture, job.cell, job.variant, job.thresholds, search, distortion_yx, job.turn_deg
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from mobilescope.app.console import ProgressDisplay, print_json, say, showing_wa
 from mobilescope.core.errors import UserError
 
 if TYPE_CHECKING:
+    from mobilescope.core.development_config import DevelopmentConfig
     from mobilescope.imaging.distortion import DistortionMap
 
 _REFUSED = 3
@@ -113,29 +115,29 @@ def register(
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
         raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
-    from mobilescope.app.development import asked_development
+    from mobilescope.app.development import asked_development, parse_white_balance
 
+    if white_balance is not None:
+        parse_white_balance(white_balance)  # what can't be meant is refused before anything is read
+    development = partial(
+        asked_development, instrument=context.find_root().params.get("config"), white_balance=white_balance,
+        crops=None if crops is None else crops.value,
+    )
     if len(source) > 1 or cluster is not None:
         if out is not None:
             raise UserError("--out names one pair file", "leave it out: each session's stand beside it")
-        if white_balance is not None or crops is not None:
-            raise UserError("another development is for one session", "register the sessions one by one with it")
-        if known is not None:
-            raise UserError("a distortion map is for one session", "register the sessions one by one with it")
         variant = {"warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio}
-        _register_many(source, cluster, workers, variant, search=search, json=json)
+        _register_many(source, cluster, workers, variant, development, known, search=search, json=json)
         return
     if workers is not None:
         raise UserError("--workers is for a cluster", "give --cluster local too")
     from mobilescope.app.pairing import register_session
 
     (session,) = source
-    development = asked_development(
-        session, context.find_root().params.get("config"), white_balance, None if crops is None else crops.value
-    )
+    how = development(session)
     with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
         result = register_session(
-            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, development=development, out=out,
+            session, warp=warp.value, factor=factor, jpeg_ratio=jpeg_ratio, development=how, out=out,
             search=search, distortion=known, on_progress=progress, stop=stop,
         )
     found = f" ({result.searched} found by searching the mosaic)" if result.searched else ""
@@ -145,7 +147,7 @@ def register(
             "pairs": str(result.pairs), "accepted": result.accepted, "refused": result.refused,
             "searched": result.searched,
             "warp": warp.value, "factor": factor, "jpeg_ratio": jpeg_ratio,
-            "development": development.model_dump(mode="json", exclude_none=True),
+            "development": how.model_dump(mode="json", exclude_none=True),
         })
 
 
@@ -162,8 +164,8 @@ def _are_images(given: list[Path]) -> bool:
 
 
 def _register_many(
-    sessions: list[Path], cluster: str | None, workers: int | None, variant: dict[str, Any], *, search: bool,
-    json: bool,
+    sessions: list[Path], cluster: str | None, workers: int | None, variant: dict[str, Any],
+    development: Callable[[Path], DevelopmentConfig], distortion: DistortionMap | None, *, search: bool, json: bool,
 ) -> None:
     from mobilescope.app.cluster import LOCAL, opened_cluster
     from mobilescope.app.scaling import outcome_table, register_sessions
@@ -171,7 +173,8 @@ def _register_many(
     opening = partial(opened_cluster, cluster or LOCAL, workers, say)
     with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
         outcomes = register_sessions(
-            sessions, opening, **variant, search=search, on_progress=progress, stop=stop
+            sessions, opening, **variant, search=search, development=development, distortion=distortion,
+            on_progress=progress, stop=stop,
         )
     for line in outcome_table(outcomes).lines():
         say(line)

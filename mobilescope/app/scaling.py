@@ -5,20 +5,31 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mobilescope import __version__
 from mobilescope.app.cluster import Crowd, Outcome
 from mobilescope.app.folders import prepare_file
-from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, made_before, make_part, parts_folder
+from mobilescope.app.pair_parts import (
+    Counted,
+    PartJob,
+    begin_parts,
+    join_parts,
+    keep_distortion,
+    made_before,
+    make_part,
+    parts_folder,
+)
 from mobilescope.app.pairing import PairingPlan, plan_pairing
 from mobilescope.app.tables import Table
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import MobilescopeError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.variants import DEFAULT_FACTOR, PairVariant, Warp
+from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds
 
 
@@ -62,6 +73,23 @@ def outcome_table(outcomes: Sequence[SessionOutcome]) -> Table:
     return Table("Registered sessions", columns, rows, note if failed else "")
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """How all sessions are to be registered."""
+
+    variant: PairVariant
+    thresholds: GateThresholds
+    search: bool
+    development: Callable[[Path], DevelopmentConfig] | None
+    distortion: DistortionMap | None
+
+    def plan(self, session: Path) -> PairingPlan:
+        variant = self.variant
+        if self.development is not None:
+            variant = replace(variant, development=self.development(session))
+        return plan_pairing(session, variant, self.thresholds, search=self.search, distortion=self.distortion)
+
+
 @dataclass
 class _Work:
     """A session that is being registered."""
@@ -71,6 +99,7 @@ class _Work:
     plan: PairingPlan
     missing: list[int]
     left: int
+    distortion: Path | None
     problems: list[str] = field(default_factory=list)
 
 
@@ -83,6 +112,8 @@ def register_sessions(
     jpeg_ratio: float | None = None,
     thresholds: GateThresholds | None = None,
     search: bool = True,
+    development: Callable[[Path], DevelopmentConfig] | None = None,
+    distortion: DistortionMap | None = None,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> list[SessionOutcome]:
@@ -94,10 +125,12 @@ def register_sessions(
 
     Parameters
     ----------
-    search : bool
-        See `register_session`.
     cluster : callable
         Opens the cluster; only where something is left to do.
+    warp, factor, jpeg_ratio, search, distortion
+        See `register_session`.
+    development : callable, optional
+        Says how the captures of a session are developed, where not as the session itself says.
 
     Raises
     ------
@@ -107,14 +140,14 @@ def register_sessions(
         Stopped, or the cluster is gone; what was made is kept.
     """
     stop, thresholds = stop or StopToken(), thresholds or GateThresholds()
-    variant = PairVariant(warp, factor, jpeg_ratio)
+    asked = _Asked(PairVariant(warp, factor, jpeg_ratio), thresholds, search, development, distortion)
     _check_once(sessions)
     outcomes: dict[Path, SessionOutcome] = {}
     works: list[_Work] = []
     for session in sessions:
         stop.raise_if_requested("registration")
         try:
-            found = _begun(session, variant, thresholds, search)
+            found = _begun(session, asked)
         except (MobilescopeError, OSError) as error:
             outcomes[session] = SessionOutcome(session, None, "failed", reason=str(error))
             continue
@@ -164,7 +197,7 @@ class _Run:
         job = PartJob(
             work.session.absolute(), parts_folder(work.target), number, capture, cell, work.plan.roles[slide],
             work.plan.variant, self._thresholds, work.plan.searches.get(slide),
-            work.plan.turns_deg.get((slide, capture.index), 0.0),
+            work.plan.turns_deg.get((slide, capture.index), 0.0), work.distortion,
         )
         self._crowd.submit((work, number), make_part, job, __version__)
 
@@ -216,11 +249,9 @@ def _check_once(sessions: Sequence[Path]) -> None:
             raise UserError(f"{session} is given twice", "give each session once")
 
 
-def _begun(
-    session: Path, variant: PairVariant, thresholds: GateThresholds, search: bool
-) -> _Work | SessionOutcome:
+def _begun(session: Path, asked: _Asked) -> _Work | SessionOutcome:
     """Return what there is to do for a session, or how it came out if there is nothing."""
-    plan = plan_pairing(session.absolute(), variant, thresholds, search=search)
+    plan = asked.plan(session.absolute())
     key, target = str(plan.provenance["made_of"]), pairs_path(session.absolute(), plan.variant)
     prepare_file(target)
     counted = made_before(target, key)
@@ -229,5 +260,6 @@ def _begun(
         shutil.rmtree(parts_folder(target), ignore_errors=True)
         return SessionOutcome(session, target, "done before", counted.accepted, counted.refused)
     there = begin_parts(parts_folder(target), key)
+    distortion = None if plan.distortion_yx is None else keep_distortion(parts_folder(target), plan.distortion_yx)
     missing = [number for number in range(len(plan.jobs)) if number not in there]
-    return _Work(session, target, plan, missing, len(missing))
+    return _Work(session, target, plan, missing, len(missing), distortion)

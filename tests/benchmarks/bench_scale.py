@@ -137,7 +137,7 @@ def per_pair(session: Path, folder: Path) -> dict[str, float]:
             with PairWriter(part_path(parts, number), store.provenance) as writer:
                 writer.adopt(store, number)
     with taking_time(took, "join_s", time.process_time):
-        join_parts(parts, count, folder / "joined.pairs.h5", {"factor": float(factor)})
+        join_parts(parts, count, folder / "joined.pairs.h5", {"factor": float(factor), "made_of": "a benchmark"})
     with taking_time(took, "thin_s", time.process_time):
         thinned = thin_file(pairs, frozenset([SLIDE]), PatchPlan())
     index = PatchIndex.over(shapes, 60, 36, factor)

@@ -218,6 +218,28 @@ def test_pairs_of_other_settings_are_not_taken_and_a_damaged_one_is_made_anew(se
     assert begin_parts(folder, "of something else") == set()
 
 
+def test_many_sessions_are_developed_and_straightened_as_one_is(session, copies, command):
+    lens = copies / "lens.npz"
+    status, _, said = command("calibrate", "phone", session, "--out", lens)
+    assert status == 0, said
+    options = ("--white-balance", "1.2,1,1.4", "--distortion", lens)
+    status, _, said = command("register", copies / "one.h5", "--out", copies / "plain.h5", *options)
+    assert status == 0, said
+    cluster = ("--cluster", "local", "--workers", "1")
+    status, _, said = command("register", copies / "one.h5", copies / "two.h5", *options, *cluster)
+    assert status == 0, said
+    assert_same_pairs(copies / "two.pairs.h5", copies / "plain.h5")
+    with PairStore.open(copies / "two.pairs.h5") as store, PairStore.open(session.with_name("run.pairs.h5")) as usual:
+        assert store.provenance["distortion_pairs"] == PAIRS
+        assert store.provenance["development"]["white_balance"] == [1.2, 1.0, 1.4]
+        assert not np.array_equal(store.input(0), usual.input(0))
+    assert not list(copies.glob(".*.parts"))
+
+    status, _, said = command("register", copies / "one.h5", copies / "two.h5", "--white-balance", "warm")
+    assert status == 2
+    assert "there is no white balance 'warm'" in said.splitlines()[-1]
+
+
 LENS = DistortionMap(np.zeros((160, 160, 2), np.float32), np.zeros((160, 160), np.float32), 0.925, 5)
 OTHERS = {
     "factor": {"variant": PairVariant(factor=2)},
