@@ -26,8 +26,9 @@ demo: install
 firmware-tools:
 	bash tools/system-packages.sh firmware
 
-gui-tools:
+gui-tools: install
 	bash tools/system-packages.sh gui
+	[ -e /usr/bin/chromium ] || $(BIN)/python -m playwright install --with-deps chromium
 
 test: install firmware-tools gui-tools lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile

@@ -24,9 +24,16 @@ from mobilescope.devices.phone_page.pairing import PairingDesk
 from mobilescope.devices.phone_page.server import PhonePageServer
 from mobilescope.devices.phone_page.stills import StillStore
 
-CHROMIUM = Path("/usr/bin/chromium")
+DEBIANS_CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream=fps=30"]
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+
+
+def launched(playwright, arguments=ARGUMENTS):
+    """Start Debian's Chromium, or where the distribution has none, or a snap of it, the one that Playwright fetched."""
+    path = DEBIANS_CHROMIUM if DEBIANS_CHROMIUM.exists() else Path(playwright.chromium.executable_path)
+    assert path.exists(), "there is no Chromium here: make gui-tools"
+    return playwright.chromium.launch(executable_path=str(path), args=arguments)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ import uvicorn
 from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from phone_page_parts import ARGUMENTS, CHROMIUM, PHONE, serving
+from phone_page_parts import ARGUMENTS, PHONE, launched, serving
 
 SIZE = (720, 1280)
 FPS_TARGET, TRIP_TARGET_MS, STILL_TARGET_S = 25.0, 60.0, 1.5
@@ -74,7 +74,7 @@ def page_of(camera: Path | None, *, query: str = "", deflate: bool = False) -> I
         tempfile.TemporaryDirectory() as folder, mock.patch.object(uvicorn, "Config", config),
         serving(Path(folder)) as server, sync_playwright() as playwright,
     ):
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        browser = launched(playwright, arguments)
         page = browser.new_context(**PHONE).new_page()
         page.goto(f"http://localhost:{server.port}/{query}#{server.hub.desk.new_code()}")
         while not page.evaluate("window.mobilescope?.state.camera"):
