@@ -17,6 +17,7 @@ from mobilescope.app.aligning import AlignedPair, align_capture
 from mobilescope.app.evaluation_windows import part_windows
 from mobilescope.app.pairing import better_of, store_pair
 from mobilescope.app.placing import Search, has_position
+from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.data.datasets import Role
@@ -93,6 +94,7 @@ def make_part(job: PartJob, version: str) -> bool:
         raise ClusterError(
             f"a worker has mobilescope {__version__}, this program {version}", "install the same version everywhere"
         )
+    keep_freed_memory()
     cv2.setNumThreads(1)
     threadpool_limits(1)
     if not job.folder.is_dir():

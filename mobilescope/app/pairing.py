@@ -28,6 +28,7 @@ from mobilescope.app.folders import prepare_file
 from mobilescope.app.lineage import lineage, made_of
 from mobilescope.app.pair_places import PlacedCapture, placed_captures
 from mobilescope.app.placing import Search, has_position
+from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
@@ -345,5 +346,6 @@ def better_of(pair: AlignedPair, again: AlignedPair) -> AlignedPair:
 def _start_worker() -> None:
     """Keep each worker to one core, since the processes share the machine, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     cv2.setNumThreads(1)
     threadpool_limits(1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from typing import Literal, TypeVar
 
 import torch
@@ -13,10 +11,6 @@ from mobilescope.core.errors import UserError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 Network = TypeVar("Network", bound=nn.Module)
-
-# glibc's names for the settings of its allocator, and the greatest values that make sense (mallopt(3)).
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _LARGEST_FROM_THE_HEAP_BYTES = 1 << 30, 32 << 20
 
 
 def pick_device(name: str = "auto") -> torch.device:
@@ -69,19 +63,3 @@ def place(network: Network, device: torch.device) -> Network:
     """Move a network to a device, its weights in channels-last order: twice as fast for small convolutions on a CPU."""
     network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
-
-
-def keep_freed_memory() -> None:
-    """Have this process keep the memory that it frees, for as long as it lives.
-
-    Each step of a training run wants the same tensors again. glibc gives them back to the system and fetches them page
-    by page, which was a tenth of a step on a CPU. Other allocators are left alone.
-    """
-    if not sys.platform.startswith("linux"):
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return
-    mallopt(_M_MMAP_THRESHOLD, _LARGEST_FROM_THE_HEAP_BYTES)
-    mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mobilescope.learn.device import keep_freed_memory
+from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.learn.feed import Feed
 from mobilescope.learn.losses import enhancement_loss
 from mobilescope.learn.networks import EnhancementNetwork

@@ -128,6 +128,7 @@ def test_a_slow_enhancement_drops_all_but_the_newest_frame():
             until(lambda: pipeline.snapshot().frames_in == source.fed)
         gate.free.release()
         assert gate.begun.acquire(timeout=PATIENCE_S)
+        until(lambda: len(shown) == 1)  # else the second picture may take its place
         gate.free.release()
         until(lambda: len(shown) == 2)
         snapshot = pipeline.snapshot()
