@@ -14,7 +14,7 @@ from mobilescope.imaging.block_correlation import BlockGrid, FloatArray, Grey, c
 from mobilescope.imaging.scene import Scene
 from mobilescope.imaging.spline_field import FieldFitter, SplineField
 
-_LEVEL_FITS = 3
+_LEVEL_FITS = 2
 # Images are shrunk for large blocks as long as they, and the blocks, keep so many pixels along a side.
 _LEAST_SIDE_PX = 256
 _LEAST_CELLS_PX = 25
