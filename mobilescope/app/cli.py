@@ -13,7 +13,7 @@ import mobilescope
 from mobilescope.app.calibrate_cli import calibrate_app
 from mobilescope.app.capture_cli import capture
 from mobilescope.app.cli_types import Json
-from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, stoppable
+from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, showing_warnings, stoppable
 from mobilescope.app.dataset_cli import dataset
 from mobilescope.app.devices_cli import devices
 from mobilescope.app.enhance_cli import enhance
@@ -113,7 +113,7 @@ def demo(
         steps=steps,
     )
     say("instrument: digital twin (no hardware is used)")
-    with stoppable() as stop, ProgressDisplay() as progress:
+    with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
         result = run_demo(options, on_progress=progress, stop=stop)
     summary = result.to_json()
     blind = summary["blind"]

@@ -19,7 +19,7 @@ from mobilescope.app.enhance_jobs import file_digest
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.images import Picture, replaced_when_written
 from mobilescope.app.pairing import registered_pairs
-from mobilescope.core.errors import InputFileError, InputImageError, OutputError
+from mobilescope.core.errors import InputFileError, InputImageError, OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import Frame, FrameSource
 from mobilescope.data.pairs import PairStore
@@ -77,9 +77,17 @@ def calibrate_distortion(
     pairs = pairs or registered_pairs(session_path)
     with Session.open(session_path) as session, PairStore.open(pairs) as store:
         rows, columns = (length // 2 for length in session.header.phone_shape)
-        pitches_um = {
-            developed_pixel_um(capture) for slide in session.slides for capture in session.captures(slide.name)
+        taken = {
+            (slide.name, capture.index): developed_pixel_um(capture)
+            for slide in session.slides for capture in session.captures(slide.name)
         }
+        strange = [record for record in store.records if (record.slide, record.capture) not in taken]
+        if strange:
+            raise UserError(
+                f"{pairs} has a pair of capture {strange[0].capture} of slide {strange[0].slide!r}, "
+                f"which {session_path} has not", "give the session that the pairs were registered from",
+            )
+        pitches_um = set(taken.values())
         if len(pitches_um) != 1:
             raise InputFileError(
                 f"{session_path} has captures of {len(pitches_um)} pixel sizes", "calibrate a session of one phone"

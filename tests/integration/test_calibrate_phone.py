@@ -18,6 +18,7 @@ from mobilescope.app.images import write_rgb
 from mobilescope.app.pairing import register_session
 from mobilescope.app.picture_notes import read_record
 from mobilescope.core.errors import InputFileError
+from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
@@ -128,6 +129,20 @@ def test_a_picture_is_straightened_before_it_is_enhanced_and_its_record_says_so(
     # A picture of the model's that was straightened is another than one that was not.
     assert command(*enhance, plain, "--distortion", calibrated[0])[0] == 0
     np.testing.assert_array_equal(cv2.imread(str(plain)), other)
+
+
+def test_pairs_of_another_session_are_no_pairs_of_this_one(session, command, tmp_path):
+    with PairWriter(tmp_path / "other.h5", {"label_pixel_um": 0.37, "warp": "phone", "factor": 2.5}) as writer:
+        writer.add(
+            np.zeros((60, 60, 3), np.uint16), np.zeros((150, 150, 3), np.uint8), slide="elsewhere", role="training",
+            capture=3, row=0, column=0, accepted=True, reason="", quality={}, origin_px=(0.0, 0.0), window=None,
+            warp="phone",
+        )
+    out = tmp_path / "lens.npz"
+    status, _, said = command("calibrate", "phone", session, "--pairs", tmp_path / "other.h5", "--out", out)
+    assert status == 2
+    assert "has a pair of capture 3 of slide 'elsewhere', which" in said
+    assert not out.exists()
 
 
 def test_mistakes_are_named(session, calibrated, command, tmp_path):
