@@ -121,6 +121,7 @@ def stills(count: int) -> dict[str, Any]:
             still = waiting(page, server.hub.take)
             took_s.append(time.monotonic() - begun_s)
             size = still.width, still.height
+            assert size == tuple(page.evaluate("[mobilescope.lens.plan.width, mobilescope.lens.plan.height]"))
         return {"size": size, "median_s": statistics.median(took_s), "worst_s": max(took_s)}
 
 

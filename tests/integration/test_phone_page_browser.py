@@ -246,6 +246,27 @@ def test_a_still_asked_for_while_one_is_taken_is_taken_afterwards(phone, server)
     holds(page, "mobilescope.state.waiting === 0 && !mobilescope.state.taking")
 
 
+EARLY_PHOTO = """async () => {
+  const { imageCapture } = mobilescope.lens, shoot = imageCapture.takePhoto.bind(imageCapture);
+  const small = await shoot();
+  let early = true;
+  imageCapture.takePhoto = (settings) => {
+    const now = early;
+    early = false;
+    return now ? Promise.resolve(small) : shoot(settings);
+  };
+}"""
+
+
+def test_a_still_has_all_its_pixels_though_the_camera_is_late(phone, server):
+    page = opened(phone, server)
+    page.evaluate(EARLY_PHOTO)
+    with ThreadPoolExecutor(1) as pool:
+        take = pool.submit(server.hub.take, timeout_s=20)
+        until(page, take.done, timeout_s=30)
+    assert (take.result().width, take.result().height) == (3840, 2160)
+
+
 def test_a_chosen_file_that_can_not_be_read_is_named_and_the_others_are_sent(phone, server, tmp_path):
     page = opened(phone, server)
     # As a browser answers for a file that was moved after it was chosen.

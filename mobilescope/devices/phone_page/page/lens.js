@@ -1,6 +1,6 @@
 // The phone's camera: opened, held still in every setting that it offers, and read back after each change.
 
-const RAISE_MS = 3000;
+const RAISE_MS = 3000, TOLD_MS = 500, MOST_TRIES = 3;
 
 // wish: key of what the computer asks; per: the browser's unit in ours (its exposure counts 100 µs).
 const SETTINGS = [
@@ -13,6 +13,13 @@ const SETTINGS = [
 
 const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const round = (value) => String(Math.round(value * 1000) / 1000);
+
+async function sizeOf(blob) {
+  const picture = await createImageBitmap(blob);
+  const { width, height } = picture;
+  picture.close();
+  return { width, height };
+}
 
 function words(setting, value) {
   return value === undefined ? "" : `${round(value * setting.per)} ${setting.unit}`.trim();
@@ -211,10 +218,7 @@ export class Lens {
   }
 
   async measure() {
-    const blob = await this.take();
-    const picture = await createImageBitmap(blob);
-    Object.assign(this.plan, { width: picture.width, height: picture.height });
-    picture.close();
+    Object.assign(this.plan, await sizeOf(await this.take()));
   }
 
   get method() {
@@ -232,14 +236,14 @@ export class Lens {
 
   async take() {
     if (!this.plan.raised) return this.grab();
+    // A video that is still large from the still before would pass for raised, while the camera is on its way down.
+    await this.lowered;
     this.raising?.(true);
     try {
       const before = this.video.videoWidth;
       await this.apply({ raised: true, resize: true });
-      const wanted = this.track.getSettings().width;
-      const until = performance.now() + RAISE_MS;
-      while (this.video.videoWidth !== wanted && wanted !== before && performance.now() < until) await wait(10);
-      return await this.grab();
+      await this.raised(before);
+      return await this.whole();
     } finally {
       await this.apply({ resize: true }).catch(() => {});
       const { width } = this.track.getSettings();
@@ -249,6 +253,24 @@ export class Lens {
         this.raising?.(false);
       };
       this.lowered = back();
+    }
+  }
+
+  // What the track says of itself may lag behind what it was told, and the video lags behind that.
+  async raised(before) {
+    const [told, until] = [performance.now() + TOLD_MS, performance.now() + RAISE_MS];
+    while (this.track.getSettings().width === before && performance.now() < told) await wait(10);
+    const wanted = this.track.getSettings().width;
+    while (this.video.videoWidth !== wanted && performance.now() < until) await wait(10);
+  }
+
+  // A picture that was taken a moment too early has the preview's size.
+  async whole() {
+    for (let tries = 1; ; tries += 1) {
+      const blob = await this.grab();
+      const { width, height } = await sizeOf(blob);
+      if (tries === MOST_TRIES || width * height >= this.plan.width * this.plan.height) return blob;
+      await wait(100);
     }
   }
 
