@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
-from multiprocessing import resource_tracker
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from mobilescope.core.errors import ClusterError, MobilescopeError, UserError
+from mobilescope.core.processes import starting_workers
 from mobilescope.core.progress import StopToken
 
 if TYPE_CHECKING:
@@ -192,16 +191,11 @@ def _local(workers: int | None) -> Iterator[Any]:
     """Start workers of one thread each, on the loopback alone."""
     from distributed import LocalCluster
 
-    # Workers are started, and started anew, by a thread that is made here and inherits the mask: Ctrl-C in a terminal
-    # reaches this program alone, which ends them when it stops. Python's tracker would undo the mask if it began there.
-    resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
+    # Workers are started, and started anew, by a thread that is made here.
+    with starting_workers():
         cluster = LocalCluster(
             n_workers=workers or os.cpu_count() or 1, threads_per_worker=1, processes=True, host="127.0.0.1",
             dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL,
         )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     with cluster:
         yield cluster

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import signal
 import warnings
 from collections import deque
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, OutputError
 from mobilescope.core.geometry import RegionUm
+from mobilescope.core.processes import starting_workers
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Role
 from mobilescope.data.files import file_format
@@ -311,10 +311,11 @@ def _aligned(
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker) as pool:
         def submit(slide: str, capture: CaptureRecord, search: Search | None) -> Future[AlignedPair]:
             cell, turn_deg = plan.cells.get((slide, capture.index)), plan.turns_deg.get((slide, capture.index), 0.0)
-            return pool.submit(
-                align_capture, session_path, capture, cell, plan.variant, thresholds, search, plan.distortion_yx,
-                turn_deg,
-            )
+            with starting_workers():
+                return pool.submit(
+                    align_capture, session_path, capture, cell, plan.variant, thresholds, search, plan.distortion_yx,
+                    turn_deg,
+                )
 
         # Pairs wait in memory, whole, until it is their turn.
         waiting: deque[tuple[str, CaptureRecord, Future[AlignedPair]]] = deque()
@@ -344,8 +345,7 @@ def better_of(pair: AlignedPair, again: AlignedPair) -> AlignedPair:
 
 
 def _start_worker() -> None:
-    """Keep each worker to one core, since the processes share the machine, and leave Ctrl-C to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Keep each worker to one core, since the processes share the machine."""
     keep_freed_memory()
     cv2.setNumThreads(1)
     threadpool_limits(1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -20,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mobilescope.core.errors import MobilescopeError
+from mobilescope.core.processes import starting_workers
 from mobilescope.imaging.turns import TURNS, turned
 from mobilescope.learn.patches import (
     Counts,
@@ -167,9 +167,10 @@ class WorkerFeed:
             multiprocessing_context="spawn",
             prefetch_factor=_BATCHES_AHEAD,
             generator=torch.Generator(),
-            worker_init_fn=_leave_stopping_to_the_trainer,
         )
-        for batch in loader:
+        with starting_workers():
+            batches = iter(loader)
+        for batch in batches:
             if isinstance(batch, MobilescopeError):
                 raise batch
             inputs, labels = batch
@@ -210,11 +211,6 @@ class _Batches:
         except MobilescopeError as error:
             return error  # torch would bury its cause and remedy under the worker's traceback
         return as_counts(inputs), as_counts(labels)
-
-
-def _leave_stopping_to_the_trainer(_worker: int) -> None:
-    """Let Ctrl-C in a terminal reach the training process alone, which ends its workers when it stops."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _whole(batch: object) -> object:

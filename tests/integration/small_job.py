@@ -8,10 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 MOBILESCOPE = Path(sys.executable).with_name("mobilescope")
 # One core for each command: threads of tests that run side by side would wait for each other.
@@ -86,6 +89,30 @@ def signalled(*arguments: object, folder: Path, after: str, number: signal.Signa
     output, rest = process.communicate()
     assert after in said, said
     return Run(process.returncode, output, said + rest)
+
+
+def interrupted_at_first_worker(*arguments: object, folder: Path) -> Run:
+    """Run a command and send what Ctrl-C sends once its first worker process exists, before that has loaded itself."""
+    process = psutil.Popen(
+        [MOBILESCOPE, *map(str, arguments)], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )
+    while not any(map(is_worker, process.children(recursive=True))):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    # By now it runs Python, which would turn the signal into an exception.
+    time.sleep(0.3)
+    os.killpg(process.pid, signal.SIGINT)
+    output, errors = process.communicate()
+    return Run(process.returncode, output, errors)
+
+
+def is_worker(process: psutil.Process) -> bool:
+    """Return whether a process is one that Python started to share work, and still there."""
+    try:
+        return "spawn_main" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
 
 
 def write_job(folder: Path, **plan: int) -> None:

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from integration.small_job import STEPS, Run, acquisition, mobilescope, signalled, write_job
+from integration.small_job import (
+    STEPS,
+    Run,
+    acquisition,
+    interrupted_at_first_worker,
+    mobilescope,
+    signalled,
+    write_job,
+)
 
 from mobilescope.data.session import Session
 from mobilescope.data.writer import DISK_MARGIN_BYTES
@@ -110,6 +118,17 @@ def test_an_interrupted_registration_leaves_no_half_pairs(small_job, tmp_path):
     assert_stopped(signalled(*command, folder=tmp_path, after="register: ", number=signal.SIGINT))
     assert sorted(tmp_path.iterdir()) == before
     assert mobilescope(*command, folder=tmp_path).json() == small_job.runs["register"].json()
+
+
+@pytest.mark.parametrize("command", [
+    ("register", "session.h5"),
+    ("train", "session.h5", "--out", "model.pt", "--steps", STEPS, "--workers", 1),
+])
+def test_workers_that_have_just_been_started_leave_an_interrupt_to_the_command(small_job, tmp_path, command):
+    parts_of_job(small_job, tmp_path, "session.h5", "session.mosaic-*.h5")
+    if command[0] == "train":
+        parts_of_job(small_job, tmp_path, "session.pairs.h5")
+    assert_stopped(interrupted_at_first_worker(*command, "--json", folder=tmp_path))
 
 
 def test_an_interrupted_training_ends_with_the_weights_of_an_uninterrupted_one(small_job, tmp_path):
