@@ -61,8 +61,8 @@ class Chooser:
 class FaultyPhone:
     """The twin's phone with something wrong at some of its captures, counted from 0."""
 
-    def __init__(self, phone, fault, captures=(0,)):
-        self._phone, self._fault, self._captures = phone, fault, captures
+    def __init__(self, phone, fault, captures=(0,), defocus_um=14.0):
+        self._phone, self._fault, self._captures, self._defocus_um = phone, fault, captures, defocus_um
         self.taken, self._last = 0, None
 
     def __getattr__(self, name):
@@ -85,7 +85,7 @@ class FaultyPhone:
         return self._last
 
     def _blurred(self, x_um, y_um):
-        self._phone.defocus_um = 14.0
+        self._phone.defocus_um = self._defocus_um
         try:
             return self._phone.capture(x_um, y_um)
         finally:
@@ -180,7 +180,7 @@ class Walked:
 
 def walk(
     twin, session: Path, *, phone=None, fields=FIELDS, answers=(), retakes=1, live=False, link=None, pending=(),
-    finder=None, side=None, **options,
+    finder=None, side=None, details=(), **options,
 ) -> Walked:
     """Walk through some fields and return how it ended; an error of the walk is passed on."""
     chooser = Chooser(list(answers))
@@ -190,7 +190,7 @@ def walk(
             lambda run: ScanRunner(twin.benchtop, writer, [run]), SlideRun(SLIDE, TileArea(GRID)), lambda: None
         )
         benchtop = SessionSide(session, SLIDE, GRID, take=take if live else None)
-        examiner = FieldExaminer(side(benchtop) if side else benchtop, finder=finder)
+        examiner = FieldExaminer(side(benchtop) if side else benchtop, finder=finder, details=details)
         paired = PairedWalk(
             SLIDE, phone, writer, examiner, link or FrameLink.nominal(), chooser, develop_fresh,
             options=PairOptions(retakes=retakes), **options,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any, Protocol
@@ -15,7 +16,7 @@ from mobilescope.core.errors import InputImageError, LimitError, MirroredError, 
 from mobilescope.core.geometry import Affine, RegionUm
 from mobilescope.core.pair_link import MAX_LINK_TILES, QUALITY_NAMES, Source
 from mobilescope.imaging.colour import luminance, to_float
-from mobilescope.imaging.quality import GateThresholds, judge, specimen_mask
+from mobilescope.imaging.quality import GateThresholds, judge, judge_focus, specimen_mask, typical_detail
 from mobilescope.imaging.registration import Registration, register
 
 Point = tuple[float, float]
@@ -124,12 +125,16 @@ class FieldExaminer:
     ----------
     finder : PlaceFinder, optional
         Asked where a picture is not found where it should be.
+    details : sequence of float
+        ``detail_transfer`` of the session's accepted pairs so far.
     """
 
     def __init__(
-        self, side: BenchtopSide, *, finder: PlaceFinder | None = None, thresholds: GateThresholds | None = None
+        self, side: BenchtopSide, *, finder: PlaceFinder | None = None, thresholds: GateThresholds | None = None,
+        details: Sequence[float] = (),
     ) -> None:
         self._side, self._finder, self._thresholds = side, finder, thresholds
+        self._details = list(details)
         self._turn_rad = 0.0
 
     def examine(self, picture: NDArray[Any], pixel_um: float, expected_um: Point, sigma_um: float) -> Finding:
@@ -233,7 +238,11 @@ class FieldExaminer:
                 advice="check slide and objective, and scan that place again",
             )
         verdict = judge(registration.quality, self._thresholds)
+        typical = typical_detail(self._details)
+        if verdict.accepted and typical is not None:
+            verdict = judge_focus(registration.quality.detail_transfer, typical, self._thresholds)
         if verdict.accepted:
+            self._details.append(registration.quality.detail_transfer)
             return found
         return replace(
             found, accepted=False, reason=verdict.reason, advice=_advice(verdict.reason), remedy=Remedy.RETAKE

@@ -17,6 +17,7 @@ from mobilescope.app.aligning import AlignedPair, align_capture
 from mobilescope.app.evaluation_windows import part_windows
 from mobilescope.app.pairing import better_of, store_pair
 from mobilescope.app.placing import Search, has_position
+from mobilescope.app.unfocused_pairs import refuse_unfocused
 from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError
 from mobilescope.core.geometry import RegionUm
@@ -133,7 +134,6 @@ def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any
     if done is not None:
         shutil.rmtree(folder, ignore_errors=True)
         return done
-    accepted = 0
     own = folder / f"joined-{uuid.uuid4().hex[:8]}.new"
     with PairWriter(own, provenance) as writer:
         for number in range(count):
@@ -141,11 +141,12 @@ def join_parts(folder: Path, count: int, target: Path, provenance: dict[str, Any
             try:
                 with PairStore.open(part) as store:
                     writer.adopt(store, 0)
-                    accepted += store.records[0].accepted
             except InputFileError as error:
                 part.unlink(missing_ok=True)
                 raise MobilescopeError(error.cause, "run the same command again: it makes this pair anew") from error
+        refuse_unfocused(writer, GateThresholds(**provenance["thresholds"]))
         part_windows(writer)
+        accepted = sum(record.accepted for record in writer.records())
     own.replace(target)
     shutil.rmtree(folder, ignore_errors=True)
     return Counted(accepted, count - accepted)

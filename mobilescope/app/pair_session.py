@@ -149,7 +149,7 @@ class SessionPairing:
                 "scan it first",
             )
         finder = self._finder_of(path, slide.name)
-        examiner = FieldExaminer(side, finder=finder, thresholds=self._thresholds)
+        examiner = FieldExaminer(side, finder=finder, thresholds=self._thresholds, details=self._details())
         live = bool(fields) or (request.suggest > 0 and not request.stored_only)
         finding = live and request.automatic and not request.points
         if finding and finder is None:
@@ -224,6 +224,12 @@ class SessionPairing:
         """Return the number of this run where it has paired something of a slide already; else one that none has."""
         result = self.run.slides.get(slide)
         return result.links[0].run if result is not None and result.links else -1
+
+    def _details(self) -> list[float]:
+        """Return how much of the fine detail arrived in the pairs that the session has."""
+        with Session.open(self._writer.path) as session:
+            links = [link for slide in session.slides for link in session.pair_links(slide.name)]
+        return [link.quality["detail_transfer"] for link in links if link.accepted and "detail_transfer" in link.quality]
 
     def _has_tiles(self, slide: str) -> bool:
         with Session.open(self._writer.path) as session:

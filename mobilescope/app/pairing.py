@@ -27,6 +27,7 @@ from mobilescope.app.folders import prepare_file
 from mobilescope.app.lineage import lineage, made_of
 from mobilescope.app.pair_places import PlacedCapture, placed_captures
 from mobilescope.app.placing import Search, has_position
+from mobilescope.app.unfocused_pairs import refuse_unfocused
 from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, OutputError
@@ -125,17 +126,19 @@ def register_session(
     if out is not None and out.exists() and file_format(out) != PAIRS_FORMAT:
         raise OutputError(f"{target} is there and is no file of pairs", "give another name for the pairs")
     prepare_file(target)
-    accepted = refused = searched = 0
+    accepted = 0
     with PairWriter(target, plan.provenance) as writer:
         for done, pair in enumerate(
             _aligned(session_path, plan, thresholds, workers, on_progress, stop), start=1
         ):
             store_pair(writer, pair, plan.roles[pair.capture.slide], warp)
-            accepted, refused = accepted + pair.accepted, refused + (not pair.accepted)
-            searched += pair.accepted and "place_x_um" in pair.quality
-            on_progress(Progress("register", done, len(jobs), f"{accepted} accepted, {refused} refused"))
+            accepted += pair.accepted
+            on_progress(Progress("register", done, len(jobs), f"{accepted} accepted, {done - accepted} refused"))
+        refuse_unfocused(writer, thresholds)
         part_windows(writer)
-    return PairingResult(target, accepted, refused, searched)
+        good = [record for record in writer.records() if record.accepted]
+    searched = sum("place_x_um" in record.quality for record in good)
+    return PairingResult(target, len(good), len(jobs) - len(good), searched)
 
 
 @dataclass(frozen=True)

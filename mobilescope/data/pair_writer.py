@@ -157,8 +157,15 @@ class PairWriter:
 
     def set_window(self, index: int, window: Window) -> None:
         """Give a pair of this file another evaluation window."""
+        self._amend(index, {"window": [int(value) for value in window]})
+
+    def refuse(self, index: int, reason: str) -> None:
+        """Refuse a pair of this file after all."""
+        self._amend(index, {"accepted": False, "reason": reason})
+
+    def _amend(self, index: int, changes: dict[str, Any]) -> None:
         group = self._group(index)
-        fields = read_json(group["record"]) | {"window": [int(value) for value in window]}
+        fields = read_json(group["record"]) | changes
         with naming_write_failures(self.path):
             text = json.dumps(fields).encode("utf-8")
             self._new.claim(len(text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ _SPECTRUM_PX = 64
 _MOST_SPECTRA = 400
 _COARSE_BAND = (0.02, 0.07)
 _FINE_BAND = (0.12, 0.22)
+# Fewer pairs do not tell what a phone scope shows as a rule.
+_LEAST_PAIRS = 5
 _BLANK_WINDOW_PX = 16
 _BLANK_CONTRAST = 0.015
 # Further from specimen than this (the distance of the displacement field's control points) a map is a guess.
@@ -80,7 +83,9 @@ class PairQuality:
 class GateThresholds(StrictModel):
     """What a pair must reach to be trained on; names and units as in ``PairQuality``.
 
-    The values are those at which ``tests/benchmarks/bench_gate.py`` finds pairs told apart.
+    The values are those at which ``tests/benchmarks/bench_gate.py`` finds pairs told apart. How much detail a phone
+    scope shows at its best differs from one to the next, so beside the least that serves at all stands a share of
+    what the same one shows elsewhere, see `typical_detail`.
     """
 
     greatest_residual_median_px: float = 0.5
@@ -93,6 +98,7 @@ class GateThresholds(StrictModel):
     least_inlier_ratio: float = 0.1
     least_inlier_spread: float = 0.3
     least_detail_transfer: float = 0.35
+    least_share_of_typical_detail: float = 0.6
     greatest_saturated_fraction: float = 0.3
     greatest_blank_fraction: float = 0.8
 
@@ -144,6 +150,23 @@ def judge(quality: PairQuality, thresholds: GateThresholds | None = None) -> Ver
     )
     reason = next((text for holds, text in checks if not holds), "")
     return Verdict(not reason, reason)
+
+
+def typical_detail(transfers: Sequence[float]) -> float | None:
+    """Return the ``detail_transfer`` that a phone scope has as a rule, of accepted pairs; None of too few."""
+    return float(np.median(transfers)) if len(transfers) >= _LEAST_PAIRS else None
+
+
+def judge_focus(transfer: float, typical: float, thresholds: GateThresholds | None = None) -> Verdict:
+    """Hold a pair's ``detail_transfer`` against what is typical of its phone scope: less tells of a focus missed."""
+    limits = thresholds if thresholds is not None else GateThresholds()
+    least = limits.least_share_of_typical_detail * typical
+    if transfer >= least:
+        return Verdict(True, "")
+    return Verdict(False, (
+        f"the phone image is blurred: {max(transfer, 0):.0%} of the fine detail arrives, {typical:.0%} in other pairs of "
+        f"this session (at least {least:.0%})"
+    ))
 
 
 def residual_grid(moving: Grey, drawn: Grey, valid: NDArray[np.bool_]) -> BlockGrid:

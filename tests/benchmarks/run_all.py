@@ -28,6 +28,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "mosaic": ["--side", "3", "--tile", "512"],
     "registration": ["--pairs", "3", "--no-peers"],
     "gate": ["--pairs", "3"],
+    "focus_gate": ["--fields", "5"],
     "pairing": ["--side", "1", "--kills", "2"],
     "retrieval": ["--quick"],
     "microscopes": [],

@@ -107,14 +107,25 @@ def plan(columns):
     ),))
 
 
-def pair(folder, twin, phone, columns, **description):
+def pair(folder, twin, phone, columns, retake=False, **description):
     """Pair a row of fields over a benchtop whose slides a person changes; return the session and what came of it."""
     session, job, used = folder / "s.h5", plan(columns), instruments(twin, phone, **description)
     with open_writer(session, job, used) as writer:
         result = SessionPairing(
-            writer, job, used, Chooser(), PairRequest(retakes=0), lambda *_: None
+            writer, job, used, Chooser(), PairRequest(retakes=0, retake=retake), lambda *_: None
         ).pair().slides[SLIDE]
     return session, result
+
+
+def test_what_the_phone_scope_shows_as_a_rule_is_known_from_earlier_runs(twin, tmp_path, software_stage):
+    phone = FaultyPhone(staged_phone(twin, software_stage()), "blank")
+    _, first = pair(tmp_path, twin, phone, 6)
+    assert [link.verdict for link in first.links] == ["refused"] + ["accepted"] * 5
+    twin.phone.defocus_um = 10.0
+    _, again = pair(tmp_path, twin, staged_phone(twin, software_stage()), 6, retake=True)
+    (link,) = again.links
+    assert link.column == 0
+    assert "in other pairs of this session" in link.reason
 
 
 def test_tiles_taken_ahead_are_those_of_fields_that_both_stages_reach(twin, tmp_path, monkeypatch, software_stage):

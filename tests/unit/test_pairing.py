@@ -83,6 +83,15 @@ def test_a_fault_that_passes_costs_one_more_capture(twin, session, fault, words)
     assert len(done.captures) == 1
 
 
+@pytest.mark.parametrize(("details", "attempts"), [((0.97,) * 5, 2), ((0.97,) * 4, 1), ((0.5,) * 5, 1)])
+def test_a_soft_picture_is_taken_again_once_it_is_known_what_the_phone_scope_can_show(twin, session, details, attempts):
+    phone = FaultyPhone(twin.phone, "blurred", defocus_um=10.0)
+    done = walk(twin, session, phone=phone, fields=FIELDS[:1], details=details)
+    (link,) = done.links
+    assert (link.verdict, link.attempts, phone.taken) == ("accepted", attempts, attempts)
+    assert ("focus the phone scope and take it again" in " ".join(done.chooser.told)) == (attempts == 2)
+
+
 def test_a_phone_that_gives_no_raw_is_paired_by_its_jpeg(twin, session):
     phone = FaultyPhone(twin.phone, "without_raw", captures=range(9))
     done = walk(twin, session, phone=phone, fields=FIELDS[:1])

@@ -8,7 +8,7 @@ import pytest
 from phone_pairs import Pair, PhoneModel, phone_pair, read_rgb
 
 from mobilescope.core.errors import RegistrationError
-from mobilescope.imaging.quality import GateThresholds, judge
+from mobilescope.imaging.quality import GateThresholds, judge, judge_focus, typical_detail
 from mobilescope.imaging.registration import Registration, register
 
 FIELDS = ("he_monuseg_train/mr_18-5592.tif", "he_monuseg_train/mr_38-6178.tif")
@@ -147,6 +147,21 @@ def test_each_threshold_gives_its_own_reason(good, change, word):
     verdict = judge(replace(good.quality, **change))
     assert not verdict.accepted
     assert word in verdict.reason
+
+
+def test_a_focus_is_held_against_what_the_phone_scope_shows_as_a_rule():
+    assert typical_detail([0.9] * 4) is None
+    assert typical_detail([0.4, 0.95, 0.9, 1.0, 0.98]) == 0.95
+    assert judge_focus(0.62, 0.95).accepted
+    verdict = judge_focus(0.5, 0.95)
+    assert not verdict.accepted
+    assert verdict.reason == (
+        "the phone image is blurred: 50% of the fine detail arrives, 95% in other pairs of this session (at least 57%)"
+    )
+    # A phone scope that shows less at its best is no worse than itself.
+    assert judge_focus(0.5, 0.6).accepted
+    assert judge_focus(0.5, 0.95, GateThresholds(least_share_of_typical_detail=0.5)).accepted
+    assert not judge_focus(float("nan"), 0.95).accepted
 
 
 def test_thresholds_can_be_set(good):
