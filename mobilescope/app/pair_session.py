@@ -229,7 +229,8 @@ class SessionPairing:
         """Return how much of the fine detail arrived in the pairs that the session has."""
         with Session.open(self._writer.path) as session:
             links = [link for slide in session.slides for link in session.pair_links(slide.name)]
-        return [link.quality["detail_transfer"] for link in links if link.accepted and "detail_transfer" in link.quality]
+        good = [link.quality for link in links if link.accepted]
+        return [quality["detail_transfer"] for quality in good if "detail_transfer" in quality]
 
     def _has_tiles(self, slide: str) -> bool:
         with Session.open(self._writer.path) as session:

@@ -164,8 +164,8 @@ def judge_focus(transfer: float, typical: float, thresholds: GateThresholds | No
     if transfer >= least:
         return Verdict(True, "")
     return Verdict(False, (
-        f"the phone image is blurred: {max(transfer, 0):.0%} of the fine detail arrives, {typical:.0%} in other pairs of "
-        f"this session (at least {least:.0%})"
+        f"the phone image is blurred: {max(transfer, 0):.0%} of the fine detail arrives, {typical:.0%} in other pairs "
+        f"of this session (at least {least:.0%})"
     ))
 
 
