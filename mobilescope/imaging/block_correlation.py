@@ -120,13 +120,11 @@ def correlate_blocks(moving: Grey, drawn: Grey, valid: NDArray[np.bool_], count:
     spectrum = fft.rfft2(areas, size, workers=_THREADS) * np.conj(fft.rfft2(blocks, size, workers=_THREADS))
     lags = 2 * reach + 1
     product = fft.irfft2(spectrum, size, workers=_THREADS)[..., :lags, :lags].astype(np.float64)
-    total, squares = _window_sums(padded, (height, width)), _window_sums(padded**2, (height, width))
     offset = np.arange(lags)
-    row_index = tops[:, None, None, None] + offset[None, None, :, None]
-    column_index = lefts[None, :, None, None] + offset[None, None, None, :]
+    firsts = (tops[:, None] + offset, lefts[:, None] + offset)
     pixels = height * width
-    mean = total[row_index, column_index] / pixels
-    variance = np.maximum(squares[row_index, column_index] / pixels - mean**2, 1e-10)
+    mean = _window_sums(padded, (height, width), firsts) / pixels
+    variance = np.maximum(_window_sums(padded**2, (height, width), firsts) / pixels - mean**2, 1e-10)
     spread = np.sqrt(np.maximum(np.mean(blocks.astype(np.float64) ** 2, axis=(-2, -1)), 1e-10))
     pearson = product / pixels / (spread[..., None, None] * np.sqrt(variance))
 
@@ -147,12 +145,22 @@ def correlate_blocks(moving: Grey, drawn: Grey, valid: NDArray[np.bool_], count:
     return BlockGrid(centres, shift, similarity, _certainty(similarity, bend, pixels))
 
 
-def _window_sums(image: Grey, window: tuple[int, int]) -> FloatArray:
-    """Return the sum of the image over every window, indexed by the window's first pixel."""
-    height, width = window
-    table = cv2.integral(image, sdepth=cv2.CV_64F)
-    sums = table[height:, width:] - table[:-height, width:] - table[height:, :-width] + table[:-height, :-width]
-    return np.asarray(sums, dtype=np.float64)
+def _window_sums(
+    image: Grey, window: tuple[int, int], firsts: tuple[NDArray[np.int_], NDArray[np.int_]]
+) -> FloatArray:
+    """Return the sums of the image over windows.
+
+    ``firsts`` are their first rows (block rows, lags) and first columns (block columns, lags); the sums are of shape
+    (block rows, block columns, lags, lags).
+    """
+    (height, width), (tops, lefts) = window, firsts
+    table = np.asarray(cv2.integral(image, sdepth=cv2.CV_64F), dtype=np.float64)
+
+    def corners(down: int, across: int) -> FloatArray:
+        return table[np.ix_(tops.ravel() + down, lefts.ravel() + across)]
+
+    sums = corners(height, width) - corners(0, width) - corners(height, 0) + corners(0, 0)
+    return sums.reshape(*tops.shape, *lefts.shape).swapaxes(1, 2)
 
 
 def _window_centres(length: int, pitch_px: float) -> FloatArray:

@@ -122,23 +122,34 @@ def _shape(scales: Scales, by: int) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class RefinedField:
-    """A displacement field with what is known of its errors.
+    """A displacement field, and what it was fitted to.
 
     Attributes
     ----------
-    field : SplineField
     centres_yx : ndarray, shape (rows, columns, 2), float64
-        Where its errors were estimated.
-    errors_px : ndarray, shape (samples, rows, columns, 2), float64
-        Errors that the field may have there, each sample as probable as the others.
+        Where shifts were measured.
     """
 
     field: SplineField
+    stiffness: float
+    fitter: FieldFitter
     centres_yx: FloatArray
-    errors_px: FloatArray
+    certainty: FloatArray
+    trust: FloatArray
+
+    def error_samples(self, seed: int) -> FloatArray:
+        """Draw errors (px) that the field may have at the centres, each sample as probable as the others.
+
+        Returns
+        -------
+        ndarray, shape (samples, rows, columns, 2), float64
+        """
+        return self.fitter.error_samples(
+            self.certainty, self.trust, stiffness=self.stiffness, count=_ERROR_SAMPLES, seed=seed
+        )
 
 
-def refined_field(scales: Scales, field: SplineField, options: ElasticOptions, *, seed: int = 0) -> RefinedField:
+def refined_field(scales: Scales, field: SplineField, options: ElasticOptions) -> RefinedField:
     """Take a displacement that is right to about a pixel to its end with overlapping windows, measured again and again.
 
     Half-size images bring it most of the way where they are large enough.
@@ -148,34 +159,18 @@ def refined_field(scales: Scales, field: SplineField, options: ElasticOptions, *
         coarse = _refined(scales, 2, field.enlarged(_shape(scales, 2), 0.5), options, {0: options.stiffness})
         field = coarse.field.enlarged(scales.shape, 2)
         choices = {0: tuple(coarse.stiffness * step for step in _STIFFNESS_STEPS)}
-    fine = _refined(scales, 1, field, options, choices)
-    errors_px = fine.fitter.error_samples(
-        fine.certainty, fine.trust, stiffness=fine.stiffness, count=_ERROR_SAMPLES, seed=seed
-    )
-    return RefinedField(fine.field, fine.grid.centres_yx, errors_px)
-
-
-@dataclass(frozen=True, eq=False)
-class _Refinement:
-    """A field, and what it was fitted to."""
-
-    field: SplineField
-    stiffness: float
-    fitter: FieldFitter
-    grid: BlockGrid
-    certainty: FloatArray
-    trust: FloatArray
+    return _refined(scales, 1, field, options, choices)
 
 
 def _refined(
     scales: Scales, by: int, field: SplineField, options: ElasticOptions, choices: Mapping[int, Sequence[float]]
-) -> _Refinement:
+) -> RefinedField:
     """Refine at one scale.
 
     ``choices`` names the iterations that choose the stiffness, and among which; nothing for some near the last one.
     """
     scene, flat = scales.at(by)
-    state: _Refinement | None = None
+    state: RefinedField | None = None
     for iteration in range(options.fine_iterations):
         drawn, valid = scene.drawn(field)
         grid = correlate_windows(
@@ -194,7 +189,7 @@ def _refined(
         fit = fitter.fit(target, certainty, trust, stiffness=stiffness)
         moved_px = np.abs(fitter.on_grid(fit.field) - fitter.on_grid(field)).max(axis=-1) * by
         field = fit.field
-        state = _Refinement(field, stiffness, fitter, grid, certainty, fit.trust)
+        state = RefinedField(field, stiffness, fitter, grid.centres_yx, certainty, fit.trust)
         if np.percentile(moved_px, 95) < options.settled_px and iteration >= max(1, *choices):
             break
     assert state is not None

@@ -30,25 +30,25 @@ class ExpectedError:
 
 
 def expected_error(
-    samples_px: FloatArray, centres_yx: FloatArray, moving: Grey, drawn: Grey, supported: NDArray[np.bool_]
+    samples_px: FloatArray, centres_yx: FloatArray, overlap: float, supported: NDArray[np.bool_]
 ) -> ExpectedError:
     """Foretell a map's errors where it rests on specimen; infinite where it does nowhere.
 
     Parameters
     ----------
     samples_px : ndarray, shape (samples, rows, columns, 2), float64
-        Errors as probable as each other, if noise is white, see `RefinedField`.
+        Errors as probable as each other, if noise is white, see `RefinedField.error_samples`.
     centres_yx : ndarray, shape (rows, columns, 2), float64
         Where they were drawn.
-    moving, drawn : ndarray, shape (height, width), float32
-        Both images without background, the second drawn through the map.
+    overlap : float
+        What `noise_overlap` says of both images.
     supported : ndarray, shape (height, width), bool
     """
     centre = np.round(centres_yx).astype(int)
     counted = supported[centre[..., 0], centre[..., 1]]
     if not counted.any():
         return ExpectedError(float("inf"), float("inf"))
-    length = np.linalg.norm(samples_px[:, counted], axis=-1) * _UNTOLD * np.sqrt(noise_overlap(moving, drawn))
+    length = np.linalg.norm(samples_px[:, counted], axis=-1) * _UNTOLD * np.sqrt(overlap)
     median, high = np.percentile(length, (50, 95))
     return ExpectedError(float(median), float(high))
 
@@ -56,6 +56,7 @@ def expected_error(
 def noise_overlap(moving: Grey, drawn: Grey) -> float:
     """Return how much more a shift's variance is than under white noise of the same strength: 1 where noise is white.
 
+    Both images, float32 (rows, columns), are without background, the second drawn through the map.
     It is the mean product of the spectra of noise and of the drawn image's gradient over the product of their means.
     Noise is what the drawn image does not explain at any sharpness: blur alone does not move anything.
     """

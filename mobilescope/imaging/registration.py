@@ -20,7 +20,7 @@ from mobilescope.core.errors import InputImageError, RegistrationError
 from mobilescope.imaging.block_correlation import BlockGrid, Grey
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.elastic import ElasticOptions, Scales, pyramid_field, refined_field
-from mobilescope.imaging.expected_error import expected_error
+from mobilescope.imaging.expected_error import expected_error, noise_overlap
 from mobilescope.imaging.features import FeatureMatch, FieldNotFoundError, match_fields
 from mobilescope.imaging.quality import (
     PairQuality,
@@ -168,21 +168,23 @@ def _registered(
         )
         scales = Scales(scene)
         elastic_started = time.perf_counter()
-        refined = refined_field(scales, pyramid_field(scales, chosen.elastic), chosen.elastic, seed=seed)
+        refined = refined_field(scales, pyramid_field(scales, chosen.elastic), chosen.elastic)
         elastic_seconds = time.perf_counter() - elastic_started
 
+        samples_px = beside.submit(refined.error_samples, seed)
         map_yx = beside.submit(_composed, match.homography, refined.field, distortion_yx)
         drawn, valid = scene.drawn(refined.field)
         flat = scales.at(1)[1]
         flat_drawn = scene.flattened(drawn)
         alike = beside.submit(pearson, moving_grey, drawn, valid)
         detail = beside.submit(detail_transfer, flat, flat_drawn)
+        overlap = beside.submit(noise_overlap, flat, flat_drawn)
         focus = [beside.submit(focus_score, grey) for grey in (moving_grey, drawn)]
         blocks = residual_grid(flat, flat_drawn, valid)
         specimen = specimen_mask(drawn) & valid
         supported = supported_mask(specimen)
         residual = residual_over_specimen(blocks, specimen, valid)
-        expected = expected_error(refined.errors_px, refined.centres_yx, flat, flat_drawn, supported)
+        expected = expected_error(samples_px.result(), refined.centres_yx, overlap.result(), supported)
         quality = PairQuality(
             residual_median_px=residual.median_px, residual_p95_px=residual.p95_px,
             residual_median_um=residual.median_px * moving_pixel_um,

@@ -58,7 +58,6 @@ def test_noise_that_looks_like_the_image_counts_for_more_than_white_noise():
 
 
 def test_without_specimen_nothing_is_promised():
-    nothing = np.zeros((64, 64), dtype=np.float32)
     centres = np.zeros((2, 2, 2))
-    told = expected_error(np.zeros((4, 2, 2, 2)), centres, nothing, nothing, np.zeros((64, 64), dtype=bool))
+    told = expected_error(np.zeros((4, 2, 2, 2)), centres, 1.0, np.zeros((64, 64), dtype=bool))
     assert told.median_px == told.p95_px == float("inf")
