@@ -1,6 +1,7 @@
 """The whole job on the twin, judged by its truth: time, memory, blind scores, registration, stitching, focus, objects.
 
     python tests/benchmarks/bench_job.py --seeds 5 --training-seeds 5
+    python tests/benchmarks/bench_job.py --seeds 5 --training-seeds 1 --steps 20   registration and stitching alone
 
 Bicubic enlargement and bicubic + colour matrix are the peers of the network, from the same run on the same fields.
 """
@@ -37,7 +38,7 @@ def run_one(arguments: argparse.Namespace) -> dict[str, Any]:
     images = tuple(Path(image) for image in arguments.image)
     options = DemoOptions(
         out=Path(arguments.out), seed=arguments.seed, training_seed=arguments.training_seed, stain=arguments.stain,
-        images=images, pixel_size_um=arguments.pixel_size_um,
+        images=images, pixel_size_um=arguments.pixel_size_um, steps=arguments.steps,
     )
     with ProgressDisplay() as progress:
         result = run_demo(options, on_progress=progress, truth=truth)
@@ -78,6 +79,8 @@ def child(**options: Any) -> dict[str, Any]:
     """Run one demo in a process of its own and return its figures."""
     command = [sys.executable, __file__, "--one"]
     for name, value in options.items():
+        if value is None:
+            continue
         for item in value if isinstance(value, list) else [value]:
             command += [f"--{name.replace('_', '-')}", str(item)]
     finished = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -127,6 +130,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="seeds of the data")
     parser.add_argument("--training-seeds", type=int, default=5, help="seeds of the training, on the data of seed 0")
     parser.add_argument("--stain", default="blood")
+    parser.add_argument("--steps", type=int, help="training steps; few where the scores of the network don't matter")
     parser.add_argument("--no-procedural", action="store_true", help="leave the made-up specimen out")
     parser.add_argument("--no-tissue", action="store_true", help="leave the real tissue out")
     parser.add_argument("--json", action="store_true")
@@ -142,7 +146,7 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         def go(title: str, place: str, **options: Any) -> None:
-            results[title] = child(out=f"{folder}/{place}", **options)
+            results[title] = child(out=f"{folder}/{place}", steps=arguments.steps, **options)
             report(title, results[title])
 
         def spread_over_seeds(name: str, key: str, **options: Any) -> None:
