@@ -67,7 +67,7 @@ def phone(
 
     Example: mobilescope phone --usb --out stills --model my.pt
     """
-    from mobilescope.app.phone_serving import PageOptions, announce, enhanced_for_the_phone, served_page, summary_of
+    from mobilescope.app.phone_serving import PageOptions, announce, served_page, summary_of
     from mobilescope.app.signals import until_told
 
     if lan and host is not None:
@@ -86,6 +86,7 @@ def phone(
         if model is not None:
             from mobilescope.app.live import LiveOptions
             from mobilescope.app.live_sources import SourceOptions
+            from mobilescope.app.phone_preview import enhanced_for_the_phone
 
             live = LiveOptions(
                 model=model, source=SourceOptions("phone"), frames_per_s=fps, fast_model=fast_model, device=device,
@@ -95,7 +96,7 @@ def phone(
         announce(page, picture=qr)
         _listen_to_the_terminal(page, told)
         _watch(page, run, told, seconds=seconds)
-        summary = summary_of(page, taken, run)
+        summary = summary_of(page, taken, None if run is None else run.summary())
     say(f"{len(taken)} stills in {out}")
     if json:
         print_json(summary)

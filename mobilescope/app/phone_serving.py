@@ -1,4 +1,4 @@
-"""The phone's page put together: the server with its folder of stills, and the live enhancement that goes back."""
+"""The phone's page put together: the server with its folder of stills, announced with the code that lets a phone in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mobilescope.app.console import say, stderr
 from mobilescope.app.folders import prepare_folder
@@ -18,16 +18,12 @@ from mobilescope.core.machine import cache_folder
 from mobilescope.core.phone_page_config import DEFAULT_PORT, LockWishes
 
 if TYPE_CHECKING:
-    from mobilescope.app.live import LiveOptions, LiveRun
     from mobilescope.devices.phone_page.hub import PhoneHub
     from mobilescope.devices.phone_page.server import PhonePageServer
-    from mobilescope.enhance.live_values import LivePicture, Picture
 
 _NEEDED = ("fastapi", "uvicorn", "websockets", "trustme", "segno", "av")
 _LOOPBACK = "127.0.0.1"
 _ADB_S = 15.0
-_SENT_WIDTH = 1280
-_SENT_QUALITY = 80
 
 
 @dataclass(frozen=True)
@@ -170,45 +166,8 @@ def new_code(page: PhonePageServer, *, picture: Path | None = None) -> None:
     say(f"or open {page.listening.urls[0]} on it and type {code}")
 
 
-@contextmanager
-def enhanced_for_the_phone(page: PhonePageServer, options: LiveOptions) -> Iterator[LiveRun]:
-    """Enhance the phone's preview as `mobilescope live` does, and send each picture back to the page."""
-    from mobilescope.app.live import live_run
-    from mobilescope.enhance.live_words import NOT_FOR_DIAGNOSIS
-    from mobilescope.enhance.rung_controller import RUNG_TITLES, Rung
-    from mobilescope.imaging.jpeg import compress
-
-    runs: list[LiveRun] = []
-
-    def send(picture: LivePicture) -> None:
-        verdict = runs[0].pipeline.snapshot().verdict if runs else None
-        enhanced = picture.enhanced
-        page.hub.show_enhanced(
-            compress(_for_a_phone(enhanced.pixels), _SENT_QUALITY), picture.frame,
-            method=RUNG_TITLES[Rung(enhanced.method)], region=str(enhanced.region), note=NOT_FOR_DIAGNOSIS,
-            trust="not judged yet" if verdict is None else verdict.state,
-        )
-
-    page.hub.enhances()
-    with live_run(options, show=send, opened=page.hub.frames()) as run:
-        runs.append(run)
-        yield run
-
-
-def _for_a_phone(picture: Picture) -> Picture:
-    """Return a picture no wider than a phone's screen can show."""
-    import cv2
-    import numpy as np
-
-    rows, columns = picture.shape[:2]
-    if columns <= _SENT_WIDTH:
-        return picture
-    size = _SENT_WIDTH, max(1, round(rows * _SENT_WIDTH / columns))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-
-
-def summary_of(page: PhonePageServer, taken: list[Any], run: LiveRun | None) -> dict[str, Any]:
-    """Return the contract's JSON object of a served page."""
+def summary_of(page: PhonePageServer, taken: list[Any], enhanced: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the contract's JSON object of a served page; ``enhanced`` is what a live run sums up."""
     now = page.hub.snapshot()
     return {
         "url": page.listening.urls[0],
@@ -220,7 +179,5 @@ def summary_of(page: PhonePageServer, taken: list[Any], run: LiveRun | None) -> 
         "preview_pictures": now.pictures,
         "phones": now.paired,
         "refused": now.refused,
-        "enhanced": None if run is None else run.summary(),
+        "enhanced": enhanced,
     }
-
-
