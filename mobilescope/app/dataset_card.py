@@ -39,7 +39,8 @@ def dataset_card(
         "software_version": __version__,
         "pairs": {
             "warp": files[0].provenance["warp"], "factor": grid.value,
-            "input": joined_input([source.provenance for source in files]), "jpeg_ratio": files[0].provenance.get("jpeg_ratio"),
+            "input": joined_input([source.provenance for source in files]),
+            "jpeg_ratio": files[0].provenance.get("jpeg_ratio"),
             "input_pixel_um": files[0].output_pixel_um * grid.value, "label_pixel_um": files[0].output_pixel_um,
         },
         "patches": asdict(plan) | {"stride_px": plan.stride_px, "label_patch_px": plan.patch_px * grid.value},

@@ -19,7 +19,7 @@ _SPREADS = 8.0
 # A hot pixel stands out of the dark by this part of the range at least, a dead one differs so much from its neighbours.
 _LEAST_HOT = 0.005
 _LEAST_DEAD = 0.30
-# Of a smear in a JPEG only the strong part is worth what replacing it loses; measured, see docs/raw.md.
+# Of a smear in a JPEG only the strong part is worth what replacing it loses; measured, docs/benchmarks.md.
 _LEAST_HOT_SMEAR = 0.03
 _LEAST_DEAD_SMEAR = 0.20
 # More than this part of a sensor is no defect of single pixels.
