@@ -15,7 +15,7 @@ from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.channels import channel_switch
 from mobilescope.app.instrument import Instruments
-from mobilescope.app.light_keeping import keep_light
+from mobilescope.app.light_keeping import keep_light, told_pictures
 from mobilescope.core.config import PhoneConfig, validate
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import PlanError
@@ -250,7 +250,8 @@ def known_files(session: Session) -> set[str]:
 def keep_phone_light(writer: SessionWriter, instruments: Instruments) -> None:
     """Copy the phone's dark frames and clear field into a session that has none of its own; raises as `keep_light`."""
     table = instruments.description.get("development", {})
-    keep_light(writer, validate(DevelopmentConfig, table, source="the instrument", prefix="development").calibration)
+    development = validate(DevelopmentConfig, table, source="the instrument", prefix="development")
+    keep_light(writer, development.calibration, told_pictures(instruments.description.get("phone", {})))
 
 
 def evaluation_cell(slide: SlidePlan, size_um: tuple[float, float], x_um: float, y_um: float) -> RegionUm | None:

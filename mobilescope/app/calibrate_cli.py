@@ -106,7 +106,8 @@ def light(
     """Picture darkness and clear glass with the phone scope: hot and dead pixels, uneven light, white reference.
 
     Put a clean slide on the phone scope first, at the exposure of the captures to come. Captures stay as they are;
-    what the file says is applied when they are developed.
+    what the file says is applied when they are developed. A phone that gives no raw pictures is calibrated by its
+    JPEGs: hold its exposure and white balance.
 
     Example: mobilescope --config scope.toml calibrate light --frames 16
     """
@@ -123,9 +124,10 @@ def light(
             stop=stop,
         )
     red, green, blue = found.gains
+    where = "" if found.pictures == "raw" else " in the halved JPEG"
     say(
-        f"{found.hot_pixels} hot and {found.dead_pixels} dead pixels; the darkest place has {found.corner:.0%} of the "
-        f"light of the brightest; clear glass is neutral with gains {red:.3f}, {green:.3f}, {blue:.3f}"
+        f"{found.hot_pixels} hot and {found.dead_pixels} dead pixels{where}; the darkest place has {found.corner:.0%} "
+        f"of the light of the brightest; clear glass is neutral with gains {red:.3f}, {green:.3f}, {blue:.3f}"
     )
     say(f"light: {path}")
     known = config.development.calibration

@@ -13,7 +13,7 @@ from mobilescope import __version__
 from mobilescope.app.blank_patches import FilePatches, PatchPlan
 from mobilescope.app.tables import MISSING, Table
 from mobilescope.core.factor import GridFactor
-from mobilescope.data.datasets import ROLES, Member, Role
+from mobilescope.data.datasets import ROLES, Member, Role, joined_input
 from mobilescope.data.pair_record import PairRecord
 from mobilescope.learn.sources import Source
 
@@ -39,7 +39,8 @@ def dataset_card(
         "software_version": __version__,
         "pairs": {
             "warp": files[0].provenance["warp"], "factor": grid.value,
-            "input": files[0].provenance.get("input", "raw"), "jpeg_ratio": files[0].provenance.get("jpeg_ratio"),
+            "input": joined_input([source.provenance for source in files]),
+            "jpeg_ratio": files[0].provenance.get("jpeg_ratio"),
             "input_pixel_um": files[0].output_pixel_um * grid.value, "label_pixel_um": files[0].output_pixel_um,
         },
         "patches": asdict(plan) | {"stride_px": plan.stride_px, "label_patch_px": plan.patch_px * grid.value},
@@ -116,7 +117,7 @@ def _member(source: Source, member: Member) -> dict[str, Any]:
         "session_digest": told.get("session_digest"), "instrument": told.get("instrument"),
         "software_version": told.get("software_version"), "thresholds": told.get("thresholds"),
         "label_pixel_um": told.get("label_pixel_um"), "input_pixel_um": told.get("input_pixel_um"),
-        "phone_half_pitch_um": told.get("phone_half_pitch_um"),
+        "phone_half_pitch_um": told.get("phone_half_pitch_um"), "input": told.get("input"),
     }
 
 

@@ -14,8 +14,9 @@ from mobilescope.core.protocols import PhoneCapture
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.imaging.defects import without_defects
+from mobilescope.imaging.halving import halve_srgb
 from mobilescope.imaging.jpeg import decompress
-from mobilescope.imaging.raw import develop_srgb, halve_srgb
+from mobilescope.imaging.raw import develop_srgb
 
 
 def develop_capture(
@@ -24,7 +25,10 @@ def develop_capture(
     """Return a session's capture, whole, shape (rows, columns, 3); developed as the session says unless told."""
     recipe = recipe_of(session, development or development_of(session))
     if not capture.cfa:
-        return halve_srgb(decompress(session.jpeg(capture)), recipe.jpeg_gains)
+        picture = decompress(session.jpeg(capture))
+        if recipe.pictures == "raw":
+            return halve_srgb(picture, recipe.jpeg_gains)
+        return halve_srgb(picture, recipe.gains, defects=recipe.defects, shading=recipe.shading)
     return _developed(session.bayer(capture), capture, recipe)
 
 

@@ -10,19 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.instrument_file import load_instrument
+from mobilescope.app.known_light import known_light
 from mobilescope.core.config import validate
 from mobilescope.core.development_config import DevelopmentConfig, WhiteBalancePreset
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.data.files import file_state
-from mobilescope.data.phone_light import DARK, read_phone_light
+from mobilescope.data.phone_light import LightPictures
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
-from mobilescope.imaging.defects import GREATEST_SHARE, Places, defects_of
+from mobilescope.imaging.defects import GREATEST_SHARE, Places
 from mobilescope.imaging.dng import preset_key
-from mobilescope.imaging.flat_field import clear_light, neutral_gains, shading_of
+from mobilescope.imaging.flat_field import neutral_gains, shading_of
 from mobilescope.imaging.white_balance import Gains
 
 _NEUTRAL: Gains = (1.0, 1.0, 1.0)
+_NO_PLACES: Places = np.empty((0, 2), dtype=np.intp)
 _TAKE_LIGHT = "take dark frames and a clear field: mobilescope calibrate light"
 
 
@@ -32,30 +34,26 @@ class Recipe:
 
     Attributes
     ----------
-    gains, jpeg_gains : tuple of float
-        The white balance of raw frames, and what a phone's JPEG is changed by, which has the phone's own.
+    pictures : {"raw", "jpeg"}
+        Which captures gains, defects and shading are for: all of a phone's JPEGs where it gives no raw pictures.
+    gains : tuple of float
+        The white balance; of JPEGs, what their own is changed by.
+    jpeg_gains : tuple of float
+        The same of a JPEG that was taken among raw pictures; nothing else is done to it.
     defects : ndarray, shape (n, 2)
-        Pixels (row, column) to be replaced.
+        Pixels (row, column) to be replaced, see `KnownLight.defects`.
     shading : ndarray or None
-        What evens out the field, see `develop_half_size`.
+        What evens out the field, see `develop_half_size` and `halve_srgb`.
     provenance : dict
         The same in words and figures, ready for JSON.
     """
 
+    pictures: LightPictures
     gains: Gains
     jpeg_gains: Gains
     defects: Places
     shading: NDArray[np.float32] | None
     provenance: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class _Known:
-    """Means of dark frames and of a clear field, counts, and where they come from."""
-
-    dark: NDArray[np.float32] | None
-    clear: NDArray[np.float32] | None
-    source: dict[str, Any]
 
 
 def development_of(session: Session) -> DevelopmentConfig:
@@ -146,18 +144,17 @@ def _leading_capture(session: Session) -> CaptureRecord:
 
 
 def _recipe(session: Session, first: CaptureRecord, development: DevelopmentConfig) -> Recipe:
-    known = _known(session, first, development) if first.cfa else _Known(None, None, {})
+    known = known_light(session, first, development)
     light: NDArray[np.float32] | None = None
-    levels = {"black_level": float(first.black_level), "white_level": float(first.white_level)}
-    if known.clear is not None and (development.flat_field or development.white_balance == "reference"):
-        light = clear_light(known.clear, cfa=first.cfa, dark=known.dark, **levels)
-    dark, clear = (known.dark, known.clear) if development.defects else (None, None)
-    hot, dead = defects_of(dark, clear, **levels)
+    if development.flat_field or development.white_balance == "reference":
+        light = known.smooth()
+    hot, dead = known.defects() if development.defects else (_NO_PLACES, _NO_PLACES)
     defects = np.concatenate([hot, dead])
-    frame = session.header.phone_shape
-    if len(defects) > GREATEST_SHARE * frame[0] * frame[1]:
+    rows, columns = session.header.phone_shape
+    pixels = rows * columns if known.pictures == "raw" else (rows // 2) * (columns // 2)
+    if len(defects) > GREATEST_SHARE * pixels:
         raise InputImageError(
-            f"{len(defects)} of {frame[0] * frame[1]} pixels look defective by the dark frames and the clear field",
+            f"{len(defects)} of {pixels} pixels look defective by the dark frames and the clear field",
             "take them again, or set defects = false",
         )
     gains = _gains(first, development, light)
@@ -168,31 +165,9 @@ def _recipe(session: Session, first: CaptureRecord, development: DevelopmentConf
         "light": known.source, "settings": development.model_dump(mode="json", exclude_none=True),
     }
     return Recipe(
-        gains, _NEUTRAL if isinstance(development.white_balance, str) else gains, defects,
+        known.pictures, gains, _NEUTRAL if isinstance(development.white_balance, str) else gains, defects,
         shading_of(light) if light is not None and evened else None, provenance,
     )
-
-
-def _known(session: Session, first: CaptureRecord, development: DevelopmentConfig) -> _Known:
-    """Return the session's own dark frames and clear field, else those of the file that the settings name."""
-    channels = session.flat_field_channels("phone")
-    if channels:
-        return _Known(
-            session.flat_field("phone", DARK) if DARK in channels else None,
-            session.flat_field("phone") if "" in channels else None,
-            {"session": {name or "clear": digest for name, digest in channels.items() if name in ("", DARK)}},
-        )
-    if development.calibration is None:
-        return _Known(None, None, {})
-    light = read_phone_light(development.calibration)
-    theirs = (light.clear.shape, light.cfa, light.black_level, light.white_level)
-    ours = (session.header.phone_shape, first.cfa, first.black_level, first.white_level)
-    if theirs != ours:
-        raise InputFileError(
-            f"{development.calibration} is of another camera: frame, colours, black and white level are "
-            f"{theirs}, those of {session.path} {ours}", "give the file of this phone, or none",
-        )
-    return _Known(light.dark, light.clear, {"file": development.calibration.name, "taken_s": light.time_s})
 
 
 def _gains(first: CaptureRecord, development: DevelopmentConfig, light: NDArray[np.float32] | None) -> Gains:
@@ -202,14 +177,15 @@ def _gains(first: CaptureRecord, development: DevelopmentConfig, light: NDArray[
         return wanted
     if wanted == "camera" or first.settings.get("white_balance") == wanted:
         return first.white_balance if first.cfa else _NEUTRAL
-    if not first.cfa:
-        raise UserError(
-            f"white_balance = {wanted!r}: this phone gives no raw pictures", 'take "camera", or gains as numbers'
-        )
     if wanted == "reference":
         if light is None:
             raise UserError("white_balance = 'reference': there is no clear field", _TAKE_LIGHT)
         return neutral_gains(light)
+    if not first.cfa:
+        raise UserError(
+            f"white_balance = {wanted!r}: this phone gives no raw pictures, and its JPEGs don't tell its gains",
+            'take "camera" or "reference", or gains as numbers',
+        )
     written = first.settings.get(preset_key(wanted))
     if written is None:
         raise UserError(

@@ -40,7 +40,7 @@ class Job:
     digest : callable
         Returns the SHA-256 of what the picture was read from.
     digest_of : str
-        What that is: the bytes of a file, or a session's raw frame.
+        What that is: the bytes of a file, or a session's raw frame or JPEG.
     """
 
     name: str
@@ -149,6 +149,6 @@ def _capture_job(session: Session, capture: CaptureRecord, folder: Path) -> Job:
         f"capture {capture.index} of slide {capture.slide}",
         (folder / f"{capture.slide}-{capture.index:04d}.png",),
         developed,
-        lambda: capture.sha256,
-        "raw frame",
+        lambda: capture.sha256 if capture.cfa else capture.jpeg_sha256,
+        "raw frame" if capture.cfa else "JPEG",
     )

@@ -20,6 +20,7 @@ from mobilescope.core.pair_link import INGESTED_ROW
 from mobilescope.core.phone_picture import PhonePicture
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import LightState, PositionUm
+from mobilescope.data.phone_light import LightPictures
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
@@ -124,10 +125,11 @@ def ingest_folder(
             check_tiles(opened, slide, options.benchtop)
     rest = _new(found.pictures, known, tally)
     header, rest = _header(session, begun, rest, config, options, slide, source, tally)
+    pictures = _pictures(session, begun, rest)
     if begun is None and config.development.calibration is not None:
-        fitting_light(config.development.calibration, header.phone_shape)
+        fitting_light(config.development.calibration, header.phone_shape, pictures)
     with SessionWriter.create_or_resume(session, header, on_progress=on_progress) as writer:
-        keep_light(writer, config.development.calibration)
+        keep_light(writer, config.development.calibration, pictures)
         index = _next_index(session, slide)
         for done, picture in enumerate(rest, start=1):
             stop.raise_if_requested("ingesting")
@@ -250,6 +252,17 @@ def _header(
     return SessionHeader(
         slides=(entry,), instrument={"instrument": describe(config)}, benchtop_shape=benchtop, phone_shape=shape
     ), rest
+
+
+def _pictures(session: Path, begun: SessionHeader | None, rest: list[FoundPicture]) -> LightPictures | None:
+    """Return what the session's captures are developed from; None where it has none yet, and gets none."""
+    kinds = {"jpeg" if each.dng is None and each.developed is None else "raw" for each in rest}
+    if begun is not None:
+        with Session.open(session) as opened:
+            records = [record for slide in opened.slides for record in opened.captures(slide.name)]
+        kinds |= {"raw" if record.cfa else "jpeg" for record in records}
+    # As `recipe_of` does: the first raw capture decides.
+    return "raw" if "raw" in kinds else "jpeg" if kinds else None
 
 
 def _slide(session: Path, begun: SessionHeader | None, options: IngestOptions) -> str:

@@ -113,7 +113,8 @@ def build_instruments(
     benchtop: BenchtopMicroscope
     phone: PhoneCamera
     if config.phone.kind == "twin":
-        phone = TwinPhone(rack, parameters, seed=table.seed, truth=log, illuminator=light)
+        pictures = config.phone.pictures or "dng+jpeg"
+        phone = TwinPhone(rack, parameters, seed=table.seed, truth=log, illuminator=light, pictures=pictures)
     else:
         phone = open_phone(config, source=source, illuminator=light, ask_mount=ask_phone_mount)
     if paper is not None:

@@ -9,11 +9,11 @@ from typing import Any
 from mobilescope.acquire.phone_light import take_light_frames
 from mobilescope.app.folders import prepare_file
 from mobilescope.app.instrument import build_instruments
+from mobilescope.app.known_light import KnownLight
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
-from mobilescope.data.phone_light import PhoneLight, write_phone_light
-from mobilescope.imaging.defects import defects_of
-from mobilescope.imaging.flat_field import clear_light, neutral_gains
+from mobilescope.data.phone_light import LightPictures, PhoneLight, write_phone_light
+from mobilescope.imaging.flat_field import neutral_gains
 
 LIGHT_FILE = "phone-light.h5"
 
@@ -24,6 +24,8 @@ class LightFound:
 
     Attributes
     ----------
+    hot_pixels, dead_pixels : int
+        Of the sensor, or, where the phone gives JPEGs, of developed pictures.
     gains : tuple of float
         White balance that makes the clear field neutral.
     corner : float
@@ -37,13 +39,14 @@ class LightFound:
     frames: int
     pattern: str
     firmware: str
+    pictures: LightPictures
 
     def to_json(self) -> dict[str, Any]:
         """Return it ready for JSON."""
         return {
             "hot_pixels": self.hot_pixels, "dead_pixels": self.dead_pixels,
             "reference_gains": [round(gain, 5) for gain in self.gains], "corner": round(self.corner, 4),
-            "frames": self.frames, "pattern": self.pattern, "firmware": self.firmware,
+            "frames": self.frames, "pattern": self.pattern, "firmware": self.firmware, "pictures": self.pictures,
         }
 
 
@@ -66,7 +69,7 @@ def calibrate_light(
     Raises
     ------
     DeviceError, InputImageError, UserError
-        Frames that can't serve: not dark, not lit, saturated, no raw pictures; nothing is written then.
+        Frames that can't serve: not dark, not lit, saturated; nothing is written then.
     """
     prepare_file(path)
     with build_instruments(config, source=source) as instruments:
@@ -81,11 +84,12 @@ def calibrate_light(
 
 def found_in(light: PhoneLight) -> LightFound:
     """Return what the frames say; InputImageError where they can't serve."""
-    levels = {"black_level": float(light.black_level), "white_level": float(light.white_level)}
-    smooth = clear_light(light.clear, cfa=light.cfa, dark=light.dark, **levels)
-    hot, dead = defects_of(light.dark, light.clear, **levels)
+    known = KnownLight.of(light, {})
+    smooth = known.smooth()
+    assert smooth is not None  # a calibration has its clear field
+    hot, dead = known.defects()
     green = smooth[..., 1]
     return LightFound(
         len(hot), len(dead), neutral_gains(smooth), float(green.min() / green.max()), light.frames,
-        light.light.pattern, light.light.firmware,
+        light.light.pattern, light.light.firmware, light.pictures,
     )

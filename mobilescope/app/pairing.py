@@ -188,7 +188,7 @@ def plan_pairing(
         if not jobs:
             raise InputFileError(f"{session_path} has no phone captures", "capture its slides first")
         _warn_of_jpegs(session_path, [each.capture for each in placed])
-        provenance = _provenance(session, jobs[0][1], variant) | {
+        provenance = _provenance(session, [capture for _, capture in jobs], variant) | {
             "thresholds": thresholds.model_dump(),
             "places": "nominal, else by landmarks in the whole mosaic" if search else "nominal",
         }
@@ -235,19 +235,20 @@ def store_pair(writer: PairWriter, pair: AlignedPair, role: Role, warp: Warp) ->
     )
 
 
-def _provenance(session: Session, capture: CaptureRecord, variant: PairVariant) -> dict[str, Any]:
+def _provenance(session: Session, captures: list[CaptureRecord], variant: PairVariant) -> dict[str, Any]:
     """Return what the pairs come from and how they are made, with their pixel sizes; the names are `PairWriter`'s."""
+    kinds = {"raw" if capture.cfa else "jpeg" for capture in captures}
     if variant.warp == "phone":
-        with Mosaic.open(session.path, capture.slide) as mosaic:
+        with Mosaic.open(session.path, captures[0].slide) as mosaic:
             label_pixel_um = mosaic.pixel_size_um
         input_pixel_um = label_pixel_um * variant.factor
     else:
-        input_pixel_um = developed_pixel_um(capture)
+        input_pixel_um = developed_pixel_um(captures[0])
         label_pixel_um = input_pixel_um / variant.factor
     return {
         "label_pixel_um": label_pixel_um,
         "input_pixel_um": input_pixel_um,
-        **variant.provenance(),
+        **variant.provenance(" + ".join(sorted(kinds, reverse=True))),
         "development": recipe_of(session, variant.development or development_of(session)).provenance,
         "instrument": instrument_name(session),
         "phone_half_pitch_um": phone_half_pitch_um(session),

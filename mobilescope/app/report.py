@@ -140,7 +140,8 @@ def _provenance(inputs: ReportInputs) -> list[tuple[str, str]]:
         ("session", str(told.get("session", ""))),
         ("session's digest", str(told.get("session_digest", ""))),
         ("warp", str(told.get("warp", ""))),
-        ("input", f"JPEG, {told['jpeg_ratio']:g}× smaller" if told.get("jpeg_ratio") else "as developed"),
+        ("input", f"JPEG, {told['jpeg_ratio']:g}× smaller" if told.get("jpeg_ratio")
+                  else f"{told.get('input', 'raw')}, as developed"),
     ]
     if inputs.baselines is not None:
         deblurring = inputs.baselines.deblurring

@@ -16,7 +16,7 @@ CropChoice = Literal["whole", "r18", "square"]
 
 
 class DevelopmentConfig(StrictModel):
-    """What is made of raw frames that stay as they are: changing it needs no new capture.
+    """What is made of captures, which stay as they are: changing it needs no new one.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ Still = Literal["photo", "photoaf", "shot"]
 _OF_KINDS: dict[str, tuple[PhoneKind, ...]] = {
     "preset": ("twin",),
     "folder": ("folder", "adb", "browser"),
-    "pictures": ("folder", "adb"),
+    "pictures": ("twin", "folder", "adb"),
     "settle_s": ("folder", "adb"),
     "serial": ("adb",),
     "camera_folder": ("adb",),

@@ -169,6 +169,7 @@ def joined_provenance(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for key in ("session", "session_digest"):
         joined.pop(key, None)
     joined["instrument"] = " + ".join(dict.fromkeys(str(part.get("instrument", "unknown")) for part in parts))
+    joined["input"] = joined_input(parts)
     half_pitches_um = [part["phone_half_pitch_um"] for part in parts if "phone_half_pitch_um" in part]
     if half_pitches_um:
         joined["phone_half_pitch_um"] = max(half_pitches_um)
@@ -182,6 +183,11 @@ def joined_provenance(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if key in first:
             joined[key] = first[key]
     return joined
+
+
+def joined_input(parts: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the inputs of pair files are: raw, jpeg, or both."""
+    return " + ".join(dict.fromkeys(kind for part in parts for kind in str(part.get("input", "raw")).split(" + ")))
 
 
 def role_of(text: str) -> tuple[str, Role | None]:

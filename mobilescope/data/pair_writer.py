@@ -42,8 +42,10 @@ class PairWriter:
         The pairs file (`layout.pairs_path` names a session's).
     provenance : dict
         JSON-ready. The file's geometry: ``factor`` (label pixels per input pixel, 2.5 where it is missing),
-        ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw or jpeg), ``jpeg_ratio``,
-        ``development`` (white balance with its gains, crops, defects, flat field, the settings).
+        ``label_pixel_um``, ``input_pixel_um``, ``warp``. What the input is: ``input`` (raw, jpeg, or
+        "raw + jpeg" of a phone that gave now the one, now the other; files of before say raw of all that was not made
+        a JPEG of here), ``jpeg_ratio``, ``development`` (white balance with its gains, crops, defects, flat field, the
+        settings).
         Where it comes from: ``session``, ``session_digest``, ``instrument``, ``phone_half_pitch_um``, ``stains``
         by slide, ``captures_sha256`` and ``scans_sha256`` by slide. How it was judged: ``thresholds``;
         ``software_version``; ``made_of``, a digest of all that decided it.

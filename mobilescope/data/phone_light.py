@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import h5py
 import numpy as np
@@ -17,20 +17,28 @@ from mobilescope.data.checksums import sha256_of
 from mobilescope.data.files import open_for_reading, read_json, read_part, replaced_when_whole
 
 PHONE_LIGHT_FORMAT = "mobilescope-phone-light"
-_VERSION = 1
-DARK = "dark"
+# Version 2 added pictures: of version 1, all are raw.
+_VERSION = 2
+
+LightPictures = Literal["raw", "jpeg"]
+# The channels of a session's flat fields in which it keeps dark frames and clear field.
+DARK_CHANNEL: dict[LightPictures, str] = {"raw": "dark", "jpeg": "dark, jpeg"}
+CLEAR_CHANNEL: dict[LightPictures, str] = {"raw": "", "jpeg": "clear, jpeg"}
 
 
 @dataclass(frozen=True, eq=False)
 class PhoneLight:
-    """What a phone's sensor shows in the dark and over clear glass.
+    """What a phone's pictures show in the dark and over clear glass.
 
     Attributes
     ----------
-    dark, clear : ndarray, shape (rows, columns), float32
-        Mean counts.
+    dark, clear : ndarray, float32
+        Of raw pictures, shape (rows, columns): mean counts. Of JPEGs, shape (rows // 2, columns // 2, 3): mean linear
+        light, 0–1, of each 2×2 pixels.
     cfa : str
-        Colours of the 2×2 mosaic read row by row.
+        Colours of the 2×2 mosaic read row by row; empty for JPEGs.
+    pictures : {"raw", "jpeg"}
+        Which of the phone's pictures were taken.
     frames : int
         How many of each were taken.
     light : LightState
@@ -50,14 +58,26 @@ class PhoneLight:
     device: str
     light: LightState
     time_s: float
+    pictures: LightPictures = "raw"
+
+    def __post_init__(self) -> None:
+        axes = 2 if self.pictures == "raw" else 3
+        if self.pictures not in CLEAR_CHANNEL or not self.dark.ndim == self.clear.ndim == axes:
+            raise ValueError(f"frames of {self.clear.shape} from {self.pictures} pictures")
 
     @classmethod
     def of(cls, dark: NDArray[np.float32], clear: NDArray[np.float32], last: PhoneCapture, frames: int) -> Self:
         """Return the light of means, and of the last capture of the clear field."""
         return cls(
             dark, clear, last.cfa, last.black_level, last.white_level, frames, last.exposure_ms, last.iso, last.device,
-            last.light, last.time_s,
+            last.light, last.time_s, "raw" if last.cfa else "jpeg",
         )
+
+    @property
+    def frame_shape(self) -> tuple[int, int]:
+        """Rows and columns of the phone's pictures, without an odd last one."""
+        rows, columns = self.clear.shape[:2]
+        return (rows, columns) if self.pictures == "raw" else (2 * rows, 2 * columns)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -94,3 +114,24 @@ def _whole(file: h5py.File, name: str) -> NDArray[np.float32]:
     if sha256_of(frame) != file[name].attrs["checksum"]:
         raise ValueError(f"{name} does not match its checksum")
     return frame
+
+
+def in_quadrants(light: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return three halved colours in one frame of a session: red, green, and blue below red; the rest is 0."""
+    rows, columns = light.shape[:2]
+    frame = np.zeros(shape, np.float32)
+    for colour, quadrant in enumerate(_quadrants(rows, columns)):
+        frame[quadrant] = light[..., colour]
+    return frame
+
+
+def from_quadrants(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return what `in_quadrants` was given."""
+    rows, columns = (side // 2 for side in frame.shape)
+    return np.stack([frame[quadrant] for quadrant in _quadrants(rows, columns)], axis=-1)
+
+
+def _quadrants(rows: int, columns: int) -> tuple[tuple[slice, slice], ...]:
+    top, bottom = slice(0, rows), slice(rows, 2 * rows)
+    left, right = slice(0, columns), slice(columns, 2 * columns)
+    return (top, left), (top, right), (bottom, left)

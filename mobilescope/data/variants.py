@@ -66,9 +66,9 @@ class PairVariant:
         ]
         return "".join(parts)
 
-    def provenance(self) -> dict[str, Any]:
-        """Return the variant's part of a pair file's provenance."""
+    def provenance(self, captures: str = "raw") -> dict[str, Any]:
+        """Return the variant's part of a pair file's provenance; ``captures`` is what the phone's pictures are."""
         return {
             "warp": self.warp, "factor": self.factor,
-            "input": "raw" if self.jpeg_ratio is None else "jpeg", "jpeg_ratio": self.jpeg_ratio,
+            "input": captures if self.jpeg_ratio is None else "jpeg", "jpeg_ratio": self.jpeg_ratio,
         }

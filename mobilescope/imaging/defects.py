@@ -1,6 +1,7 @@
-"""Pixels of a raw sensor that don't follow the light: found in dark frames and clear fields, replaced in pictures.
+"""Pixels of a sensor that don't follow the light: found in dark frames and clear fields, replaced in raw pictures.
 
-Each site of the 2×2 mosaic is judged among its own kind, so that colours and their levels never mix.
+Each site of the 2×2 mosaic is judged among its own kind, so that colours and their levels never mix. In a JPEG they are
+smeared by what the phone makes of them; there, halved pixels are judged, and `halving` replaces them.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ _SPREADS = 8.0
 # A hot pixel stands out of the dark by this part of the range at least, a dead one differs so much from its neighbours.
 _LEAST_HOT = 0.005
 _LEAST_DEAD = 0.30
+# Of a smear in a JPEG only the strong part is worth what replacing it loses; measured, docs/benchmarks.md.
+_LEAST_HOT_SMEAR = 0.03
+_LEAST_DEAD_SMEAR = 0.20
 # More than this part of a sensor is no defect of single pixels.
 GREATEST_SHARE = 0.01
 _AROUND = tuple((row, column) for row in (-2, 0, 2) for column in (-2, 0, 2) if row or column)
@@ -71,6 +75,28 @@ def defects_of(
     return hot, dead
 
 
+def smears_of(dark: NDArray[np.float32] | None, clear: NDArray[np.float32] | None) -> tuple[Places, Places]:
+    """Return the pixels that defects spoil in pictures that the phone developed itself, as `defects_of` does.
+
+    Parameters
+    ----------
+    dark, clear : ndarray, shape (rows, columns, 3), float32
+        Mean linear light, 0–1, as `halved_light` gives it.
+    """
+    hot = dead = np.zeros((0, 0), dtype=np.bool_)
+    if dark is not None:
+        hot = np.zeros(dark.shape[:2], dtype=np.bool_)
+        for plane, around in _colours(dark):
+            above = plane - around
+            hot |= above > max(_LEAST_HOT_SMEAR, _SPREADS * _spread(above))
+    if clear is not None:
+        dead = np.zeros(clear.shape[:2], dtype=np.bool_)
+        for plane, around in _colours(clear):
+            share = plane / np.maximum(around, np.float32(1e-3)) - 1
+            dead |= np.abs(share) > max(_LEAST_DEAD_SMEAR, _SPREADS * _spread(share))
+    return np.argwhere(hot), np.argwhere(dead if dark is None or clear is None else dead & ~hot)
+
+
 def without_defects(bayer: NDArray[np.uint16], places: Places) -> NDArray[np.uint16]:
     """Return a frame whose pixels at ``places`` are the median of their sound neighbours of the same site.
 
@@ -99,6 +125,13 @@ def _planes(frame: NDArray[Any]) -> Iterator[tuple[tuple[slice, slice], NDArray[
         for column in (0, 1):
             site = slice(row, None, 2), slice(column, None, 2)
             yield site, np.ascontiguousarray(frame[site], dtype=np.float32)
+
+
+def _colours(light: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """Yield each colour's plane, and the same without what is smaller than the neighbourhood of a pixel."""
+    for channel in range(3):
+        plane = np.ascontiguousarray(light[..., channel])
+        yield plane, np.asarray(cv2.medianBlur(plane, _SIDE), dtype=np.float32)
 
 
 def _spread(plane: NDArray[Any]) -> float:

@@ -41,12 +41,33 @@ def clear_light(
             plane += clear[row::2, column::2]
             plane -= np.float32(black_level) if dark is None else dark[row::2, column::2]
         plane /= np.float32(len(sites) * (white_level - black_level))
-        light[..., channel] = cv2.GaussianBlur(plane, (0, 0), _SMOOTHING_PX)
-        bright = _bright(light[..., channel])
-        if bright < _LEAST_LIGHT:
-            raise InputImageError(f"the clear field is dark in {colour} ({bright:.1%} of the range)", "more light")
-        if bright > 0.98:
-            raise InputImageError(f"the clear field is saturated in {colour}", "expose for a shorter time")
+        light[..., channel] = _smooth(plane, colour)
+    return light
+
+
+def smooth_light(clear: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the smooth light of a clear field in pictures that the phone developed itself; raises as `clear_light`.
+
+    Parameters
+    ----------
+    clear : ndarray, shape (rows, columns, 3), float32
+        Mean linear light, 0–1, as `halved_light` gives it. What is dark in such pictures is not known and not taken
+        off, here as in captures.
+    """
+    light = np.empty_like(clear)
+    for channel, colour in enumerate("RGB"):
+        light[..., channel] = _smooth(clear[..., channel], colour)
+    return light
+
+
+def _smooth(plane: NDArray[np.float32], colour: str) -> NDArray[np.float32]:
+    """Return a colour's light without its noise; InputImageError where it can't serve."""
+    light = np.asarray(cv2.GaussianBlur(np.ascontiguousarray(plane), (0, 0), _SMOOTHING_PX), dtype=np.float32)
+    bright = _bright(light)
+    if bright < _LEAST_LIGHT:
+        raise InputImageError(f"the clear field is dark in {colour} ({bright:.1%} of the range)", "more light")
+    if bright > 0.98:
+        raise InputImageError(f"the clear field is saturated in {colour}", "expose for a shorter time")
     return light
 
 

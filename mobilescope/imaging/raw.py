@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputImageError
-from mobilescope.imaging.colour import decode_8bit, encode_16bit
+from mobilescope.imaging.colour import encode_16bit
 
 _BAND_ROWS = 64
 _COUNTS = 1 << 16
@@ -128,29 +128,3 @@ def _checked(
             "take it with the same camera at the same resolution",
         )
     return cfa_sites(cfa)
-
-
-def halve_srgb(picture: NDArray[np.uint8], white_balance: tuple[float, float, float] = (1, 1, 1)) -> NDArray[np.uint16]:
-    """Return the mean light of each 2×2 pixels of an 8-bit sRGB picture as 16-bit sRGB.
-
-    Parameters
-    ----------
-    picture : ndarray, shape (rows, columns, 3), uint8
-        An odd last row or column is left out.
-    white_balance : tuple of float
-        Gains of red, green and blue beyond those that the picture was made with.
-
-    Returns
-    -------
-    ndarray, shape (rows // 2, columns // 2, 3), uint16
-    """
-    rows, columns = (side // 2 for side in picture.shape[:2])
-    if not rows or not columns:
-        raise InputImageError(f"a picture of {picture.shape[0]}x{picture.shape[1]}", "at least 2x2 pixels are needed")
-    halved = np.empty((rows, columns, 3), np.uint16)
-    gains = np.asarray(white_balance, dtype=np.float32)
-    for first in range(0, rows, _BAND_ROWS):
-        last = min(first + _BAND_ROWS, rows)
-        light = decode_8bit(picture[2 * first : 2 * last, : 2 * columns])
-        halved[first:last] = encode_16bit(light.reshape(last - first, 2, columns, 2, 3).mean(axis=(1, 3)) * gains)
-    return halved

@@ -250,8 +250,9 @@ def _described(
         "file": name, "sha256": sha256,
         "slides": {role: _slides(records, role) for role in ("training", "validation")},
     }
-    if provenance.get("session_digest") is not None:
-        text["session_digest"] = provenance["session_digest"]
+    for name in ("session_digest", "input"):
+        if provenance.get(name) is not None:
+            text[name] = provenance[name]
     return text
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from mobilescope.core.errors import DeviceError
 from mobilescope.core.geometry import Affine, PixelGrid, RegionUm
+from mobilescope.core.phone_picture import NO_RAW_WHITE
 from mobilescope.core.protocols import Illuminator, PhoneCapture, PositionUm
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.imaging.raw import cfa_sites
@@ -27,6 +28,11 @@ class TwinPhone:
     The lens is drawn once from the seed, rotation and offset once for each mounting, position, focus,
     white balance and exposure anew for each capture.
 
+    Parameters
+    ----------
+    pictures : {"dng+jpeg", "dng", "jpeg"}
+        What a capture gives, as a real phone's camera app is set.
+
     Attributes
     ----------
     defocus_um : float
@@ -34,7 +40,8 @@ class TwinPhone:
     """
 
     def __init__(
-        self, rack: SlideRack, parameters: TwinParameters, *, seed: int, truth: TruthLog, illuminator: Illuminator
+        self, rack: SlideRack, parameters: TwinParameters, *, seed: int, truth: TruthLog, illuminator: Illuminator,
+        pictures: str = "dng+jpeg",
     ) -> None:
         self._rack = rack
         self._phone: PhoneParameters = parameters.phone
@@ -42,6 +49,7 @@ class TwinPhone:
         self._rng = np.random.default_rng([seed, 0xF0])
         self._truth = truth
         self._ring = illuminator
+        self._pictures = pictures
         self.defocus_um = 0.0
         self._rotation_deg = 0.0
         self._slide_name = BLANK
@@ -80,14 +88,15 @@ class TwinPhone:
         drift = np.exp(rng.normal(0, phone.exposure_drift) + rng.normal(0, phone.colour_drift, 3))
         bayer = self._expose(mounting, defocus_um, drift)
         self._truth.captures.append(CaptureTruth(self._slide_name, self._cell_positions(mounting), defocus_um))
+        raw = self._pictures != "jpeg"
         return PhoneCapture(
-            bayer=bayer,
-            jpeg=self._jpeg(bayer, drift),
-            cfa=phone.cfa,
-            black_level=phone.black_level,
-            white_level=phone.white_level,
+            bayer=bayer if raw else None,
+            jpeg=b"" if self._pictures == "dng" else self._jpeg(bayer, drift),
+            cfa=phone.cfa if raw else "",
+            black_level=phone.black_level if raw else 0,
+            white_level=phone.white_level if raw else NO_RAW_WHITE,
             bayer_pixel_um=phone.bayer_pixel_um,
-            white_balance=phone.white_balance,
+            white_balance=phone.white_balance if raw else (1.0, 1.0, 1.0),
             nominal=PositionUm(x_um, y_um, 0.0),
             time_s=time.time(),
             exposure_ms=phone.exposure_ms,

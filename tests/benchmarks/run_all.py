@@ -25,6 +25,7 @@ BENCHMARKS: dict[str, list[str] | None] = {
     "focus_policies": ["--side", "5", "--seeds", "1"],
     "stitching": ["--seeds", "1", "--repeats", "1"],
     "dng": ["--quick"],
+    "jpeg_light": ["--quick"],
     "mosaic": ["--side", "3", "--tile", "512"],
     "registration": ["--pairs", "3", "--no-peers"],
     "gate": ["--pairs", "3"],

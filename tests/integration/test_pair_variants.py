@@ -360,7 +360,8 @@ def test_a_session_of_which_only_some_captures_are_raw_is_told(session, truth, t
             writer.add_phone_capture(SLIDE, index, 0, index, taken)
     shutil.copy(session.with_name(f"run.mosaic-{SLIDE}.h5"), tmp_path / f"mixed.mosaic-{SLIDE}.h5")
     with pytest.warns(RuntimeWarning, match="1 of 2 captures of .* have no raw picture"):
-        plan_pairing(mixed, PairVariant(), GateThresholds())
+        plan = plan_pairing(mixed, PairVariant(), GateThresholds())
+    assert plan.provenance["input"] == "raw + jpeg"
 
 
 def test_a_capture_of_a_paired_session_is_looked_for_as_it_lies_turned(make_twin, tmp_path):

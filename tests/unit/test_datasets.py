@@ -17,7 +17,7 @@ from mobilescope.app.dataset_files import write_cards
 from mobilescope.app.datasets import make_dataset
 from mobilescope.app.inspecting import describe, lines
 from mobilescope.core.errors import InputFileError, OutputError, TrainingError, UserError
-from mobilescope.data.datasets import Dataset, role_of
+from mobilescope.data.datasets import Dataset, joined_provenance, role_of
 from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.patch_places import patch_places
@@ -165,6 +165,12 @@ def test_the_card_tells_what_is_in_it(files, tmp_path):
         assert text in told
         assert text in markdown
     assert "| a | monday.h5 | training | blood | a twin | 1 | 1 |" in markdown
+
+
+def test_what_the_inputs_of_several_files_are_is_joined():
+    parts = [{"input": "raw"}, {"input": "raw + jpeg"}, {}]
+    assert joined_provenance(parts)["input"] == "raw + jpeg"
+    assert joined_provenance([{"input": "jpeg"}] * 2)["input"] == "jpeg"
 
 
 @pytest.mark.parametrize(

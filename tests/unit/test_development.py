@@ -221,7 +221,7 @@ def test_a_phone_without_raw_pictures_has_its_own_white_balance(make_session):
     changed = developed(path, white_balance=(2, 1, 0.5))[0]
     np.testing.assert_allclose(changed[0, 0], [2 * grey, grey, grey / 2], rtol=0.01)
     with pytest.raises(UserError, match="no raw pictures"):
-        developed(path, white_balance="reference")
+        developed(path, white_balance="daylight")
 
 
 @pytest.mark.parametrize(("wanted", "said"), [("daylight", "does not tell its gains"), ("reference", "no clear field")])

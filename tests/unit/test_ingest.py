@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import cv2
@@ -16,6 +17,7 @@ from tile_scans import PIXEL_UM, TILE_PX, write_scan
 
 from mobilescope.app.acquiring import known_files, plan_of
 from mobilescope.app.developing import develop_capture
+from mobilescope.app.development import recipe_of
 from mobilescope.app.ingest_tiles import tiles_to_ingest
 from mobilescope.app.ingesting import IngestOptions, ingest_folder
 from mobilescope.app.mosaicking import stitch_slide
@@ -407,6 +409,28 @@ def test_a_light_of_another_sensor_begins_no_session(folder):
     with pytest.raises(InputFileError, match=r"of a phone with frames of \(16, 24\)"):
         ingest(folder, config=config)
     assert not (folder.parent / "s.h5").exists()
+
+
+def test_a_folder_of_jpegs_takes_a_light_of_jpegs_and_no_other(folder):
+    (folder / "a.jpg").write_bytes(jpeg_bytes())
+    lit = LightState(True, 255, 255, 255, 1.0, "ring")
+    shot = jpeg_picture(jpeg_bytes(), "a.jpg").capture(
+        PositionUm(0, 0, 0), pixel_um=0.5, time_s=1.0, light=lit, device="phone"
+    )
+    half = np.full((SHAPE[0] // 2, SHAPE[1] // 2, 3), 0.5, np.float32)
+    light = folder.parent / "light.h5"
+    config = CONFIG.model_copy(update={"development": DevelopmentConfig(calibration=light)})
+    write_phone_light(light, PhoneLight.of(
+        np.full(SHAPE, 64, np.float32), np.full(SHAPE, 500, np.float32), replace(shot, cfa="RGGB"), 8
+    ))
+    with pytest.raises(InputFileError, match="was taken with raw pictures, and the phone's captures are JPEGs"):
+        ingest(folder, config=config)
+    assert not (folder.parent / "s.h5").exists()
+    write_phone_light(light, PhoneLight.of(0 * half, half, shot, 8))
+    ingest(folder, config=config)
+    with Session.open(folder.parent / "s.h5") as session:
+        assert set(session.flat_field_channels("phone")) == {"clear, jpeg", "dark, jpeg"}
+        assert recipe_of(session, DevelopmentConfig()).provenance["flat_field"] is True
 
 
 def test_what_was_ingested_is_no_field_of_a_plan(folder):

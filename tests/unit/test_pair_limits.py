@@ -32,7 +32,7 @@ from mobilescope.core.geometry import RegionUm
 from mobilescope.core.pair_link import INGESTED_ROW
 from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import LightState, PhoneCapture, PositionUm
-from mobilescope.data.phone_light import DARK, PhoneLight, write_phone_light
+from mobilescope.data.phone_light import DARK_CHANNEL, PhoneLight, write_phone_light
 from mobilescope.data.session import Session
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
@@ -154,7 +154,7 @@ def test_a_paired_session_keeps_the_light_calibration_of_its_phone(twin, tmp_pat
     write_phone_light(light, PhoneLight.of(dark, clear, shot, 8))
     session, _ = pair(tmp_path, twin, twin.phone, 1, development={"calibration": str(light)})
     with Session.open(session) as opened:
-        np.testing.assert_array_equal(opened.flat_field("phone", DARK), dark)
+        np.testing.assert_array_equal(opened.flat_field("phone", DARK_CHANNEL["raw"]), dark)
         np.testing.assert_array_equal(opened.flat_field("phone"), clear)
         assert [link.verdict for link in opened.pair_links(SLIDE)] == ["accepted"]
 

@@ -10,6 +10,7 @@ from usaf_contrast import bar_contrast, gaussian_contrast
 from mobilescope.core.errors import ConfigError
 from mobilescope.imaging.raw import develop_half_size, develop_srgb
 from mobilescope.twin.parameters import load_parameters
+from mobilescope.twin.phone import TwinPhone
 from mobilescope.twin.specimens import UsafTarget
 from mobilescope.twin.table import TwinTable
 
@@ -328,3 +329,16 @@ def test_the_focus_can_be_set_away_on_purpose(make_twin):
         assert twin.truth.captures[-1].defocus_um == defocus_um
     sharp, above, below = (np.abs(cv2.Laplacian(picture[..., 1], cv2.CV_64F)).mean() for picture in pictures)
     assert max(above, below) < 0.9 * sharp
+
+
+@pytest.mark.parametrize(("pictures", "raw", "jpeg"), [("dng+jpeg", True, True), ("dng", True, False),
+                                                       ("jpeg", False, True)])
+def test_it_gives_what_its_camera_app_is_set_to(make_twin, pictures, raw, jpeg):
+    twin = make_twin()
+    phone = TwinPhone(
+        twin.rack, load_parameters({"phone": {"bayer_rows": 64, "bayer_columns": 64}}), seed=1, truth=twin.truth,
+        illuminator=twin.phone.illuminator, pictures=pictures,
+    )
+    capture = phone.capture(0.0, 0.0)
+    assert (capture.bayer is not None, bool(capture.cfa), bool(capture.jpeg)) == (raw, raw, jpeg)
+    assert (capture.black_level, capture.white_level) == ((64, 1023) if raw else (0, 255))

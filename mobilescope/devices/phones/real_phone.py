@@ -93,7 +93,7 @@ class RealPhone:
         Raises
         ------
         DeviceError
-            No picture came, or not one of this session's frame, or the same one again; nothing of it is kept.
+            No picture came, or not one of this session's frame, or, in light, the same again; nothing of it is kept.
         LimitError
             The field lies outside the stage's range.
         CancelledError
@@ -119,7 +119,7 @@ class RealPhone:
             self._on_close()
 
     def _check(self, picture: PhonePicture, wanted: tuple[int, int]) -> None:
-        """Refuse a picture of another frame, and one that was there already; know it from now on."""
+        """Refuse a picture of another frame, and in light one that was there already; know it from now on."""
         shape = picture.shape
         if shape != wanted:
             came = f"{self._source.name} sent a picture of {shape[1]}x{shape[0]} px, and this session's have " \
@@ -130,7 +130,8 @@ class RealPhone:
                 came, "set the camera back to the resolution with which the session began, or begin another session"
             )
         digests = digests_of(picture)
-        if digests & self._known:
+        # In the dark, two pictures of a camera that cuts its noise off may well be the same.
+        if digests & self._known and self._illuminator.state().on:
             raise DeviceError(
                 f"{self._source.name} sent the same picture again, byte for byte",
                 "its camera app hangs: close and open it, then run the same command again",
