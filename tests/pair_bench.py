@@ -180,7 +180,7 @@ class Walked:
 
 def walk(
     twin, session: Path, *, phone=None, fields=FIELDS, answers=(), retakes=1, live=False, link=None, pending=(),
-    finder=None, side=None, **options,
+    finder=None, side=None, lights=(), **options,
 ) -> Walked:
     """Walk through some fields and return how it ended; an error of the walk is passed on."""
     chooser = Chooser(list(answers))
@@ -193,7 +193,7 @@ def walk(
         examiner = FieldExaminer(side(benchtop) if side else benchtop, finder=finder)
         paired = PairedWalk(
             SLIDE, phone, writer, examiner, link or FrameLink.nominal(), chooser, develop_fresh,
-            options=PairOptions(retakes=retakes), **options,
+            options=PairOptions(retakes=retakes, lights=tuple(lights)), **options,
         )
         if fields:
             phone.mount(SLIDE)

@@ -13,14 +13,16 @@ from pair_bench import (
     Chooser,
     FaultyPhone,
     copy_of,
+    header,
     scanned,
     small_twin,
     staged_phone,
     walk,
 )
 
+from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.pairing import PlannedField
-from mobilescope.app.acquiring import open_writer, run_of_tiles, slide_run
+from mobilescope.app.acquiring import capture_job, open_writer, run_of_tiles, slide_run
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.instrument import Instruments
 from mobilescope.app.linking import automatic_link
@@ -34,6 +36,7 @@ from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import LightState, PhoneCapture, PositionUm
 from mobilescope.data.phone_light import DARK, PhoneLight, write_phone_light
 from mobilescope.data.session import Session
+from mobilescope.data.writer import SessionWriter
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 from mobilescope.plans.scan_plans import FocusPlan, GridScan
@@ -165,6 +168,64 @@ def test_pictures_that_were_ingested_are_no_suggested_fields(twin, tmp_path):
     assert [(link.row, link.column, link.verdict) for link in links] == [(-2, 0, "refused"), (-1, 0, "accepted")]
     (summary,) = summarise(session)
     assert any(line.strip().startswith("retake capture 0: ") for line in summary.lines())
+
+
+def lit(session):
+    """Return the number, light and place of each capture."""
+    with Session.open(session) as opened:
+        return [
+            (each.index, each.channel, each.position.x_um) for each in opened.captures(SLIDE, channel=None)
+        ]
+
+
+@pytest.fixture
+def taken_once(twin, session):
+    """A field that was refused and is there in red and in darkness too, in a plan of both."""
+    lights = GridPlan(rows=1, columns=1, overlap=0, lights=["red", "dark"]).lights
+    grid = FieldGrid(1, 1, SIDE_UM, SIDE_UM, -40.0, -20.0, overlap=0.0)
+    walk(twin, session, phone=FaultyPhone(twin.phone, "blurred"), fields=FIELDS[:1], retakes=0)
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        capture_fields(twin.phone, writer, SLIDE, grid, lights=lights)
+    assert lit(session) == [(0, "", -40.0), (0, "red", -40.0), (0, "dark", -40.0)]
+    return lights, grid
+
+
+def test_a_field_that_is_taken_again_is_taken_in_all_its_lights_and_the_earlier_ones_stay(twin, session, taken_once):
+    lights, grid = taken_once
+    done = walk(twin, session, fields=[PlannedField(0, 0, -50.0, -20.0)], lights=lights)
+    assert [(each.index, each.verdict) for each in done.links] == [(0, "refused"), (1, "accepted")]
+    assert lit(session)[3:] == [(1, "", -50.0), (1, "red", -50.0), (1, "dark", -50.0)]
+    assert len(lit(session)) == 6
+    assert not twin.phone.illuminator.state().on
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        capture_fields(twin.phone, writer, SLIDE, grid, lights=lights)
+    assert len(lit(session)) == 6
+
+
+def test_a_session_retakes_its_refused_fields_in_the_plans_lights(twin, tmp_path):
+    session, (slide,) = tmp_path / "s.h5", plan(1).slides
+    in_red = GridPlan(rows=1, columns=1, overlap=0.0, lights=["red"])
+    job = JobPlan(slides=(slide.model_copy(update={"capture": in_red}),))
+    for phone, retake in ((FaultyPhone(twin.phone, "blurred"), False), (twin.phone, True)):
+        used = instruments(twin, phone)
+        with open_writer(session, job, used) as writer:
+            request = PairRequest(retakes=0, retake=retake)
+            SessionPairing(writer, job, used, Chooser(), request, lambda *_: None).pair()
+            if not retake:
+                capture_job(writer, job, used)
+    assert [each[:2] for each in lit(session)] == [(0, ""), (0, "red"), (1, ""), (1, "red")]
+
+
+def test_a_light_that_fails_at_a_retake_is_told_and_taken_by_the_next_capture(twin, session, taken_once):
+    lights, grid = taken_once
+    phone = FaultyPhone(twin.phone, "fails", captures=(2,))
+    done = walk(twin, session, phone=phone, fields=FIELDS[:1], lights=lights)
+    assert done.links[-1].accepted
+    assert "in light dark: the phone does not answer; 'mobilescope capture' takes the lights" in done.chooser.told[-1]
+    assert not twin.phone.illuminator.state().on
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        capture_fields(twin.phone, writer, SLIDE, grid, lights=lights)
+    assert [each[:2] for each in lit(session)[3:]] == [(1, ""), (1, "red"), (1, "dark")]
 
 
 class Finder:
