@@ -204,3 +204,10 @@ def walk(
 
 def copy_of(session: Path, folder: Path) -> Path:
     return Path(shutil.copy(session, folder / "s.h5"))
+
+
+def true_centre(twin, number=-1):
+    """Return where a capture really looked, (x, y) of the middle of its picture."""
+    positions = twin.truth.captures[number].positions_um
+    rows, columns = (side // 2 for side in positions.shape[:2])
+    return positions[rows - 1 : rows + 1, columns - 1 : columns + 1].mean(axis=(0, 1))

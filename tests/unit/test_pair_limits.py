@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from pair_bench import (
@@ -17,16 +19,18 @@ from pair_bench import (
     scanned,
     small_twin,
     staged_phone,
+    true_centre,
     walk,
 )
 
 from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.pairing import PlannedField
-from mobilescope.app.acquiring import capture_job, open_writer, run_of_tiles, slide_run
+from mobilescope.acquire.pairing import PlannedField, link_from
+from mobilescope.app.acquiring import capture_grid, capture_job, link_notes, open_writer, run_of_tiles, slide_run
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.instrument import Instruments
 from mobilescope.app.linking import automatic_link
 from mobilescope.app.pair_benchtop import SessionSide
+from mobilescope.app.pair_places import placed_captures
 from mobilescope.app.pair_session import PairRequest, SessionPairing
 from mobilescope.app.pair_summary import summarise
 from mobilescope.core.errors import CancelledError, LimitError, RegistrationError
@@ -37,6 +41,7 @@ from mobilescope.core.protocols import LightState, PhoneCapture, PositionUm
 from mobilescope.data.phone_light import DARK, PhoneLight, write_phone_light
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
+from mobilescope.imaging.frame_link import FrameLink, LinkPoint
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 from mobilescope.plans.scan_plans import FocusPlan, GridScan
@@ -168,6 +173,50 @@ def test_pictures_that_were_ingested_are_no_suggested_fields(twin, tmp_path):
     assert [(link.row, link.column, link.verdict) for link in links] == [(-2, 0, "refused"), (-1, 0, "accepted")]
     (summary,) = summarise(session)
     assert any(line.strip().startswith("retake capture 0: ") for line in summary.lines())
+
+
+TURN_DEG, SHIFT_UM = 20.0, (400.0, -250.0)
+
+
+def on_phone(x, y):
+    """Return a place of the benchtop's frame in that of a phone scope that stands turned and apart."""
+    angle, x, y = math.radians(TURN_DEG), x - SHIFT_UM[0], y - SHIFT_UM[1]
+    return x * math.cos(angle) + y * math.sin(angle), -x * math.sin(angle) + y * math.cos(angle)
+
+
+@pytest.fixture
+def turned(make_twin, session):
+    """A twin whose phone scope stands turned and apart, and a session that paired one field there."""
+    twin = small_twin(make_twin, phone={"frame_shift_um": SHIFT_UM, "frame_turn_deg": TURN_DEG})
+    places = (-100.0, -90.0), (100.0, -100.0), (0.0, 110.0)
+    link = FrameLink.through(tuple(LinkPoint(on_phone(*place), place, 25.0) for place in places))
+    done = walk(twin, session, fields=FIELDS[:1], link=link)
+    assert [link.verdict for link in done.links] == ["accepted"]
+    return twin
+
+
+def test_capture_goes_to_the_plans_places_by_the_link_of_the_slides_pairs(turned, session):
+    (slide,) = plan(2).slides
+    job = JobPlan(slides=(slide.model_copy(update={"capture": GridPlan(rows=1, columns=2, overlap=0.0)}),))
+    used = instruments(turned, turned.phone)
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        (note,) = link_notes(writer, job.slides, used)
+        capture_job(writer, job, used)
+    assert note == f"slide {SLIDE}: the plan's fields are gone to by the link of its pairs"
+    planned = {stop.column: (stop.x_um, stop.y_um) for stop in capture_grid(job.slides[0], used)}
+    with Session.open(session) as opened:
+        placed = {place.capture.column: place for place in placed_captures(opened, SLIDE) if place.capture.index}
+    # The field that was paired is there already.
+    assert list(placed) == [1]
+    np.testing.assert_allclose(true_centre(turned), planned[1], atol=30)
+    np.testing.assert_allclose(placed[1].planned_um, planned[1], atol=12)
+
+
+def test_the_next_run_goes_on_with_the_turn_that_one_pair_can_not_tell(turned, session):
+    with Session.open(session) as opened:
+        links = opened.pair_links(SLIDE)
+    link = link_from(links, FrameLink.nominal(), 1)
+    np.testing.assert_allclose(link.on_phone((1000.0, 800.0)), on_phone(1000.0, 800.0), atol=60)
 
 
 def lit(session):
