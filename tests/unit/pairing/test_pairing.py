@@ -13,9 +13,7 @@ from pair_bench import (
     SLIDE,
     Chooser,
     FaultyPhone,
-    copy_of,
     header,
-    scanned,
     small_twin,
     true_centre,
     walk,
@@ -31,22 +29,6 @@ from mobilescope.core.progress import StopToken
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
 from mobilescope.imaging.frame_link import FrameLink, LinkPoint
-
-
-@pytest.fixture(scope="module")
-def scan(make_twin, tmp_path_factory):
-    """A session with the tiles of a small slide."""
-    return scanned(small_twin(make_twin), tmp_path_factory.mktemp("scan"))
-
-
-@pytest.fixture
-def session(scan, tmp_path):
-    return copy_of(scan, tmp_path)
-
-
-@pytest.fixture
-def twin(make_twin):
-    return small_twin(make_twin)
 
 
 def test_fields_are_captured_found_and_committed_with_their_link(twin, session):

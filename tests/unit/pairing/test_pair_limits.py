@@ -14,9 +14,7 @@ from pair_bench import (
     SLIDE,
     Chooser,
     FaultyPhone,
-    copy_of,
     header,
-    scanned,
     small_twin,
     staged_phone,
     true_centre,
@@ -47,22 +45,6 @@ from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 from mobilescope.plans.scan_plans import FocusPlan, GridScan
 
 SIDE_UM = 118.4
-
-
-@pytest.fixture(scope="module")
-def scan(make_twin, tmp_path_factory):
-    """A session with the tiles of a small slide."""
-    return scanned(small_twin(make_twin), tmp_path_factory.mktemp("scan"))
-
-
-@pytest.fixture
-def session(scan, tmp_path):
-    return copy_of(scan, tmp_path)
-
-
-@pytest.fixture
-def twin(make_twin):
-    return small_twin(make_twin)
 
 
 def test_a_field_beyond_the_phone_scopes_stage_is_left_out_before_anything_moves(twin, session, software_stage):
