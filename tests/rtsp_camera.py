@@ -19,7 +19,6 @@ import av
 import numpy as np
 from phone_files import SHAPE
 
-FRAME_S = 0.02
 _CLOCK_HZ = 90_000
 _MOST_BYTES = 1200
 _PAYLOAD = 96
@@ -51,6 +50,14 @@ class RtspCamera:
         There is no stream at any path.
     last : int or None
         After so many pictures the camera says that it has ended (RTCP BYE), or sends no more where it ``hangs``.
+    frame_s : float
+        From one picture to the next.
+    key_after : int
+        A decoder can begin with the picture after so many: the stream is joined in the middle.
+    damaged : set of int
+        Numbers of pictures of which only the first byte is right.
+    describes : bool
+        What a decoder needs besides the pictures is told before them, as most cameras do.
     asked : list of str
         Each request's first line and its transport.
     """
@@ -59,7 +66,8 @@ class RtspCamera:
         self.picture, self.shape, self.password = picture, shape, password
         self.transports = {"tcp"}
         self.frozen = self.mute = self.deaf = self.missing = self.hangs = False
-        self.last = None
+        self.last, self.key_after, self.frame_s = None, 0, 0.02
+        self.describes, self.damaged = True, set()
         self.asked = []
         self.sent = 0
         self._told = threading.Condition()
@@ -166,14 +174,19 @@ class RtspCamera:
             talk.answer(501, told)
 
     def _sdp(self):
+        parameters = ""
+        if self.describes:
+            (first,) = _encoder(self.shape, 0).encode(av.VideoFrame.from_ndarray(noise(0, self.shape), format="rgb24"))
+            sets = [base64.b64encode(unit).decode() for unit in _units(bytes(first)) if unit[0] & 0x1F in (7, 8)]
+            parameters = f";sprop-parameter-sets={','.join(sets)}"
         return (
             "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=camera\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\n"
             f"m=video 0 RTP/AVP {_PAYLOAD}\r\na=rtpmap:{_PAYLOAD} H264/{_CLOCK_HZ}\r\n"
-            f"a=fmtp:{_PAYLOAD} packetization-mode=1\r\na=control:track1\r\n"
+            f"a=fmtp:{_PAYLOAD} packetization-mode=1{parameters}\r\na=control:track1\r\n"
         )
 
     def _play(self, talk):
-        encoder = _encoder(self.shape)
+        encoder = _encoder(self.shape, self.key_after)
         number = 0
         begun_s = time.monotonic()
         with suppress(OSError):
@@ -185,23 +198,32 @@ class RtspCamera:
                 if not self.mute:
                     picture = self.picture(0 if self.frozen else self.sent + 1, self.shape)
                     for packet in encoder.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
-                        talk.frame(bytes(packet), int((time.monotonic() - begun_s) * _CLOCK_HZ))
+                        ticks = int((time.monotonic() - begun_s) * _CLOCK_HZ)
+                        talk.frame(bytes(packet), ticks, damaged=self.sent + 1 in self.damaged)
                     number += 1
                     with self._told:
                         self.sent += 1
                         self._told.notify_all()
-                talk.over.wait(FRAME_S)
+                talk.over.wait(self.frame_s)
 
 
-def _encoder(shape):
-    """Return an encoder whose pictures each stand alone, and hold the parameters that a decoder begins with."""
+def _encoder(shape, key_after):
+    """Return an encoder of which every picture stands alone, or one after ``key_after`` that need what came before."""
     encoder = av.CodecContext.create("libx264", "w")
     encoder.height, encoder.width = shape
     encoder.pix_fmt, encoder.time_base = "yuv420p", Fraction(1, 25)
     encoder.options = {
-        "preset": "ultrafast", "tune": "zerolatency", "x264-params": "keyint=1:qp=12:repeat-headers=1:log-level=none",
+        "preset": "ultrafast", "tune": "zerolatency",
+        "x264-params": f"keyint={key_after + 1}:min-keyint=1:scenecut=0:qp=12:repeat-headers=1:log-level=none",
     }
+    if key_after:
+        encoder.encode(av.VideoFrame.from_ndarray(noise(0, shape), format="rgb24"))
     return encoder
+
+
+def _units(stream):
+    """Return the units of H.264 between their start codes."""
+    return [unit for unit in re.split(rb"\x00?\x00\x00\x01", stream) if unit]
 
 
 @dataclass(frozen=True)
@@ -245,9 +267,9 @@ class _Talk:
         lines = [f"RTSP/1.0 {status} {_REASONS[status]}", *(f"{name}: {value}" for name, value in told.items())]
         self._send("\r\n".join(lines).encode() + b"\r\n\r\n" + body.encode())
 
-    def frame(self, stream, ticks):
+    def frame(self, stream, ticks, *, damaged=False):
         """Send a picture of H.264: a small unit whole, a large one in fragments (FU-A)."""
-        units = [unit for unit in re.split(rb"\x00?\x00\x00\x01", stream) if unit]
+        units = [unit[:1] + bytes(len(unit) - 1) if damaged else unit for unit in _units(stream)]
         for place, unit in enumerate(units):
             last = place == len(units) - 1
             if len(unit) <= _MOST_BYTES:

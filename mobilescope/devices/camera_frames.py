@@ -20,7 +20,11 @@ from mobilescope.devices.opencv_quiet import quiet_opencv
 from mobilescope.devices.stream_faults import stream_fault
 
 _TIMEOUT_MS = 3000
+# A stream that tells its size with a picture that stands alone, and sends one every ten seconds.
+_LONGER = 4
 _RETRY_S = 0.25
+# So many pictures in a row may come that can't be decoded: damaged ones, or such that build on what was not received.
+_MOST_UNDECODED = 1000
 # What FFmpeg looks at while it opens a stream is handed out afterwards, all at once: it is older than it seems.
 _LOOKED_AT_S = 0.5
 
@@ -52,11 +56,12 @@ class CameraFrames:
         self._closed = Event()
         self._newest: Mailbox[Frame] = Mailbox()
         self._index = 0
-        self._heard_s = self._fresh_s = time.monotonic()
+        self._fresh_s = time.monotonic()
         camera = self._opened()
         if camera is None:
             cause, remedy = self._fault()
             raise UserError(f"{self.name} can't be opened{cause}", remedy)
+        self._heard_s = time.monotonic()
         self._thread = Thread(target=self._grab_until_closed, args=(camera,), name=f"frames of {self.name}")
         self._thread.start()
 
@@ -87,7 +92,7 @@ class CameraFrames:
 
     def _passed_on(self, camera: Any) -> bool:
         """Wait for the camera's next frame and keep it where it is fresh; False where none came."""
-        if not camera.grab():
+        if not self._grabbed(camera):
             return False
         captured_s = time.monotonic()
         if captured_s >= self._fresh_s:
@@ -98,6 +103,19 @@ class CameraFrames:
         self._index += 1
         self._heard_s = captured_s
         return True
+
+    def _grabbed(self, camera: Any) -> bool:
+        """Wait for the next frame; False where the stream has ended or fell silent.
+
+        OpenCV says the same of a picture that can't be decoded, but of each, and at once of a stream that ended.
+        """
+        for _ in range(_MOST_UNDECODED):
+            asked_s = time.monotonic()
+            if camera.grab():
+                return True
+            if self._closed.is_set() or time.monotonic() - asked_s > 0.9 * _TIMEOUT_MS / 1000:
+                break
+        return False
 
     def _rgb(self, image: NDArray[np.generic]) -> NDArray[np.uint8]:
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
@@ -122,24 +140,36 @@ class CameraFrames:
 
     def _opened(self) -> Any | None:
         """Return the open camera, None where it is not there."""
-        begun_s = time.monotonic()
         with quiet_opencv():
-            if isinstance(self._address, int):
-                kind = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
-                camera = cv2.VideoCapture(self._address, kind)
-                camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
-                if self._frame_shape is not None:
-                    camera.set(cv2.CAP_PROP_FRAME_HEIGHT, self._frame_shape[0])
-                    camera.set(cv2.CAP_PROP_FRAME_WIDTH, self._frame_shape[1])
-            else:
-                limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, _TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS]
-                # A decoder holds back a frame for each further thread: on a large machine, more than a second of them.
-                camera = cv2.VideoCapture(self._address, cv2.CAP_FFMPEG, [*limits, cv2.CAP_PROP_N_THREADS, 1])
-                self._fresh_s = time.monotonic() + min(_LOOKED_AT_S, time.monotonic() - begun_s)
+            camera = self._plugged_in(self._address) if isinstance(self._address, int) else self._stream(self._address)
         if camera.isOpened():
             return camera
         camera.release()
         return None
+
+    def _plugged_in(self, number: int) -> Any:
+        kind = cv2.CAP_V4L2 if sys.platform.startswith("linux") else cv2.CAP_ANY
+        camera = cv2.VideoCapture(number, kind)
+        camera.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+        if self._frame_shape is not None:
+            camera.set(cv2.CAP_PROP_FRAME_HEIGHT, self._frame_shape[0])
+            camera.set(cv2.CAP_PROP_FRAME_WIDTH, self._frame_shape[1])
+        return camera
+
+    def _stream(self, address: str) -> Any:
+        """Open a stream; one whose size did not become known is none yet, and is given longer the first time."""
+        for limit_ms in (_TIMEOUT_MS,) if self._index else (_TIMEOUT_MS, _LONGER * _TIMEOUT_MS):
+            begun_s = time.monotonic()
+            # A decoder holds back a frame for each further thread: on a large machine, more than a second of them.
+            camera = cv2.VideoCapture(address, cv2.CAP_FFMPEG, [
+                cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, limit_ms, cv2.CAP_PROP_READ_TIMEOUT_MSEC, _TIMEOUT_MS,
+                cv2.CAP_PROP_N_THREADS, 1,
+            ])
+            self._fresh_s = time.monotonic() + min(_LOOKED_AT_S, time.monotonic() - begun_s)
+            if not camera.isOpened() or camera.get(cv2.CAP_PROP_FRAME_WIDTH) > 0:
+                break
+            camera.release()
+        return camera
 
     def _fault(self) -> tuple[str, str]:
         """Return why there are no pictures, to be said after that, and what to do about it."""

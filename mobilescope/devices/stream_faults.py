@@ -48,7 +48,7 @@ def stream_fault(address: str, *, patience_s: float) -> tuple[str, str]:
         return "it does not open to the name and password in its address", "check them, with %40 for an @ in them"
     if status and not status.startswith("2"):
         return f"it answers {' '.join(words[1:])}", "check the path at the end of the address"
-    return "", _PLAYER
+    return "it answers, but sends no video" if status else "", _PLAYER
 
 
 def _question(scheme: str, address: str, place: str) -> bytes:
