@@ -174,7 +174,7 @@ class CameraFrames:
     def _fault(self) -> tuple[str, str]:
         """Return why there are no pictures, to be said after that, and what to do about it."""
         if not isinstance(self._address, int):
-            cause, remedy = stream_fault(self._address, patience_s=_TIMEOUT_MS / 1000)
+            cause, remedy = stream_fault(self._address, patience_s=_TIMEOUT_MS / 1000, let_in=self._index > 0)
             return cause and f": {cause}", remedy
         there = sorted(int(path.name[5:]) for path in Path("/dev").glob("video*") if path.name[5:].isdigit())
         seen = f"cameras here: {', '.join(f'camera:{number}' for number in there)}" if there else "none is plugged in"

@@ -13,7 +13,7 @@ _PLAYER = "check that the address opens in a browser or a video player on this m
 _NETWORK = "wake the camera, start its server, and check the address and that both are in the same network"
 
 
-def stream_fault(address: str, *, patience_s: float) -> tuple[str, str]:
+def stream_fault(address: str, *, patience_s: float, let_in: bool = False) -> tuple[str, str]:
     """Return what the host of an address that gives no video says to it, and what to do about that.
 
     Parameters
@@ -22,6 +22,8 @@ def stream_fault(address: str, *, patience_s: float) -> tuple[str, str]:
         rtsp:// or http://; of others nothing is known, and the cause is empty. A name and password in it are not sent.
     patience_s : float
         How long the host may take for each step.
+    let_in : bool
+        Whether it sent pictures before, so that the name and password are right.
     """
     parts = urlsplit(address)
     try:
@@ -42,11 +44,11 @@ def stream_fault(address: str, *, patience_s: float) -> tuple[str, str]:
         return f"{place} {said}", _NETWORK
     words = answer.partition(b"\r\n")[0].decode("latin-1").split(None, 2)
     status = words[1] if len(words) > 1 and words[1].isdigit() else ""
-    if status in ("401", "403"):
+    if status in ("401", "403") and not let_in:
         if credentials(address) is None:
             return "it asks for a name and a password", f"write the address as {parts.scheme}://NAME:PASSWORD@{place}/…"
-        return "it does not open to the name and password in its address", "check them, with %40 for an @ in them"
-    if status and not status.startswith("2"):
+        return "it asks for a name and a password", f"check those in its address (%40 stands for an @); then {_PLAYER}"
+    if status and status != "401" and not status.startswith("2"):
         return f"it answers {' '.join(words[1:])}", "check the path at the end of the address"
     return "it answers, but sends no video" if status else "", _PLAYER
 
