@@ -51,17 +51,18 @@ class MemorySink:
         }
 
     def has_capture(self, slide, row, column, channel=""):
-        return any(
-            key[0] == slide and key[2:] == ((channel,) if channel else ()) and taken[:2] == (row, column)
-            for key, taken in self.captures.items()
-        )
+        field = self.captured_field(slide, row, column)
+        return field is not None and self.captures.get(
+            (slide, field.index, channel) if channel else (slide, field.index), (None, None)
+        )[:2] == (row, column)
 
     def captured_field(self, slide, row, column):
         of_it = [
-            CapturedField(key[1], taken[2].nominal.x_um, taken[2].nominal.y_um)
+            (len(key), CapturedField(key[1], taken[2].nominal.x_um, taken[2].nominal.y_um))
             for key, taken in self.captures.items() if key[0] == slide and taken[:2] == (row, column)
         ]
-        return of_it[-1] if of_it else None
+        white = [field for length, field in of_it if length == 2]
+        return (white or [field for _, field in of_it] or [None])[-1]
 
     def free_capture_index(self, slide, wanted):
         numbers = [key[1] for key in self.captures if key[0] == slide]

@@ -180,7 +180,7 @@ class Walked:
 
 def walk(
     twin, session: Path, *, phone=None, fields=FIELDS, answers=(), retakes=1, live=False, link=None, pending=(),
-    finder=None, side=None, details=(), **options,
+    finder=None, side=None, details=(), lights=(), **options,
 ) -> Walked:
     """Walk through some fields and return how it ended; an error of the walk is passed on."""
     chooser = Chooser(list(answers))
@@ -193,7 +193,7 @@ def walk(
         examiner = FieldExaminer(side(benchtop) if side else benchtop, finder=finder, details=details)
         paired = PairedWalk(
             SLIDE, phone, writer, examiner, link or FrameLink.nominal(), chooser, develop_fresh,
-            options=PairOptions(retakes=retakes), **options,
+            options=PairOptions(retakes=retakes, lights=tuple(lights)), **options,
         )
         if fields:
             phone.mount(SLIDE)
@@ -204,3 +204,10 @@ def walk(
 
 def copy_of(session: Path, folder: Path) -> Path:
     return Path(shutil.copy(session, folder / "s.h5"))
+
+
+def true_centre(twin, number=-1):
+    """Return where a capture really looked, (x, y) of the middle of its picture."""
+    positions = twin.truth.captures[number].positions_um
+    rows, columns = (side // 2 for side in positions.shape[:2])
+    return positions[rows - 1 : rows + 1, columns - 1 : columns + 1].mean(axis=(0, 1))

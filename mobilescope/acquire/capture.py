@@ -10,6 +10,7 @@ from mobilescope.core.errors import DeviceError, PlanError
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import CapturedField, CaptureSink, Illuminator, PhoneCamera, PhoneCapture
+from mobilescope.imaging.frame_link import FrameLink
 from mobilescope.plans.field_lights import FieldLight
 from mobilescope.plans.grids import FieldGrid, GridPosition
 from mobilescope.plans.illumination import Pattern
@@ -34,6 +35,7 @@ def capture_fields(
     mounted: str | None = None,
     colour: tuple[int, int, int] = (255, 255, 255),
     lights: Sequence[FieldLight] = (),
+    link: FrameLink | None = None,
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> None:
@@ -41,7 +43,8 @@ def capture_fields(
 
     Each field is taken in ``colour``, which is what is compared with the benchtop, then in those of ``lights`` that
     are due there. Before the first capture every light is shown once, so that one that can't be had stops nothing
-    half way. ``mounted`` is the name of the slide to put on the phone scope, where it is another one.
+    half way. ``mounted`` is the name of the slide to put on the phone scope, where it is another one. The grid's places
+    are the benchtop's where a ``link`` tells how the phone scope's frame lies there, else the phone scope's own.
 
     Raises
     ------
@@ -65,7 +68,8 @@ def capture_fields(
         return
     if isinstance(phone, AttendedPhone):
         phone.heed(stop)
-        phone.check_fields((at.x_um, at.y_um) for at in (_place(sink, slide, position) for position, _, _ in left))
+        places = (_place(sink, slide, position, link) for position, _, _ in left)
+        phone.check_fields((at.x_um, at.y_um) for at in places)
     phone.mount(mounted or slide)
     try:
         if lights:
@@ -77,7 +81,7 @@ def capture_fields(
             if light != shown:
                 set_light(phone.illuminator, light)
                 shown = light
-            at = _place(sink, slide, position)
+            at = _place(sink, slide, position, link)
             capture = captured(phone, light, at.x_um, at.y_um, f"field {position.index} of slide {slide!r}")
             sink.add_phone_capture(slide, at.index, position.row, position.column, capture, channel=channel)
             on_progress(Progress(f"capture {slide}", done, len(steps), channel))
@@ -85,12 +89,14 @@ def capture_fields(
         phone.illuminator.off()
 
 
-def _place(sink: CaptureSink, slide: str, position: GridPosition) -> CapturedField:
-    """Return number and place of a field: those that it was captured with, which a paired session has from its link."""
+def _place(sink: CaptureSink, slide: str, position: GridPosition, link: FrameLink | None) -> CapturedField:
+    """Return a field's number and its place in the phone scope's frame: those of its capture, where there is one."""
     known = sink.captured_field(slide, position.row, position.column)
     if known is not None:
         return known
-    return CapturedField(sink.free_capture_index(slide, position.index), position.x_um, position.y_um)
+    planned_um = position.x_um, position.y_um
+    place_um = planned_um if link is None else link.on_phone(planned_um)
+    return CapturedField(sink.free_capture_index(slide, position.index), *place_um)
 
 
 def captured(phone: PhoneCamera, light: FieldLight, x_um: float, y_um: float, what: str) -> PhoneCapture:

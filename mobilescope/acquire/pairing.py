@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Protocol
@@ -17,9 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.acquire.capture import captured
+from mobilescope.acquire.capture import captured, set_light
 from mobilescope.acquire.pair_examining import FieldExaminer, Finding, Remedy
 from mobilescope.core.errors import DeviceError, LimitError, UserError
+from mobilescope.core.geometry import Affine
 from mobilescope.core.pair_link import PairLink, field_name
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -89,8 +90,13 @@ class Operator(Protocol):
 class PairSink(Protocol):
     """Where a paired session is kept. Each call returns when what it was given can no longer be lost to a crash."""
 
-    def add_phone_capture(self, slide: str, index: int, row: int, column: int, capture: PhoneCapture) -> None:
-        """Keep a capture."""
+    def add_phone_capture(
+        self, slide: str, index: int, row: int, column: int, capture: PhoneCapture, *, channel: str = ""
+    ) -> None:
+        """Keep a capture; ``channel`` names the further light of the plan that it was taken in."""
+
+    def has_capture(self, slide: str, row: int, column: int, channel: str = "") -> bool:
+        """Tell whether a field's capture is there already, and of its latest take."""
 
     def add_pair_link(self, link: PairLink) -> None:
         """Keep a field's link, which commits the pair; its capture and tiles are there already."""
@@ -107,10 +113,14 @@ class PairSink(Protocol):
 
 @dataclass(frozen=True)
 class PairOptions:
-    """How to pair: how often a refused field is taken again unasked, and the light it is taken in."""
+    """How to pair: how often a refused field is taken again unasked, and the light it is taken in.
+
+    Further ``lights`` are those of the plan: a field that has some, and is taken again in white, is in them too.
+    """
 
     retakes: int = 2
     colour: tuple[int, int, int] = (255, 255, 255)
+    lights: tuple[FieldLight, ...] = ()
 
 
 @dataclass
@@ -238,9 +248,32 @@ class PairedWalk:
                     self._stop.request()
                 if choice is not Choice.KEEP or not fresh:
                     return self._leave(planned, finding.reason, finding.advice)
+            earlier = [light for light in self._options.lights if self._has_light(planned, light)]
             index = self._sink.next_capture_index(self._slide)
             self._sink.add_phone_capture(self._slide, index, planned.row, planned.column, capture)
-            return self._keep(planned, phone_um, index, finding, attempts=attempts, started=started)
+            self._keep(planned, phone_um, index, finding, attempts=attempts, started=started)
+            return self._take_lights(planned, phone_um, index, earlier) if earlier else None
+
+    def _has_light(self, planned: PlannedField, light: FieldLight) -> bool:
+        return self._sink.has_capture(self._slide, planned.row, planned.column, light.name)
+
+    def _take_lights(self, planned: PlannedField, phone_um: Point, index: int, lights: Iterable[FieldLight]) -> None:
+        """Take a field's further lights again, which show what stood under the phone at the take before."""
+        illuminator = self._phone.illuminator
+        try:
+            for light in lights:
+                what = f"{self._named(planned)} in light {light.name}"
+                set_light(illuminator, light)
+                capture = captured(self._phone, light, *phone_um, what)
+                self._sink.add_phone_capture(
+                    self._slide, index, planned.row, planned.column, capture, channel=light.name
+                )
+        except DeviceError as error:
+            # The pair is whole without them, and they count as missing.
+            self._sink.add_event("warning", f"{what}: {error.cause}")
+            self._operator.tell(f"{what}: {error.cause}; 'mobilescope capture' takes the lights that are missing")
+        finally:
+            illuminator.off()
 
     def _named(self, planned: PlannedField) -> str:
         return f"slide {self._slide}, {planned.name}"
@@ -335,15 +368,25 @@ def digests_of(capture: PhoneCapture) -> set[str]:
 
 
 def link_from(links: Sequence[PairLink], start: FrameLink, run: int) -> FrameLink:
-    """Return what a session's accepted pairs say of the link; what earlier runs say holds loosely."""
+    """Return what a session's accepted pairs say of the link; what earlier runs say holds loosely.
+
+    Each run began with a link of its own, which may rest on places that a person named: few pairs tell no turn.
+    """
     link = start
     for number in sorted({entry.run for entry in links}):
-        for entry in links:
-            if entry.run == number and entry.accepted and math.isfinite(entry.phone_um[0]):
+        of_run = [entry for entry in links if entry.run == number]
+        link = replace(link, to_benchtop=Affine(np.array(of_run[0].link).reshape(2, 3)))
+        for entry in of_run:
+            if is_linking(entry):
                 link = link.improved(LinkPoint(entry.phone_um, entry.found_um))
         if number < run and link.points:
             link = replace(link.loosened(), points=())
     return link
+
+
+def is_linking(pair: PairLink) -> bool:
+    """Tell whether a pair shows a place in both frames: it was accepted, and the phone scope was sent somewhere."""
+    return pair.accepted and math.isfinite(pair.phone_um[0])
 
 
 def _six(affine: Any) -> tuple[float, ...]:

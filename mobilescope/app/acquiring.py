@@ -9,6 +9,7 @@ from typing import Any
 
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.disk_guard import DiskGuard
+from mobilescope.acquire.pairing import is_linking, link_from
 from mobilescope.acquire.plan_checks import check_runs
 from mobilescope.acquire.runner import RunSnapshot, ScanRunner
 from mobilescope.acquire.scan import take_flat_fields
@@ -27,6 +28,7 @@ from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.writer import DISK_MARGIN_BYTES, SessionWriter
 from mobilescope.devices.phones.real_phone import RealPhone
+from mobilescope.imaging.frame_link import FrameLink
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import JobPlan, SlidePlan
 
@@ -217,7 +219,10 @@ def capture_job(
     on_progress: ProgressListener = ignore_progress,
     stop: StopToken | None = None,
 ) -> None:
-    """Capture every slide, or those named, with the phone; what the session has is not taken again."""
+    """Capture every slide, or those named, with the phone; what the session has is not taken again.
+
+    The fields of a slide that has pairs are gone to by its link.
+    """
     if isinstance(instruments.phone, AttendedPhone):
         with Session.open(writer.path) as session:
             instruments.phone.know(known_files(session))
@@ -226,8 +231,37 @@ def capture_job(
         grid = capture_grid(slide, instruments)
         capture_fields(
             instruments.phone, writer, slide.name, grid, mounted=slide.mounted,
-            lights=() if slide.capture is None else slide.capture.lights, on_progress=on_progress, stop=stop,
+            lights=() if slide.capture is None else slide.capture.lights, link=known_link(writer.path, slide),
+            on_progress=on_progress, stop=stop,
         )
+
+
+def known_link(session: Path, slide: SlidePlan) -> FrameLink | None:
+    """Return the link from the phone scope's frame to the benchtop's by a slide's pairs, None where it has none."""
+    with Session.open(session) as opened:
+        pairs = opened.pair_links(slide.name)
+    if not any(map(is_linking, pairs)):
+        return None
+    return link_from(pairs, FrameLink.nominal(slide.centre_um), 1 + max(pair.run for pair in pairs))
+
+
+def link_notes(writer: SessionWriter, slides: Sequence[SlidePlan], instruments: Instruments) -> list[str]:
+    """Say of each slide with fields left how a phone scope that stands by itself finds the benchtop's places."""
+    notes = []
+    for slide in slides:
+        if all(writer.has_capture(slide.name, at.row, at.column) for at in capture_grid(slide, instruments)):
+            continue
+        with Session.open(writer.path) as opened:
+            scanned = bool(opened.tiles(slide.name))
+        if known_link(writer.path, slide) is not None:
+            notes.append(f"slide {slide.name}: the plan's fields are gone to by the link of its pairs")
+        elif scanned:
+            notes.append(
+                f"warning: slide {slide.name} was scanned on the benchtop's stage, and nothing links the phone scope's "
+                "with it: the plan's places are taken as they are, and register has to search the fields; 'mobilescope "
+                "pair' captures them where they belong"
+            )
+    return notes
 
 
 def captured_slides(plan: JobPlan, slides: Sequence[str] = ()) -> list[SlidePlan]:

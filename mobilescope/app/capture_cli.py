@@ -30,7 +30,7 @@ def capture(
 
     Example: mobilescope --config scope.toml capture plan.toml --session my.h5
     """
-    from mobilescope.app.acquiring import capture_job, captured_slides, open_writer
+    from mobilescope.app.acquiring import capture_job, captured_slides, link_notes, open_writer
     from mobilescope.app.folders import prepare_session
     from mobilescope.app.instrument import build_instruments, load_instrument
     from mobilescope.app.mounting import lying_there
@@ -56,6 +56,9 @@ def capture(
         stop = stack.enter_context(stoppable())
         progress = stack.enter_context(ProgressDisplay())
         writer = stack.enter_context(open_writer(session, job, instruments, on_progress=progress))
+        if config.phone.kind != "twin":
+            for note in link_notes(writer, chosen, instruments):
+                say(note)
         capture_job(writer, job, instruments, slides=slide or (), on_progress=progress, stop=stop)
     say(f"session: {session}")
     if json:

@@ -170,7 +170,9 @@ class SessionPairing:
             self._say_link(slide.name, "fields found on the benchtop's side", link)
         walk = PairedWalk(
             slide.name, self._instruments.phone, self._writer, examiner, link, self._operator, develop_fresh,
-            run=number, focus=self._focus, options=PairOptions(retakes=request.retakes),
+            run=number, focus=self._focus, options=PairOptions(
+                retakes=request.retakes, lights=() if slide.capture is None else slide.capture.lights
+            ),
             on_progress=self._on_progress, stop=self._stop,
         )
         self.run.slides[slide.name] = walk.result

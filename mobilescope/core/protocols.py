@@ -338,7 +338,7 @@ class CaptureSink(Protocol):
         """Return latest attempts."""
 
     def has_capture(self, slide: str, row: int, column: int, channel: str = "") -> bool:
-        """Tell whether a field's capture is there already."""
+        """Tell whether a field's capture is there already, and of its latest take."""
 
     def captured_field(self, slide: str, row: int, column: int) -> CapturedField | None:
         """Return what all captures of a field share, None where there is none."""

@@ -24,7 +24,7 @@ class StoredCaptures:
         self.in_white: set[tuple[str, int]] = set()
         self.digests: set[str] = set()
         self._numbers: dict[tuple[str, int], set[str]] = {}
-        self._lights: set[tuple[str, int, int, str]] = set()
+        self._lights: set[tuple[str, int, int, int, str]] = set()
         self._fields: dict[tuple[str, int, int], CapturedField] = {}
         self._next: dict[str, int] = {}
         for row in rows:
@@ -35,7 +35,7 @@ class StoredCaptures:
         slide, index, channel = bytes(row["slide"]).decode(), int(row["index"]), channel_of(row)
         place = slide, int(row["row"]), int(row["column"])
         self._numbers.setdefault((slide, index), set()).add(channel)
-        self._lights.add((*place, channel))
+        self._lights.add((*place, index, channel))
         self._next[slide] = max(self._next.get(slide, 0), index + 1)
         self.digests.update(bytes(row[name]).decode() for name in ("sha256", "jpeg_sha256"))
         captured = CapturedField(index, float(row["x_um"]), float(row["y_um"]))
@@ -50,8 +50,12 @@ class StoredCaptures:
         return channel in self._numbers.get((slide, index), ())
 
     def has_field(self, slide: str, row: int, column: int, channel: str) -> bool:
-        """Tell whether a field was captured in a light, whatever its number."""
-        return (slide, row, column, channel) in self._lights
+        """Tell whether a field was captured in a light, whatever its number.
+
+        Of a field that was taken again in white, the further lights of the earlier take count no more.
+        """
+        captured = self._fields.get((slide, row, column))
+        return captured is not None and (slide, row, column, captured.index, channel) in self._lights
 
     def field(self, slide: str, row: int, column: int) -> CapturedField | None:
         """Return number and place of a field's latest capture in the compared light, else of any other."""

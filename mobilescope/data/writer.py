@@ -208,7 +208,10 @@ class SessionWriter:
             return {key: state for key, state in self._tiles.items() if key.slide == slide}
 
     def has_capture(self, slide: str, row: int, column: int, channel: str = "") -> bool:
-        """Tell whether a field's phone capture is committed; ``channel`` is the further light that it was taken in."""
+        """Tell whether a field's phone capture is committed; ``channel`` is the further light that it was taken in.
+
+        What a later capture in white superseded is not counted.
+        """
         return self._captures.has_field(slide, row, column, channel)
 
     def captured_field(self, slide: str, row: int, column: int) -> CapturedField | None:

@@ -13,6 +13,7 @@ import pytest
 from conftest import SoftwareRing
 from mjpeg_camera import MjpegCamera
 from phone_page_parts import RawPage, jpeg_of, serving
+from rtsp_camera import RtspCamera
 
 from mobilescope.core.errors import DeviceError, InputFileError, UserError
 from mobilescope.core.protocols import FrameSource
@@ -90,6 +91,12 @@ def opened(kind, tmp_path):
             yield source
             source.close()
         return
+    if kind == "rtsp":
+        with RtspCamera(lambda number, _: picture(number), shape=(48, 64)) as camera:
+            source = CameraFrames(camera.url, pixel_size_um=0.5)
+            yield source
+            source.close()
+        return
     source = {
         "folder": lambda: FolderFrames(write_folder(tmp_path / "f"), frames_per_s=QUICK_FPS, loop=True),
         "folder on demand": lambda: FolderFrames(write_folder(tmp_path / "f"), frames_per_s=None, loop=True),
@@ -101,7 +108,7 @@ def opened(kind, tmp_path):
     source.close()
 
 
-KINDS = ("folder", "folder on demand", "video", "video on demand", "camera", "twin", "phone page")
+KINDS = ("folder", "folder on demand", "video", "video on demand", "camera", "rtsp", "twin", "phone page")
 
 
 @pytest.fixture(params=KINDS)
@@ -147,7 +154,7 @@ def test_after_closing_there_is_nothing_more_to_read(source):
     source.close()
 
 
-@pytest.mark.parametrize("kind", ["folder", "video", "camera", "twin", "phone page"])
+@pytest.mark.parametrize("kind", ["folder", "video", "camera", "rtsp", "twin", "phone page"])
 def test_closing_wakes_a_reader(kind, tmp_path):
     with opened(kind, tmp_path) as source:
         seen = []

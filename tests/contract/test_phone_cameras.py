@@ -1,4 +1,4 @@
-"""What every phone keeps that obeys the protocol: twin, folder, adb, camera app, stream and browser in one suite."""
+"""What every phone keeps that obeys the protocol: twin, folder, adb, camera app, streams and browser in one suite."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ip_webcam import IpWebcam
 from memory_sink import MemorySink
 from phone_files import SHAPE, dng, jpeg_bytes, pair
 from phone_page_parts import ScriptedPhone
+from rtsp_camera import RtspCamera
 
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.app.developing import develop_fresh
@@ -31,8 +32,9 @@ from mobilescope.devices.phones.real_phone import RealPhone
 from mobilescope.plans.grids import FieldGrid
 
 PIXEL_UM = 0.5
-KINDS = ("twin", "folder", "adb", "webcam", "stream", "browser")
+KINDS = ("twin", "folder", "adb", "webcam", "stream", "rtsp", "browser")
 REAL = KINDS[1:]
+STREAMS = ("stream", "rtsp")
 
 
 @dataclass
@@ -117,9 +119,12 @@ def make_phone(tmp_path, make_twin, monkeypatch):
             behind = stack.enter_context(IpWebcam())
             config = {"url": behind.url, "patience_s": 5} | options
         else:
-            behind = stack.enter_context(IpWebcam())
-            config = {"url": f"{behind.url}/video", "latency_ms": 20, "patience_s": 2} | options
-        source = picture_source(PhoneConfig(kind=kind, pixel_um=PIXEL_UM, **config))
+            behind = stack.enter_context(IpWebcam() if kind == "stream" else RtspCamera())
+            url = f"{behind.url}/video" if kind == "stream" else behind.url
+            config = {"url": url, "latency_ms": 20, "patience_s": 2} | options
+        source = picture_source(
+            PhoneConfig(kind="stream" if kind in STREAMS else kind, pixel_um=PIXEL_UM, **config)
+        )
         if kind == "adb":
             source._app_starts_s = 0.0
         phone = real_phone(source, ring, stage, tell=tell, shape=shape)
@@ -230,7 +235,7 @@ def test_a_changed_resolution_and_a_turned_picture_are_refused(kind, shape, said
         ready.phone.capture(0, 0)
 
 
-@pytest.mark.parametrize("kind", ["webcam", "stream", "browser"])
+@pytest.mark.parametrize("kind", ["webcam", *STREAMS, "browser"])
 def test_the_same_picture_twice_is_a_camera_that_hangs(kind, make_phone):
     ready = make_phone(kind)
     ready.behind.frozen = True
@@ -265,7 +270,7 @@ def test_waiting_ends_when_a_stop_is_asked_for(kind, make_phone):
         ready.phone.capture(0, 0)
 
 
-@pytest.mark.parametrize("kind", ["webcam", "stream", "browser"])
+@pytest.mark.parametrize("kind", ["webcam", *STREAMS, "browser"])
 def test_a_phone_that_went_to_sleep_is_told_and_comes_back(kind, make_phone):
     ready = make_phone(kind)
     ready.phone.capture(0, 0)

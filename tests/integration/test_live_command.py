@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from integration.small_job import ENVIRONMENT, MOBILESCOPE, Run, signalled
+from rtsp_camera import RtspCamera
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
@@ -140,6 +141,15 @@ def test_the_small_network_runs_on_its_rung(folder):
     assert live(folder, "model.pt", "--source", "pictures", *arguments).json()["rung"] == "distilled"
 
 
+def test_a_network_cameras_stream_is_enhanced_and_its_password_is_in_no_word_of_it(folder):
+    with RtspCamera(shape=(48, 64), password="lab:s3cret") as camera:
+        url = camera.url.replace("//", "//lab:s3cret@")
+        run = live(folder, "model.pt", "--source", url, "--frames", 5, "--rung", "full", "--no-window", "--json")
+        assert run.json()["frames"] == 5
+        assert run.json()["source"] == f"camera {camera.url}"
+        assert "s3cret" not in run.output + run.errors
+
+
 def test_ctrl_c_ends_it_with_the_summary(folder):
     arguments = ("live", "model.pt", "--source", "twin", "--fps", "20", "--no-window", "--json")
     run = signalled(*arguments, folder=folder, after="engine: ", number=signal.SIGINT)
@@ -175,7 +185,8 @@ def test_the_twin_can_look_at_another_slide_or_stain(folder):
         (["model.pt", "--source", "nowhere.mp4"], "no source 'nowhere.mp4'"),
         (["model.pt", "--source", "pictures/0.png"], "single picture"),
         (["model.pt", "--source", "camera:63"], "camera 63 can't be opened"),
-        (["model.pt", "--source", "http://127.0.0.1:9/video"], "can't be opened"),
+        (["model.pt", "--source", "http://127.0.0.1:9/video"], "can't be opened: nothing listens at 127.0.0.1:9"),
+        (["model.pt", "--source", "rtsp://a:b@127.0.0.1:9/live"], "rtsp://127.0.0.1:9/live can't be opened: nothing"),
         (["model.pt", "--source", "model.pt"], "not a video"),
         (["model.pt", "--source", "pictures", "--region", "0,0,5"], "no region"),
         (["model.pt", "--source", "pictures", "--region", "40,0,20,20"], "leaves the picture"),

@@ -248,6 +248,23 @@ def test_a_scan_goes_on_with_a_session_that_the_phone_began(folder):
     assert scanned.json()["slides"]["s"] == {"tiles": 2, "captures": 1}
 
 
+def test_a_slide_that_the_benchtop_scanned_is_captured_with_a_word_about_the_link_that_is_missing(folder):
+    (folder / "plan.toml").write_text((PLAN % (1, 1)) + "scan = { rows = 1, columns = 2, overlap = 0.1 }\n")
+    with (folder / "scope.toml").open("a") as file:
+        file.write('\n[twin.slides.s]\nspecimen = "blood"\n')
+    mobilescope("--config", "scope.toml", "scan", "plan.toml", "--session", "s.h5", "--json", folder=folder).json()
+    with capturing(folder) as process:
+        said, _ = operate(process, folder, 0)
+        process.communicate()
+    assert process.returncode == 0, said
+    words = " ".join("".join(said).split())
+    assert words.count("nothing links the phone scope's with it") == 1
+    assert "'mobilescope pair' captures them where they belong" in words
+    # Nothing is left to be captured, and nothing to be said.
+    again = mobilescope(*COMMAND, folder=folder)
+    assert "nothing links" not in again.errors
+
+
 def test_ingest_tells_what_it_did_and_fails_softly(folder):
     pair(folder / "arriving", "a")
     pair(folder / "arriving", "b", seed=1, after_s=4)

@@ -209,6 +209,20 @@ def test_a_field_is_known_by_its_place_whatever_number_its_capture_has(path):
         assert session.free_capture_index("lung-1", 0) == 0
 
 
+def test_further_lights_of_a_field_are_those_of_its_latest_take_and_earlier_ones_stay(path):
+    with writer(path) as session:
+        for number, channel in ((0, ""), (0, "red"), (3, "")):
+            session.add_phone_capture("lung-2", number, 4, 7, capture(number), channel=channel)
+    with writer(path) as session:
+        assert session.has_capture("lung-2", 4, 7)
+        assert not session.has_capture("lung-2", 4, 7, "red")
+        session.add_phone_capture("lung-2", 3, 4, 7, capture(3), channel="red")
+        assert session.has_capture("lung-2", 4, 7, "red")
+    with Session.open(path) as session:
+        taken = session.captures("lung-2", channel=None)
+        assert [(each.index, each.channel) for each in taken] == [(0, ""), (0, "red"), (3, ""), (3, "red")]
+
+
 def test_the_summary_counts_marks_attempts_channels_and_planes(varied):
     with Session.open(varied) as session:
         slide = session.summary()["slides"][0]

@@ -109,11 +109,13 @@ class PhoneHub:
         return stream
 
     def guide(self, text: str, level: Literal["info", "go", "warn"] = "info") -> None:
-        """Tell the operator what to do next."""
+        """Tell the operator what to do next; of what is wrong, the person at this computer is told too."""
         with self._lock:
             self._guidance = text, level
             if self._session:
                 self._session.link.send("guidance", text=text, level=level)
+        if level == "warn":
+            self._on_event(f"warning: {text}")
 
     def on_still(self, listener: Callable[[Still], None]) -> None:
         """Have a function called with each still once it is safe."""
@@ -240,8 +242,7 @@ class PhoneHub:
         with self._lock:
             self._now = replace(self._now, stills=len(self.store))
             self._check_size(still)
-            asked = self._asked.get(still.header.request or "")
-            listeners = list(self._listeners)
+            asked, listeners = self._asked.get(still.header.request or ""), list(self._listeners)
         if asked is not None and not asked.still.done():
             asked.still.set_result(still)
         if not still.again:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mobilescope.core.errors import DeviceError, InputFileError, InputImageError
-from mobilescope.core.phone_picture import PhonePicture
+from mobilescope.core.phone_picture import UNKNOWN_MS, PhonePicture
 from mobilescope.core.progress import StopToken
 from mobilescope.devices.phone_page.hub import Asked, PhoneHub
 from mobilescope.devices.phone_page.stills import Still
@@ -16,6 +17,8 @@ from mobilescope.imaging.capture_files import developed_picture, jpeg_picture
 _AT_ONCE_S = 30.0
 # No exposure in ms and no ISO is as large.
 _MOST = 1e7
+# A camera tells its exposure in a picture's notes as a fraction, roundly.
+_TOLD_ROUNDLY = 0.1
 
 
 class BrowserPictures:
@@ -39,6 +42,7 @@ class BrowserPictures:
         self._stack = ExitStack()
         self._hub: PhoneHub | None = None
         self._asked: Asked | None = None
+        self._told: set[tuple[str, str]] = set()
 
     @property
     def name(self) -> str:
@@ -76,7 +80,9 @@ class BrowserPictures:
         self._asked = None
         still = hub.wait(asked, timeout_s=self._patience_s if self._by_hand else self._at_once_s, stop=stop)
         hub.guide("Saved.")
-        return picture_of(still)
+        picture = picture_of(still)
+        self._tell_differences(hub, still, picture)
+        return picture
 
     def close(self) -> None:
         """End the page's server."""
@@ -84,6 +90,18 @@ class BrowserPictures:
             self._withdraw()
         self._hub = None
         self._stack.close()
+
+    def _tell_differences(self, hub: PhoneHub, still: Still, picture: PhonePicture) -> None:
+        """Tell once for each phone and setting that its stills are taken otherwise than with what it holds."""
+        for figure in _figures(still, picture):
+            if figure.locked and figure.differs and (still.client, figure.name) not in self._told:
+                self._told.add((still.client, figure.name))
+                hub.guide(
+                    f"{figure.name} is locked at {figure.page:g}{figure.unit}, and the still's own notes say "
+                    f"{figure.notes:g}{figure.unit}: this phone takes stills apart from its page's settings. Its notes "
+                    "are stored as what it was taken with; use a camera app to hold it",
+                    "warn",
+                )
 
     def _withdraw(self) -> None:
         if self._asked is not None and self._hub is not None:
@@ -100,6 +118,8 @@ class BrowserPictures:
 def picture_of(still: Still) -> PhonePicture:
     """Read a still that is safe on the disk.
 
+    Exposure and ISO are those of its own notes; the page's, which are those of the video, where they tell none.
+
     Raises
     ------
     DeviceError
@@ -110,14 +130,17 @@ def picture_of(still: Still) -> PhonePicture:
         picture = developed_picture(still.path) if lossless else jpeg_picture(still.path.read_bytes(), still.path.name)
     except (InputFileError, InputImageError) as error:
         raise DeviceError(f"the phone sent a still that can't be used: {error.cause}", "take it again") from error
-    got = {report.name: report.got for report in still.header.settings}
+    exposure, iso = figures = _figures(still, picture)
+    differences = [
+        f"{each.name} {each.notes:g}{each.unit}, page {each.page:g}{each.unit}" for each in figures if each.differs
+    ]
     return replace(
         picture,
         camera=picture.camera or still.client,
-        exposure_ms=_figure(got.get("exposure", "")) or picture.exposure_ms,
-        iso=round(_figure(got.get("iso", ""))) or picture.iso,
+        exposure_ms=exposure.notes or exposure.page or UNKNOWN_MS,
+        iso=round(iso.notes or iso.page),
         captured_s=still.taken_s,
-        facts=picture.facts | facts_of(still),
+        facts=picture.facts | facts_of(still) | ({"notes_differ": "; ".join(differences)} if differences else {}),
     )
 
 
@@ -133,10 +156,41 @@ def facts_of(still: Still) -> dict[str, str]:
     return facts
 
 
-def _figure(words: str) -> float:
+@dataclass(frozen=True)
+class _Figure:
+    """A setting as the still's own notes tell it, and as the page read it back; 0 where one tells none."""
+
+    name: str
+    unit: str
+    notes: float
+    page: float
+    locked: bool
+
+    @property
+    def differs(self) -> bool:
+        """Whether both tell it, and not the same."""
+        return bool(self.notes and self.page) and not math.isclose(self.notes, self.page, rel_tol=_TOLD_ROUNDLY)
+
+
+def _figures(still: Still, picture: PhonePicture) -> tuple[_Figure, _Figure]:
+    """Return exposure and ISO of a still; ``picture`` is what its file says."""
+    reports = {report.name: report for report in still.header.settings}
+
+    def figure(name: str, unit: str, notes: float) -> _Figure:
+        report = reports.get(name)
+        said = "" if report is None else report.got
+        return _Figure(name, unit, _sound(notes), _read(said), report is not None and report.state == "locked")
+
+    return figure("exposure", " ms", picture.exposure_ms), figure("iso", "", picture.iso)
+
+
+def _read(words: str) -> float:
     """Return the figure that a setting's words begin with; 0 where they tell none that a camera can have."""
     try:
-        figure = float(words.split()[0])
+        return _sound(float(words.split()[0]))
     except (IndexError, ValueError):
         return 0.0
+
+
+def _sound(figure: float) -> float:
     return figure if 0 < figure < _MOST else 0.0

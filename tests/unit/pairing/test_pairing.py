@@ -7,7 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pair_bench import FIELDS, GRID, SLIDE, Chooser, FaultyPhone, copy_of, header, scanned, small_twin, walk
+from pair_bench import (
+    FIELDS,
+    GRID,
+    SLIDE,
+    Chooser,
+    FaultyPhone,
+    header,
+    small_twin,
+    true_centre,
+    walk,
+)
 
 from mobilescope.acquire.pair_examining import FieldExaminer, TileUnder
 from mobilescope.acquire.pairing import Choice, PendingCapture, link_from
@@ -19,29 +29,6 @@ from mobilescope.core.progress import StopToken
 from mobilescope.data.session import Session
 from mobilescope.data.writer import SessionWriter
 from mobilescope.imaging.frame_link import FrameLink, LinkPoint
-
-
-@pytest.fixture(scope="module")
-def scan(make_twin, tmp_path_factory):
-    """A session with the tiles of a small slide."""
-    return scanned(small_twin(make_twin), tmp_path_factory.mktemp("scan"))
-
-
-@pytest.fixture
-def session(scan, tmp_path):
-    return copy_of(scan, tmp_path)
-
-
-@pytest.fixture
-def twin(make_twin):
-    return small_twin(make_twin)
-
-
-def true_centre(twin, number=-1):
-    """Return where a capture really looked, (x, y) of the middle of its picture."""
-    positions = twin.truth.captures[number].positions_um
-    rows, columns = (side // 2 for side in positions.shape[:2])
-    return positions[rows - 1 : rows + 1, columns - 1 : columns + 1].mean(axis=(0, 1))
 
 
 def test_fields_are_captured_found_and_committed_with_their_link(twin, session):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from pair_bench import (
@@ -12,19 +14,21 @@ from pair_bench import (
     SLIDE,
     Chooser,
     FaultyPhone,
-    copy_of,
-    scanned,
+    header,
     small_twin,
     staged_phone,
+    true_centre,
     walk,
 )
 
-from mobilescope.acquire.pairing import PlannedField
-from mobilescope.app.acquiring import open_writer, run_of_tiles, slide_run
+from mobilescope.acquire.capture import capture_fields
+from mobilescope.acquire.pairing import PlannedField, link_from
+from mobilescope.app.acquiring import capture_grid, capture_job, link_notes, open_writer, run_of_tiles, slide_run
 from mobilescope.app.developing import develop_fresh
 from mobilescope.app.instrument import Instruments
 from mobilescope.app.linking import automatic_link
 from mobilescope.app.pair_benchtop import SessionSide
+from mobilescope.app.pair_places import placed_captures
 from mobilescope.app.pair_session import PairRequest, SessionPairing
 from mobilescope.app.pair_summary import summarise
 from mobilescope.core.errors import CancelledError, LimitError, RegistrationError
@@ -34,27 +38,13 @@ from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import LightState, PhoneCapture, PositionUm
 from mobilescope.data.phone_light import DARK_CHANNEL, PhoneLight, write_phone_light
 from mobilescope.data.session import Session
+from mobilescope.data.writer import SessionWriter
+from mobilescope.imaging.frame_link import FrameLink, LinkPoint
 from mobilescope.plans.grids import FieldGrid
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 from mobilescope.plans.scan_plans import FocusPlan, GridScan
 
 SIDE_UM = 118.4
-
-
-@pytest.fixture(scope="module")
-def scan(make_twin, tmp_path_factory):
-    """A session with the tiles of a small slide."""
-    return scanned(small_twin(make_twin), tmp_path_factory.mktemp("scan"))
-
-
-@pytest.fixture
-def session(scan, tmp_path):
-    return copy_of(scan, tmp_path)
-
-
-@pytest.fixture
-def twin(make_twin):
-    return small_twin(make_twin)
 
 
 def test_a_field_beyond_the_phone_scopes_stage_is_left_out_before_anything_moves(twin, session, software_stage):
@@ -176,6 +166,108 @@ def test_pictures_that_were_ingested_are_no_suggested_fields(twin, tmp_path):
     assert [(link.row, link.column, link.verdict) for link in links] == [(-2, 0, "refused"), (-1, 0, "accepted")]
     (summary,) = summarise(session)
     assert any(line.strip().startswith("retake capture 0: ") for line in summary.lines())
+
+
+TURN_DEG, SHIFT_UM = 20.0, (400.0, -250.0)
+
+
+def on_phone(x, y):
+    """Return a place of the benchtop's frame in that of a phone scope that stands turned and apart."""
+    angle, x, y = math.radians(TURN_DEG), x - SHIFT_UM[0], y - SHIFT_UM[1]
+    return x * math.cos(angle) + y * math.sin(angle), -x * math.sin(angle) + y * math.cos(angle)
+
+
+@pytest.fixture
+def turned(make_twin, session):
+    """A twin whose phone scope stands turned and apart, and a session that paired one field there."""
+    twin = small_twin(make_twin, phone={"frame_shift_um": SHIFT_UM, "frame_turn_deg": TURN_DEG})
+    places = (-100.0, -90.0), (100.0, -100.0), (0.0, 110.0)
+    link = FrameLink.through(tuple(LinkPoint(on_phone(*place), place, 25.0) for place in places))
+    done = walk(twin, session, fields=FIELDS[:1], link=link)
+    assert [link.verdict for link in done.links] == ["accepted"]
+    return twin
+
+
+def test_capture_goes_to_the_plans_places_by_the_link_of_the_slides_pairs(turned, session):
+    (slide,) = plan(2).slides
+    job = JobPlan(slides=(slide.model_copy(update={"capture": GridPlan(rows=1, columns=2, overlap=0.0)}),))
+    used = instruments(turned, turned.phone)
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        (note,) = link_notes(writer, job.slides, used)
+        capture_job(writer, job, used)
+    assert note == f"slide {SLIDE}: the plan's fields are gone to by the link of its pairs"
+    planned = {stop.column: (stop.x_um, stop.y_um) for stop in capture_grid(job.slides[0], used)}
+    with Session.open(session) as opened:
+        placed = {place.capture.column: place for place in placed_captures(opened, SLIDE) if place.capture.index}
+    # The field that was paired is there already.
+    assert list(placed) == [1]
+    np.testing.assert_allclose(true_centre(turned), planned[1], atol=30)
+    np.testing.assert_allclose(placed[1].planned_um, planned[1], atol=12)
+
+
+def test_the_next_run_goes_on_with_the_turn_that_one_pair_can_not_tell(turned, session):
+    with Session.open(session) as opened:
+        links = opened.pair_links(SLIDE)
+    link = link_from(links, FrameLink.nominal(), 1)
+    np.testing.assert_allclose(link.on_phone((1000.0, 800.0)), on_phone(1000.0, 800.0), atol=60)
+
+
+def lit(session):
+    """Return the number, light and place of each capture."""
+    with Session.open(session) as opened:
+        return [
+            (each.index, each.channel, each.position.x_um) for each in opened.captures(SLIDE, channel=None)
+        ]
+
+
+@pytest.fixture
+def taken_once(twin, session):
+    """A field that was refused and is there in red and in darkness too, in a plan of both."""
+    lights = GridPlan(rows=1, columns=1, overlap=0, lights=["red", "dark"]).lights
+    grid = FieldGrid(1, 1, SIDE_UM, SIDE_UM, -40.0, -20.0, overlap=0.0)
+    walk(twin, session, phone=FaultyPhone(twin.phone, "blurred"), fields=FIELDS[:1], retakes=0)
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        capture_fields(twin.phone, writer, SLIDE, grid, lights=lights)
+    assert lit(session) == [(0, "", -40.0), (0, "red", -40.0), (0, "dark", -40.0)]
+    return lights, grid
+
+
+def test_a_field_that_is_taken_again_is_taken_in_all_its_lights_and_the_earlier_ones_stay(twin, session, taken_once):
+    lights, grid = taken_once
+    done = walk(twin, session, fields=[PlannedField(0, 0, -50.0, -20.0)], lights=lights)
+    assert [(each.index, each.verdict) for each in done.links] == [(0, "refused"), (1, "accepted")]
+    assert lit(session)[3:] == [(1, "", -50.0), (1, "red", -50.0), (1, "dark", -50.0)]
+    assert len(lit(session)) == 6
+    assert not twin.phone.illuminator.state().on
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        capture_fields(twin.phone, writer, SLIDE, grid, lights=lights)
+    assert len(lit(session)) == 6
+
+
+def test_a_session_retakes_its_refused_fields_in_the_plans_lights(twin, tmp_path):
+    session, (slide,) = tmp_path / "s.h5", plan(1).slides
+    in_red = GridPlan(rows=1, columns=1, overlap=0.0, lights=["red"])
+    job = JobPlan(slides=(slide.model_copy(update={"capture": in_red}),))
+    for phone, retake in ((FaultyPhone(twin.phone, "blurred"), False), (twin.phone, True)):
+        used = instruments(twin, phone)
+        with open_writer(session, job, used) as writer:
+            request = PairRequest(retakes=0, retake=retake)
+            SessionPairing(writer, job, used, Chooser(), request, lambda *_: None).pair()
+            if not retake:
+                capture_job(writer, job, used)
+    assert [each[:2] for each in lit(session)] == [(0, ""), (0, "red"), (1, ""), (1, "red")]
+
+
+def test_a_light_that_fails_at_a_retake_is_told_and_taken_by_the_next_capture(twin, session, taken_once):
+    lights, grid = taken_once
+    phone = FaultyPhone(twin.phone, "fails", captures=(2,))
+    done = walk(twin, session, phone=phone, fields=FIELDS[:1], lights=lights)
+    assert done.links[-1].accepted
+    assert "in light dark: the phone does not answer; 'mobilescope capture' takes the lights" in done.chooser.told[-1]
+    assert not twin.phone.illuminator.state().on
+    with SessionWriter.create_or_resume(session, header(), margin_bytes=0) as writer:
+        capture_fields(twin.phone, writer, SLIDE, grid, lights=lights)
+    assert [each[:2] for each in lit(session)[3:]] == [(1, ""), (1, "red"), (1, "dark")]
 
 
 class Finder:
