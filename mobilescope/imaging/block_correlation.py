@@ -64,16 +64,25 @@ def _peak(surface: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     bend_yy = 2 * middle - surface[..., 2, 1] - surface[..., 0, 1]
     bend_xx = 2 * middle - surface[..., 1, 2] - surface[..., 1, 0]
     bend_xy = -(surface[..., 2, 2] - surface[..., 2, 0] - surface[..., 0, 2] + surface[..., 0, 0]) / 4
-    slope = np.stack([slope_y, slope_x], axis=-1)
-    bend = np.stack([np.stack([bend_yy, bend_xy], -1), np.stack([bend_xy, bend_xx], -1)], -2)
-    values, vectors = np.linalg.eigh(bend)
-    values = np.maximum(values, 0.0)
-    bend = np.einsum("...ik,...k,...jk->...ij", vectors, values, vectors)
+    # Functions of a symmetric 2×2 matrix need its eigenvalues alone.
+    mean, lean = (bend_yy + bend_xx) / 2, (bend_yy - bend_xx) / 2
+    apart = np.hypot(lean, bend_xy)
+    values = np.maximum(np.stack([mean + apart, mean - apart]), 0.0)
     # Along a direction without curvature the peak stays where it is instead of running away.
     inverse = np.where(values > 1e-4, 1.0 / np.maximum(values, 1e-4), 0.0)
-    offset = np.einsum("...ik,...k,...jk,...j->...i", vectors, inverse, vectors, slope).clip(-1.0, 1.0)
-    value = middle + 0.5 * np.einsum("...i,...i->...", slope, offset)
-    return offset, value, bend
+
+    def matrix(of_values: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        middle_value = (of_values[0] + of_values[1]) / 2
+        tilt = (of_values[0] - of_values[1]) / 2 / np.maximum(apart, 1e-30)
+        return middle_value + tilt * lean, middle_value - tilt * lean, tilt * bend_xy
+
+    yy, xx, xy = matrix(inverse)
+    offset_y = (yy * slope_y + xy * slope_x).clip(-1.0, 1.0)
+    offset_x = (xy * slope_y + xx * slope_x).clip(-1.0, 1.0)
+    value = middle + 0.5 * (slope_y * offset_y + slope_x * offset_x)
+    yy, xx, xy = matrix(values)
+    bend = np.stack([yy, xy, xy, xx], axis=-1).reshape(*value.shape, 2, 2)
+    return np.stack([offset_y, offset_x], axis=-1), value, bend
 
 
 def _certainty(similarity: FloatArray, bend: FloatArray, pixels: float) -> FloatArray:

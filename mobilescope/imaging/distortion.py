@@ -197,6 +197,5 @@ def _smooth(
     fitter = FieldFitter(shape, _KNOT_PX, points[:, 0, 0], points[0, :, 1])
     weights = certainty[..., None, None] * np.eye(2)
     trust = np.ones(count.shape)
-    stiffness = fitter.stiffness(mean, weights, trust, _STIFFNESS)
-    field = fitter.fit(mean, weights, trust, stiffness=stiffness).field
+    field = fitter.fit(mean, weights, trust, stiffness=_STIFFNESS).field
     return fitter.on_grid(field), field.dense()

@@ -102,7 +102,7 @@ def pyramid_field(scales: Scales, options: ElasticOptions) -> SplineField:
         target, certainty = _evidence(field, grid, options)
         trust = np.ones_like(grid.similarity)
         for _ in range(_LEVEL_FITS):
-            fit = fitter.fit(target, certainty, trust, stiffness=stiffness)
+            fit = fitter.fit(target, certainty, trust, stiffness=(stiffness,))
             trust = fit.trust
         field = fit.field
         blocks, search_px = blocks + 2, options.search_px[1]
@@ -183,13 +183,13 @@ def _refined(
             trust, stiffness = np.ones_like(grid.similarity), 1.0
         else:
             fitter, trust, stiffness = state.fitter, state.trust, state.stiffness
+        candidates: Sequence[float] = (stiffness,)
         if iteration in choices:
             candidates = choices[iteration] or [stiffness * step for step in _STIFFNESS_STEPS]
-            stiffness = fitter.stiffness(target, certainty, trust, candidates)
-        fit = fitter.fit(target, certainty, trust, stiffness=stiffness)
+        fit = fitter.fit(target, certainty, trust, stiffness=candidates)
         moved_px = np.abs(fitter.on_grid(fit.field) - fitter.on_grid(field)).max(axis=-1) * by
         field = fit.field
-        state = RefinedField(field, stiffness, fitter, grid.centres_yx, certainty, fit.trust)
+        state = RefinedField(field, fit.stiffness, fitter, grid.centres_yx, certainty, fit.trust)
         if np.percentile(moved_px, 95) < options.settled_px and iteration >= max(1, *choices):
             break
     assert state is not None

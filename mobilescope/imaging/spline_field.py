@@ -75,10 +75,11 @@ class SplineField:
 
 @dataclass(frozen=True, eq=False)
 class FieldFit:
-    """A fitted field and the trust (0-1) left in each shift."""
+    """A fitted field, the trust (0-1) left in each shift, and the stiffness that was chosen."""
 
     field: SplineField
     trust: FloatArray
+    stiffness: float
 
 
 class FieldFitter:
@@ -115,7 +116,9 @@ class FieldFitter:
             return np.stack([self._down @ plane @ self._across.T for plane in field.coefficients], axis=-1)
         return field.at(np.stack(np.meshgrid(self._rows_px, self._columns_px, indexing="ij"), axis=-1))
 
-    def fit(self, shifts: FloatArray, certainty: FloatArray, trust: FloatArray, *, stiffness: float) -> FieldFit:
+    def fit(
+        self, shifts: FloatArray, certainty: FloatArray, trust: FloatArray, *, stiffness: Sequence[float]
+    ) -> FieldFit:
         """Fit a field to shifts.
 
         Parameters
@@ -126,10 +129,11 @@ class FieldFitter:
             Inverse covariance of each shift, 1/px²; zero where nothing was measured.
         trust : ndarray, shape (grid rows, grid columns), float64, 0-1
             What each certainty is multiplied by.
-        stiffness : float
-            Price of the integral of the squared second derivatives, inverse of its expected size per freedom.
+        stiffness : sequence of float
+            Prices of the integral of the squared second derivatives, inverse of its expected size per freedom, in
+            ascending order. Of several, the one for which these shifts are the most probable is taken.
         """
-        solution, _, _ = self._solved(self._evidence(shifts, certainty, trust), stiffness)
+        chosen, solution = self._most_probable(self._evidence(shifts, certainty, trust), stiffness)
         coefficients = np.moveaxis(solution.reshape(*self._knots, 2), -1, 0)
         field = SplineField(self._shape, self._spacing_px, np.ascontiguousarray(coefficients))
         residual = shifts - self.on_grid(field)
@@ -138,27 +142,26 @@ class FieldFitter:
         limit = max(_OUTLIER_SIGMAS * float(np.median(distance[measured])) if measured.any() else 0.0, 1e-9)
         # A shift is an outlier if it is surely and by far off: a field too stiff for a corner must not talk it away.
         excess = np.minimum(distance / limit, np.linalg.norm(residual, axis=-1) / _OUTLIER_PX)
-        return FieldFit(field, 1.0 / (1.0 + excess**2) ** 2)
+        return FieldFit(field, 1.0 / (1.0 + excess**2) ** 2, chosen)
 
-    def stiffness(
-        self, shifts: FloatArray, certainty: FloatArray, trust: FloatArray, candidates: Sequence[float]
-    ) -> float:
-        """Return the candidate, of an ascending sequence, for which these shifts are the most probable."""
-        evidence = self._evidence(shifts, certainty, trust)
-        costs: dict[int, float] = {}
+    def _most_probable(
+        self, evidence: tuple[FloatArray, FloatArray, float], candidates: Sequence[float]
+    ) -> tuple[float, FloatArray]:
+        """Return the stiffness for which the shifts are the most probable, and the control points for it."""
+        solved: dict[int, tuple[FloatArray, float]] = {}
 
         def cost(index: int) -> float:
             if not 0 <= index < len(candidates):
                 return float("inf")
-            if index not in costs:
-                costs[index] = self._solved(evidence, candidates[index])[1]
-            return costs[index]
+            if index not in solved:
+                solved[index] = self._solved(evidence, candidates[index])[:2]
+            return solved[index][1]
 
         # The cost has one valley: walk down from the middle.
         best = len(candidates) // 2
-        while (beside := min((best - 1, best + 1), key=cost)) != best and cost(beside) < cost(best):
+        while cost(beside := min((best - 1, best + 1), key=cost)) < cost(best):
             best = beside
-        return candidates[best]
+        return candidates[best], solved[best][0]
 
     def error_samples(
         self, certainty: FloatArray, trust: FloatArray, *, stiffness: float, count: int, seed: int
