@@ -210,11 +210,20 @@ def _mirror_error() -> MirroredError:
 
 
 def _credible(match: FeatureMatch | None, least_inliers: int) -> TypeGuard[FeatureMatch]:
-    # Chance agreements of a homography's eight freedoms gather few inliers, out of many pairs, in one corner.
-    return (
-        match is not None and match.inliers >= least_inliers
-        and match.inlier_ratio >= _LEAST_INLIER_RATIO and match.inlier_spread >= _LEAST_SPREAD
-    )
+    return not _doubt(match, least_inliers)
+
+
+def _doubt(match: FeatureMatch | None, least_inliers: int) -> str:
+    """Say why a match may be chance: a homography's eight freedoms gather few pairs, out of many, in one corner."""
+    inliers = 0 if match is None else match.inliers
+    if match is None or inliers < least_inliers:
+        return f"{inliers} agreeing features, {least_inliers} needed"
+    ratio, spread = match.inlier_ratio, match.inlier_spread
+    if ratio < _LEAST_INLIER_RATIO:
+        return f"{inliers} features agree, {ratio:.0%} of all; {_LEAST_INLIER_RATIO:.0%} needed"
+    if spread < _LEAST_SPREAD:
+        return f"{inliers} features agree, but all in {spread:.0%} of the field; {_LEAST_SPREAD:.0%} needed"
+    return ""
 
 
 def match_fields(
@@ -254,10 +263,8 @@ def match_fields(
         mirrored = _attempt(_detect(np.ascontiguousarray(moving[:, ::-1])), fixed_features, moving.shape, seed)
         if _credible(mirrored, least_inliers):
             raise _mirror_error()
-        agreeing = match.inliers if match is not None else 0
         raise FieldNotFoundError(
-            f"the phone field was not found in the benchtop window ({agreeing} agreeing features,"
-            f" {least_inliers} needed)",
+            f"the phone field was not found in the benchtop window ({_doubt(match, least_inliers)})",
             "check that both show the same field in focus, and search a larger window",
         )
     scale = local_scale(match.homography, np.array([(moving.shape[1] - 1) / 2, (moving.shape[0] - 1) / 2]))

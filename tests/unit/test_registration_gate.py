@@ -59,6 +59,15 @@ def test_a_blank_phone_image_or_window_is_named(pairs):
         run(pairs[0].moving, np.full((800, 800, 3), 235, dtype=np.uint8))
 
 
+def test_specimen_in_a_corner_alone_is_said_to_be_too_little_to_place_a_field(pairs):
+    pair = pairs[0]
+    corner = np.full_like(pair.moving, np.iinfo(pair.moving.dtype).max // 10 * 9)
+    rows, columns = corner.shape[0] // 4, corner.shape[1] // 2
+    corner[:rows, :columns] = pair.moving[:rows, :columns]
+    with pytest.raises(RegistrationError, match=r"\d+ features agree, but all in \d+% of the field; 19% needed"):
+        run(corner, pair.fixed)
+
+
 @pytest.mark.parametrize("flip", [0, 1])
 def test_a_mirrored_phone_image_is_named(pairs, blood, flip):
     for pair in (pairs[0], blood):
