@@ -10,8 +10,8 @@ from mobilescope.acquire.pair_examining import FieldExaminer
 from mobilescope.acquire.pairing import Choice, PairedWalk, PairOptions, PlannedField
 from mobilescope.acquire.runner import ScanRunner
 from mobilescope.acquire.slide_run import SlideRun
-from mobilescope.app.developing import develop_fresh
-from mobilescope.app.pair_benchtop import SessionSide, tile_taker
+from mobilescope.app.paired_sessions.pair_benchtop import SessionSide, tile_taker
+from mobilescope.app.pictures.developing import develop_fresh
 from mobilescope.core.errors import DeviceError, LimitError
 from mobilescope.core.phone_picture import PhonePicture
 from mobilescope.data.schema import SessionHeader, SlideEntry

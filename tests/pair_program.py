@@ -12,10 +12,10 @@ from pathlib import Path
 
 import cv2
 
-from mobilescope.app.acquiring import open_writer
-from mobilescope.app.instrument import build_instruments
-from mobilescope.app.pair_operator import StandIn
-from mobilescope.app.pair_session import PairRequest, SessionPairing
+from mobilescope.app.acquisition.acquiring import open_writer
+from mobilescope.app.instruments.instrument import build_instruments
+from mobilescope.app.paired_sessions.pair_operator import StandIn
+from mobilescope.app.paired_sessions.pair_session import PairRequest, SessionPairing
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan
 from mobilescope.plans.scan_plans import FocusPlan, GridScan

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.scan import scan_slide, take_flat_fields
-from mobilescope.app.mosaicking import stitch_slide
+from mobilescope.app.mosaics.mosaicking import stitch_slide
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.writer import SessionWriter
 from mobilescope.plans.job import JobPlan

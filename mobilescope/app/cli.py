@@ -10,28 +10,35 @@ import typer
 from typer.core import TyperGroup
 
 import mobilescope
-from mobilescope.app.calibrate_cli import calibrate_app
-from mobilescope.app.capture_cli import capture
-from mobilescope.app.cli_types import Json
-from mobilescope.app.console import ProgressDisplay, print_json, reporting_errors, say, showing_warnings, stoppable
-from mobilescope.app.dataset_cli import dataset
-from mobilescope.app.devices_cli import devices
-from mobilescope.app.enhance_cli import enhance
-from mobilescope.app.evaluate_cli import evaluate
-from mobilescope.app.export_cli import export
-from mobilescope.app.firmware_cli import firmware_app
-from mobilescope.app.ingest_cli import ingest
-from mobilescope.app.inspect_cli import inspect
-from mobilescope.app.live_cli import live
-from mobilescope.app.pair_cli import pair
-from mobilescope.app.phone_cli import phone
-from mobilescope.app.register_cli import register
-from mobilescope.app.repair_cli import repair
-from mobilescope.app.ring_cli import ring_app
-from mobilescope.app.scan_cli import scan
-from mobilescope.app.stage_cli import stage_app
-from mobilescope.app.stitch_cli import stitch
-from mobilescope.app.train_cli import train
+from mobilescope.app.commands.calibrate import calibrate_app
+from mobilescope.app.commands.capture import capture
+from mobilescope.app.commands.dataset import dataset
+from mobilescope.app.commands.devices import devices
+from mobilescope.app.commands.enhance import enhance
+from mobilescope.app.commands.evaluate import evaluate
+from mobilescope.app.commands.export import export
+from mobilescope.app.commands.firmware import firmware_app
+from mobilescope.app.commands.ingest import ingest
+from mobilescope.app.commands.inspect import inspect
+from mobilescope.app.commands.live import live
+from mobilescope.app.commands.option_types import Json
+from mobilescope.app.commands.pair import pair
+from mobilescope.app.commands.phone import phone
+from mobilescope.app.commands.register import register
+from mobilescope.app.commands.repair import repair
+from mobilescope.app.commands.ring import ring_app
+from mobilescope.app.commands.scan import scan
+from mobilescope.app.commands.stage import stage_app
+from mobilescope.app.commands.stitch import stitch
+from mobilescope.app.commands.train import train
+from mobilescope.app.terminal.console import (
+    ProgressDisplay,
+    print_json,
+    reporting_errors,
+    say,
+    showing_warnings,
+    stoppable,
+)
 from mobilescope.core.errors import UserError
 
 

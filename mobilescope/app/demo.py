@@ -11,12 +11,12 @@ from typing import Any, TypeVar, get_args
 
 import tomli_w
 
-from mobilescope.app.acquiring import capture_job, open_writer, scan_job
-from mobilescope.app.evaluating import evaluate_session
-from mobilescope.app.folders import prepare_folder
-from mobilescope.app.instrument import build_instruments
-from mobilescope.app.mosaicking import has_mosaic, stitch_slide
-from mobilescope.app.pairing import PairingResult, register_session
+from mobilescope.app.acquisition.acquiring import capture_job, open_writer, scan_job
+from mobilescope.app.evaluation.evaluating import evaluate_session
+from mobilescope.app.instruments.instrument import build_instruments
+from mobilescope.app.mosaics.mosaicking import has_mosaic, stitch_slide
+from mobilescope.app.pairs.pairing import PairingResult, register_session
+from mobilescope.app.pictures.folders import prepare_folder
 from mobilescope.core.config import InstrumentConfig, load_model
 from mobilescope.core.errors import PlanError, UserError
 from mobilescope.core.geometry import RegionUm

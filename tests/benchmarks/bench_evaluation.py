@@ -41,10 +41,10 @@ def demo(folder: Path, stain: str) -> Path:
 
 def report(job: Path, path: Path, *, others: list[Path]) -> None:
     """Evaluate a job with everything, and print its tables."""
-    from mobilescope.app.console import ProgressDisplay
-    from mobilescope.app.evaluating import Extras, evaluate_session
-    from mobilescope.app.score_tables import colour_table, gain_table, method_table
-    from mobilescope.app.tables import Table
+    from mobilescope.app.evaluation.evaluating import Extras, evaluate_session
+    from mobilescope.app.evaluation.score_tables import colour_table, gain_table, method_table
+    from mobilescope.app.terminal.console import ProgressDisplay
+    from mobilescope.app.terminal.tables import Table
 
     def show(table: Table) -> None:
         print(f"\n### {table.title}\n")

@@ -28,8 +28,8 @@ def run_one(arguments: argparse.Namespace) -> dict[str, Any]:
     from pair_truth import registration_errors_px, stitching_errors_px, tile_truth
     from truth_metrics import object_counts
 
-    from mobilescope.app.console import ProgressDisplay
     from mobilescope.app.demo import DemoOptions, run_demo
+    from mobilescope.app.terminal.console import ProgressDisplay
     from mobilescope.data.session import Session
     from mobilescope.enhance.enhancer import Enhancer
     from mobilescope.twin.truth import TruthLog

@@ -14,8 +14,8 @@ import time
 import cv2
 import numpy as np
 
-from mobilescope.app.instrument import build_instruments
-from mobilescope.app.known_light import KnownLight
+from mobilescope.app.instruments.instrument import build_instruments
+from mobilescope.app.pictures.known_light import KnownLight
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.imaging.colour import cie94, srgb_decode, to_float
 from mobilescope.imaging.flat_field import shading_of

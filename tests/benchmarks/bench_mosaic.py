@@ -61,8 +61,8 @@ def make_tiles(folder: Path, side: int, tile_px: int) -> np.ndarray:
 
 def plain_way(folder: Path, target: Path, side: int, tile_px: int) -> None:
     """Paste the tiles at nominal places, the lower and right ones without their overlap."""
-    from mobilescope.app.mosaic_output import MosaicPicture, write_mosaic
-    from mobilescope.app.tile_folders import read_tile
+    from mobilescope.app.mosaics.mosaic_output import MosaicPicture, write_mosaic
+    from mobilescope.app.mosaics.tile_folders import read_tile
     from mobilescope.imaging.bands import Piece
 
     pitch = round(tile_px * (1 - OVERLAP))

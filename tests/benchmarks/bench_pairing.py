@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pair_kills import kill_and_go_on
 
-from mobilescope.app.acquiring import open_writer, scan_job
-from mobilescope.app.instrument import Instruments, build_instruments
-from mobilescope.app.mosaicking import stitch_slide
-from mobilescope.app.pair_opening import place_finder
-from mobilescope.app.pair_operator import StandIn
-from mobilescope.app.pair_session import PairRequest, SessionPairing
+from mobilescope.app.acquisition.acquiring import open_writer, scan_job
+from mobilescope.app.instruments.instrument import Instruments, build_instruments
+from mobilescope.app.mosaics.mosaicking import stitch_slide
+from mobilescope.app.paired_sessions.pair_opening import place_finder
+from mobilescope.app.paired_sessions.pair_operator import StandIn
+from mobilescope.app.paired_sessions.pair_session import PairRequest, SessionPairing
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.data.session import Session
 from mobilescope.plans.job import GridPlan, JobPlan, SlidePlan

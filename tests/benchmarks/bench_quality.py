@@ -26,12 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from truth_metrics import object_counts
 
-from mobilescope.app.acquiring import capture_job, open_writer, phone_half_pitch_um, scan_job
-from mobilescope.app.console import ProgressDisplay
+from mobilescope.app.acquisition.acquiring import capture_job, open_writer, phone_half_pitch_um, scan_job
 from mobilescope.app.demo import DemoOptions, describe_job
-from mobilescope.app.instrument import build_instruments
-from mobilescope.app.mosaicking import stitch_slide
-from mobilescope.app.pairing import register_session
+from mobilescope.app.instruments.instrument import build_instruments
+from mobilescope.app.mosaics.mosaicking import stitch_slide
+from mobilescope.app.pairs.pairing import register_session
+from mobilescope.app.terminal.console import ProgressDisplay
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.session import Session
 from mobilescope.enhance.enhancer import Enhancer

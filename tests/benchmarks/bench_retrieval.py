@@ -39,7 +39,7 @@ PEER_RATIO, PEER_INLIERS = 0.8, 10
 INDEXING = """
 import json, resource, sys, time
 from pathlib import Path
-from mobilescope.app.finding import MosaicFinder
+from mobilescope.app.pairs.finding import MosaicFinder
 begun = time.perf_counter()
 with MosaicFinder.open(Path(sys.argv[1])) as finder:
     landmarks = len(finder.index.landmarks)
@@ -163,7 +163,7 @@ class Phone:
 
     def take(self, slide, place, angle_deg):
         """Return the picture, its true pixel size and the place of its middle."""
-        from mobilescope.app.developing import develop_fresh
+        from mobilescope.app.pictures.developing import develop_fresh
 
         self._phone.mount(slide)
         self._phone._rotation_deg = angle_deg
@@ -267,7 +267,7 @@ class Peer:
 
 def run_stain(folder, stain, rack, regions, side_px, counts, peer_fields):
     """Return the figures of one slide and, for each field, its kind, outcome and seconds, ours and the peer's."""
-    from mobilescope.app.finding import MosaicFinder
+    from mobilescope.app.pairs.finding import MosaicFinder
     from mobilescope.data.landmark_file import landmarks_path
     from mobilescope.data.layout import mosaic_path
 

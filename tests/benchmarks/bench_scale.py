@@ -27,12 +27,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from integration.small_job import acquisition, mobilescope
 
-from mobilescope.app.blank_patches import PatchPlan, thin_file
-from mobilescope.app.cluster import LOCAL, opened_cluster
-from mobilescope.app.exporting import export_session
-from mobilescope.app.pair_parts import join_parts, part_path
-from mobilescope.app.pairing import register_session
-from mobilescope.app.scaling import register_sessions
+from mobilescope.app.datasets.blank_patches import PatchPlan, thin_file
+from mobilescope.app.datasets.exporting import export_session
+from mobilescope.app.pairs.cluster import LOCAL, opened_cluster
+from mobilescope.app.pairs.pair_parts import join_parts, part_path
+from mobilescope.app.pairs.pairing import register_session
+from mobilescope.app.pairs.scaling import register_sessions
 from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session

@@ -56,8 +56,8 @@ def write_model(path: Path) -> None:
 
 def measure(model: Path, slide: Path, target: Path) -> dict[str, float | str]:
     """Enhance a slide into a pyramid, and then into nothing."""
-    from mobilescope.app.enhancing import ByBand, enhance_path
-    from mobilescope.app.images import open_picture
+    from mobilescope.app.enhancement.enhancing import ByBand, enhance_path
+    from mobilescope.app.pictures.images import open_picture
     from mobilescope.enhance.enhancer import Enhancer
 
     begun = time.perf_counter()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from micromanager_demo import demo_benchtop
 
-from mobilescope.app.lighting import RingLight
+from mobilescope.app.instruments.lighting import RingLight
 from mobilescope.core.config import RingConfig
 from mobilescope.core.errors import ConfigError, LimitError, UserError
 from mobilescope.core.protocols import BenchtopMicroscope, ExposureControl, Illuminator, PhoneCamera

@@ -19,8 +19,8 @@ from phone_page_parts import ScriptedPhone
 from rtsp_camera import RtspCamera
 
 from mobilescope.acquire.capture import capture_fields
-from mobilescope.app.developing import develop_fresh
-from mobilescope.app.phone_opening import picture_source
+from mobilescope.app.instruments.phone_opening import picture_source
+from mobilescope.app.pictures.developing import develop_fresh
 from mobilescope.core.errors import CancelledError, DeviceError, LimitError
 from mobilescope.core.phone_config import PhoneConfig
 from mobilescope.core.phone_picture import AttendedPhone, PictureSource
@@ -109,7 +109,7 @@ def make_phone(tmp_path, make_twin, monkeypatch):
             behind = Operator(folder)
             stack.callback(lambda: [thread.join() for thread in behind.threads])
             config = {"folder": folder, "settle_s": 0.15, "patience_s": 20} | options
-            monkeypatch.setattr("mobilescope.app.phone_opening.say", behind.told)
+            monkeypatch.setattr("mobilescope.app.instruments.phone_opening.say", behind.told)
             tell = behind.told
         elif kind == "adb":
             android = Phone(shoot=lambda number: shot(number, folder=tmp_path))

@@ -8,8 +8,8 @@ from conftest import SoftwareRing, SoftwareStage
 from mjpeg_camera import MjpegCamera
 
 from mobilescope.acquire.phone_light import take_light_frames
-from mobilescope.app.known_light import KnownLight
-from mobilescope.app.phone_opening import picture_source
+from mobilescope.app.instruments.phone_opening import picture_source
+from mobilescope.app.pictures.known_light import KnownLight
 from mobilescope.core.errors import DeviceError
 from mobilescope.core.phone_config import PhoneConfig
 from mobilescope.data.phone_light import PhoneLight

@@ -11,7 +11,7 @@ from typing import Any
 
 from firmware.lockstep_wire import FaultyWire, LockstepWire, TwinWire
 
-from mobilescope.app.firmware import build_firmware
+from mobilescope.app.firmware.builds import build_firmware
 from mobilescope.core.ring_model import Colour
 from mobilescope.core.ring_protocol import BOARDS, BoardKind
 from mobilescope.devices.ring import Ring

@@ -15,8 +15,8 @@ from micromanager_demo import reset
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
-from mobilescope.app.console import reporting_errors
-from mobilescope.app.instrument import build_instruments, load_instrument
+from mobilescope.app.instruments.instrument import build_instruments, load_instrument
+from mobilescope.app.terminal.console import reporting_errors
 from mobilescope.core.stage_calibration import load_stage_calibration
 from mobilescope.devices.micromanager import PythonCore, demo_configuration
 
@@ -181,7 +181,7 @@ def test_nobody_to_mount_a_slide_is_told_with_the_way_out(tmp_path):
 
 def test_the_person_is_asked_in_a_terminal():
     program = (
-        "from mobilescope.app.mounting import ask_in_terminal\n"
+        "from mobilescope.app.terminal.mounting import ask_in_terminal\n"
         "ask_in_terminal('left')\n"
         "print('mounted')\n"
     )

@@ -12,11 +12,11 @@ from twin_sessions import stitched_session
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
-from mobilescope.app.developing import develop_capture
-from mobilescope.app.distortion import load_distortion
-from mobilescope.app.images import write_rgb
-from mobilescope.app.pairing import register_session
-from mobilescope.app.picture_notes import read_record
+from mobilescope.app.pairs.distortion import load_distortion
+from mobilescope.app.pairs.pairing import register_session
+from mobilescope.app.pictures.developing import develop_capture
+from mobilescope.app.pictures.images import write_rgb
+from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import InputFileError
 from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.pairs import PairStore

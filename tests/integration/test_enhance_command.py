@@ -15,7 +15,7 @@ from integration.small_job import mobilescope, signalled
 from small_models import save_small_model
 
 from mobilescope.app.cli import main
-from mobilescope.app.images import read_rgb, write_rgb
+from mobilescope.app.pictures.images import read_rgb, write_rgb
 from mobilescope.enhance.torch_engine import TorchEngine
 
 FP32 = ("--device", "cpu", "--engine", "torch", "--precision", "fp32")

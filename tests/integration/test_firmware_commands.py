@@ -12,7 +12,7 @@ import pytest
 from integration.ring_commands import DARK, Background, SimulatedRing, needs_simulator, refused, run
 from small_bootloader import SmallBootloader
 
-from mobilescope.app.ring_lighting import Light, light_and_leave
+from mobilescope.app.instruments.ring_lighting import Light, light_and_leave
 from mobilescope.core.firmware_files import FIRMWARE_VARIABLE, firmware_folder
 from mobilescope.core.ring_protocol import Setting
 

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
-from mobilescope.app.enhance_jobs import open_jobs
+from mobilescope.app.pictures.enhance_jobs import open_jobs
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.phone_light import read_phone_light
 from mobilescope.data.session import Session

@@ -14,8 +14,8 @@ from rtsp_camera import RtspCamera
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
-from mobilescope.app.live_sources import SourceOptions, opened_source
-from mobilescope.app.picture_notes import read_note, read_record
+from mobilescope.app.instruments.live_sources import SourceOptions, opened_source
+from mobilescope.app.pictures.picture_notes import read_note, read_record
 from mobilescope.core.errors import InputFileError
 from mobilescope.enhance.provenance import ModelIdentity, digest_picture
 from mobilescope.learn.checkpoint import ModelCard, save_model

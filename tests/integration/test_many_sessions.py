@@ -23,10 +23,18 @@ from integration.small_job import ENVIRONMENT, MOBILESCOPE, Run, mobilescope
 from twin_sessions import stitched_session
 
 from mobilescope import __version__
-from mobilescope.app import pairing
-from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part, part_path, parts_folder
-from mobilescope.app.pairing import plan_pairing, register_session
-from mobilescope.app.scaling import register_sessions
+from mobilescope.app.pairs import pairing
+from mobilescope.app.pairs.pair_parts import (
+    Counted,
+    PartJob,
+    begin_parts,
+    join_parts,
+    make_part,
+    part_path,
+    parts_folder,
+)
+from mobilescope.app.pairs.pairing import plan_pairing, register_session
+from mobilescope.app.pairs.scaling import register_sessions
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import ClusterError, MobilescopeError
 from mobilescope.data.datasets import Dataset

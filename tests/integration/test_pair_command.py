@@ -14,7 +14,7 @@ from integration.small_job import ENVIRONMENT, mobilescope, signalled
 from PIL import Image
 
 from mobilescope.app.cli import main
-from mobilescope.app.pair_operator import read_point
+from mobilescope.app.paired_sessions.pair_operator import read_point
 from mobilescope.core.errors import UserError
 from mobilescope.data.session import Session
 

@@ -15,11 +15,11 @@ import pytest
 from pair_truth import places_px, registration_errors_px
 from twin_sessions import stitched_session
 
-from mobilescope.app import aligning
-from mobilescope.app.aligning import align_capture
-from mobilescope.app.developing import develop_capture
-from mobilescope.app.origins import developed_captures
-from mobilescope.app.pairing import plan_pairing, register_session, registered_pairs
+from mobilescope.app.evaluation.origins import developed_captures
+from mobilescope.app.pairs import aligning
+from mobilescope.app.pairs.aligning import align_capture
+from mobilescope.app.pairs.pairing import plan_pairing, register_session, registered_pairs
+from mobilescope.app.pictures.developing import develop_capture
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, InputImageError, RegistrationError, UserError
 from mobilescope.core.pair_link import PairLink

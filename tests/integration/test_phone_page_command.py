@@ -22,8 +22,8 @@ from integration.small_job import ENVIRONMENT, MOBILESCOPE
 from phone_page_parts import RawPage, jpeg, put_still
 from small_models import save_small_model
 
-from mobilescope.app.developing import develop_capture
-from mobilescope.app.phone_serving import PageOptions, announce, served_page
+from mobilescope.app.instruments.phone_serving import PageOptions, announce, served_page
+from mobilescope.app.pictures.developing import develop_capture
 from mobilescope.core.errors import UserError
 from mobilescope.data.session import Session
 

@@ -14,8 +14,8 @@ from phone_pairs import PhoneModel, phone_pair, read_rgb
 
 from mobilescope.acquire.scan import scan_slide, take_flat_fields
 from mobilescope.app.cli import main
-from mobilescope.app.mosaicking import stitch_slide
-from mobilescope.app.pairing import register_session
+from mobilescope.app.mosaics.mosaicking import stitch_slide
+from mobilescope.app.pairs.pairing import register_session
 from mobilescope.core.protocols import PositionUm
 from mobilescope.data.landmark_file import landmarks_path
 from mobilescope.data.layout import mosaic_path

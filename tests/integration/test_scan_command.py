@@ -12,8 +12,8 @@ import pytest
 from integration.small_job import ENVIRONMENT, MOBILESCOPE, mobilescope
 from PIL import Image
 
-from mobilescope.app.folders import network_disk
-from mobilescope.app.scan_preview import previewing
+from mobilescope.app.pictures.folders import network_disk
+from mobilescope.app.terminal.scan_preview import previewing
 from mobilescope.data.session import Session
 from mobilescope.devices.micromanager import demo_configuration
 
@@ -171,7 +171,7 @@ def test_a_preview_shows_the_scan_and_ends_with_it(folder):
 
 def test_a_preview_of_a_scan_that_was_killed_ends_too(folder):
     program = (
-        "import time\nfrom pathlib import Path\nfrom mobilescope.app.scan_preview import previewing\n"
+        "import time\nfrom pathlib import Path\nfrom mobilescope.app.terminal.scan_preview import previewing\n"
         "with previewing(Path('none.h5'), Path('p.png'), interval_s=30):\n    print('up', flush=True)\n"
         "    time.sleep(60)\n"
     )

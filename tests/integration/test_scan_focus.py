@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mobilescope.app.acquiring import open_writer, run_scan, scan_runner
-from mobilescope.app.instrument import build_instruments
+from mobilescope.app.acquisition.acquiring import open_writer, run_scan, scan_runner
+from mobilescope.app.instruments.instrument import build_instruments
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.data.session import Session
 from mobilescope.plans.job import JobPlan

@@ -19,7 +19,7 @@ from mjpeg_camera import MjpegCamera
 from serial.tools import list_ports
 from served_stage import FaultyLine, make_board
 
-from mobilescope.app.devices_cli import devices
+from mobilescope.app.commands.devices import devices
 from mobilescope.core.errors import PortError
 from mobilescope.devices.stages.probing import probe_stage
 from mobilescope.devices.transport import SerialWire

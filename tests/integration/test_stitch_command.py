@@ -12,8 +12,8 @@ from tile_scans import PIXEL_UM, TILE_PX, write_scan
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
-from mobilescope.app.folder_stitching import stitch_folder
-from mobilescope.app.tile_folders import plan_from_table, read_tile
+from mobilescope.app.mosaics.folder_stitching import stitch_folder
+from mobilescope.app.mosaics.tile_folders import plan_from_table, read_tile
 from mobilescope.core.errors import CancelledError
 
 

@@ -9,8 +9,8 @@ from pair_bench import FaultyPhone
 from twin_sessions import stitched_session
 
 from mobilescope import __version__
-from mobilescope.app.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part
-from mobilescope.app.pairing import plan_pairing, register_session
+from mobilescope.app.pairs.pair_parts import Counted, PartJob, begin_parts, join_parts, make_part
+from mobilescope.app.pairs.pairing import plan_pairing, register_session
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.variants import PairVariant
 from mobilescope.imaging.quality import GateThresholds, typical_detail

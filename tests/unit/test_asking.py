@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from mobilescope.app.asking import ask_person
+from mobilescope.app.terminal.asking import ask_person
 from mobilescope.core.errors import CancelledError, UserError
 from mobilescope.core.progress import StopToken
 

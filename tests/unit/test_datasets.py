@@ -12,10 +12,10 @@ import pytest
 import torch
 from training_samples import QUICK, TINY
 
-from mobilescope.app.blank_patches import PatchPlan
-from mobilescope.app.dataset_files import write_cards
-from mobilescope.app.datasets import make_dataset
-from mobilescope.app.inspecting import describe, lines
+from mobilescope.app.datasets.blank_patches import PatchPlan
+from mobilescope.app.datasets.dataset_files import write_cards
+from mobilescope.app.datasets.datasets import make_dataset
+from mobilescope.app.inspection.inspecting import describe, lines
 from mobilescope.core.errors import InputFileError, OutputError, TrainingError, UserError
 from mobilescope.data.datasets import Dataset, joined_provenance, role_of
 from mobilescope.data.pair_writer import PairWriter

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mobilescope.app.acquiring import evaluation_cell
+from mobilescope.app.acquisition.acquiring import evaluation_cell
 from mobilescope.app.demo import DemoOptions, describe_job
 from mobilescope.core.errors import InputImageError, PlanError
 from mobilescope.core.geometry import RegionUm

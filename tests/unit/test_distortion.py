@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from phone_pairs import PhoneModel, phone_pair, read_rgb
 
-from mobilescope.app.distortion import StraightenedFrames, load_distortion, straightened
-from mobilescope.app.images import Picture
+from mobilescope.app.pairs.distortion import StraightenedFrames, load_distortion, straightened
+from mobilescope.app.pictures.images import Picture
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.protocols import Frame
 from mobilescope.imaging.distortion import DistortionMap, grid_points, mean_distortion

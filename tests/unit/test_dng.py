@@ -10,7 +10,7 @@ import pytest
 import rawpy
 import tifffile
 
-from mobilescope.app.images import open_picture
+from mobilescope.app.pictures.images import open_picture
 from mobilescope.core.errors import InputFileError
 from mobilescope.imaging.capture_files import read_capture_files
 from mobilescope.imaging.colour import srgb_decode, to_float

@@ -15,9 +15,9 @@ import tifffile
 import torch
 from small_models import save_small_model
 
-from mobilescope.app.enhancing import EnhanceOptions, enhance_path
-from mobilescope.app.images import read_rgb, write_rgb
-from mobilescope.app.inspecting import describe
+from mobilescope.app.enhancement.enhancing import EnhanceOptions, enhance_path
+from mobilescope.app.inspection.inspecting import describe
+from mobilescope.app.pictures.images import read_rgb, write_rgb
 from mobilescope.core.errors import CancelledError, DiskSpaceError, InputImageError, OutputError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.enhance.enhancer import Enhancer
@@ -110,7 +110,7 @@ def test_memory_does_not_grow_with_the_rows_of_a_slide(model, tmp_path):
     script = (
         "import resource, sys\n"
         "from pathlib import Path\n"
-        "from mobilescope.app.enhancing import EnhanceOptions, enhance_path\n"
+        "from mobilescope.app.enhancement.enhancing import EnhanceOptions, enhance_path\n"
         "options = EnhanceOptions(device='cpu', precision='fp32', engine='torch', tile_px=256)\n"
         "folder = Path(sys.argv[1])\n"
         "for name in ('short', 'long'):\n"
@@ -237,7 +237,7 @@ def test_slides_in_a_folder_become_pyramids(model, tmp_path, monkeypatch):
     tifffile.imwrite(source / "slide.ome.tif", picture(), photometric="rgb", ome=True, metadata={"axes": "YXS"})
     save(source / "large.png", picture(200, 200))
     save(source / "small.png")
-    monkeypatch.setattr("mobilescope.app.images.MOST_PIXELS_AT_ONCE", 100_000)
+    monkeypatch.setattr("mobilescope.app.pictures.images.MOST_PIXELS_AT_ONCE", 100_000)
     result = enhance(model, source, target)
     assert [each.target.name for each in result.done] == ["large.ome.tif", "slide.ome.tif", "small.png"]
     assert all(each.skipped for each in enhance(model, source, target).done)

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from mobilescope.app.evaluation_windows import beside, part_windows, parted
+from mobilescope.app.pairs.evaluation_windows import beside, part_windows, parted
 from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.pairs import PairStore
 

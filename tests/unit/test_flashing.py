@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from small_bootloader import SmallBootloader
 
-from mobilescope.app import flash_target
-from mobilescope.app.avrdude import (
+from mobilescope.app.firmware.avrdude import (
     Programmer,
     SyncError,
     WrongChipError,
@@ -21,10 +20,10 @@ from mobilescope.app.avrdude import (
     read_signature,
     run_avrdude,
 )
-from mobilescope.app.firmware import board_named, is_current, make_command, wanted_pixels
-from mobilescope.app.flash_target import Bootloader, find_target
-from mobilescope.app.hexfile import read_hex
-from mobilescope.app.ring_view import ring_text
+from mobilescope.app.firmware.builds import board_named, flash_target, is_current, make_command, wanted_pixels
+from mobilescope.app.firmware.flash_target import Bootloader, find_target
+from mobilescope.app.firmware.hexfile import read_hex
+from mobilescope.app.firmware.ring_view import ring_text
 from mobilescope.core.errors import DeviceError, InputFileError, PortError, UserError
 from mobilescope.core.firmware_files import FIRMWARE_VARIABLE
 from mobilescope.devices.ports import PortInfo

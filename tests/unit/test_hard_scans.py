@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tile_scans import tissue
 
-from mobilescope.app.folder_stitching import stitch_folder
-from mobilescope.app.tile_folders import plan_from_table
+from mobilescope.app.mosaics.folder_stitching import stitch_folder
+from mobilescope.app.mosaics.tile_folders import plan_from_table
 
 SIDE = 4
 

@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image
 from small_models import save_small_model
 
-from mobilescope.app.enhancing import EnhanceOptions, enhance_path
-from mobilescope.app.images import open_picture, read_rgb, write_rgb
+from mobilescope.app.enhancement.enhancing import EnhanceOptions, enhance_path
+from mobilescope.app.pictures.images import open_picture, read_rgb, write_rgb
 from mobilescope.core.errors import InputFileError, InputImageError, MobilescopeError
 
 

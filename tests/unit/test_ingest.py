@@ -15,13 +15,13 @@ import tifffile
 from phone_files import SHAPE, dng, jpeg, jpeg_bytes, pair
 from tile_scans import PIXEL_UM, TILE_PX, write_scan
 
-from mobilescope.app.acquiring import known_files, plan_of
-from mobilescope.app.developing import develop_capture
-from mobilescope.app.development import recipe_of
-from mobilescope.app.ingest_tiles import tiles_to_ingest
-from mobilescope.app.ingesting import IngestOptions, ingest_folder
-from mobilescope.app.mosaicking import stitch_slide
-from mobilescope.app.tile_folders import read_tile
+from mobilescope.app.acquisition.acquiring import known_files, plan_of
+from mobilescope.app.acquisition.ingest_tiles import tiles_to_ingest
+from mobilescope.app.acquisition.ingesting import IngestOptions, ingest_folder
+from mobilescope.app.mosaics.mosaicking import stitch_slide
+from mobilescope.app.mosaics.tile_folders import read_tile
+from mobilescope.app.pictures.developing import develop_capture
+from mobilescope.app.pictures.development import recipe_of
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import CancelledError, ConfigError, InputFileError, UserError

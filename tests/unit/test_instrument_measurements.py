@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mobilescope.app import focus_stack, resolution
+from mobilescope.app.evaluation import focus_stack, resolution
 from mobilescope.core.config import InstrumentConfig
 from mobilescope.core.errors import CancelledError, UserError
 from mobilescope.core.progress import StopToken

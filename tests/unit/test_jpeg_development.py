@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mobilescope.acquire.phone_light import take_light_frames
-from mobilescope.app.developing import develop_capture
-from mobilescope.app.development import recipe_of
-from mobilescope.app.light_calibrating import found_in
-from mobilescope.app.light_keeping import keep_light, told_pictures
+from mobilescope.app.instruments.light_calibrating import found_in
+from mobilescope.app.pictures.developing import develop_capture
+from mobilescope.app.pictures.development import recipe_of
+from mobilescope.app.pictures.light_keeping import keep_light, told_pictures
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import DeviceError, InputFileError, InputImageError, UserError
 from mobilescope.data.phone_light import PhoneLight, from_quadrants, in_quadrants, read_phone_light, write_phone_light

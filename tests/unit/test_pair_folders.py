@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tifffile
 
-from mobilescope.app.blank_patches import PatchPlan
-from mobilescope.app.datasets import make_dataset
-from mobilescope.app.exporting import export_session
-from mobilescope.app.images import open_picture
-from mobilescope.app.picture_notes import read_record
+from mobilescope.app.datasets.blank_patches import PatchPlan
+from mobilescope.app.datasets.datasets import make_dataset
+from mobilescope.app.datasets.exporting import export_session
+from mobilescope.app.pictures.images import open_picture
+from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import CancelledError, OutputError
 from mobilescope.core.progress import StopToken
 from mobilescope.data.pairs import PairStore

@@ -9,8 +9,8 @@ from pair_bench import small_twin
 
 from mobilescope.acquire.pairing import Choice
 from mobilescope.acquire.phone_focus import PhoneFocus
-from mobilescope.app.developing import develop_fresh
-from mobilescope.app.pair_operator import Person, StandIn, ask_for_points
+from mobilescope.app.paired_sessions.pair_operator import Person, StandIn, ask_for_points
+from mobilescope.app.pictures.developing import develop_fresh
 from mobilescope.core.errors import UserError
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from session_samples import FOCUS, capture, header, tile
 
-from mobilescope.app.pair_places import placed_captures
+from mobilescope.app.pairs.pair_places import placed_captures
 from mobilescope.core.geometry import Affine
 from mobilescope.core.pair_link import PairLink
 from mobilescope.core.protocols import PositionUm, TileKey

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from mobilescope.app.images import read_rgb, write_rgb
-from mobilescope.app.picture_notes import read_note, read_record
+from mobilescope.app.pictures.images import read_rgb, write_rgb
+from mobilescope.app.pictures.picture_notes import read_note, read_record
 from mobilescope.core.errors import InputFileError, OutputError
 
 NOTE = json.dumps({"label": "µ ≤ \\ \" <é>\n", "list": [1, None, 0.5]}, ensure_ascii=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from mobilescope.app.picture_notes import read_note
-from mobilescope.app.pyramids import halved, pyramid_sizes, write_pyramid
+from mobilescope.app.mosaics.pyramids import halved, pyramid_sizes, write_pyramid
+from mobilescope.app.pictures.picture_notes import read_note
 from mobilescope.core.errors import CancelledError, OutputError
 from mobilescope.imaging.bands import Piece
 

@@ -13,10 +13,10 @@ import pytest
 import tifffile
 from phone_pairs import PhoneModel, phone_pair, read_rgb
 
-from mobilescope.app import finding
-from mobilescope.app.finding import MosaicFinder
-from mobilescope.app.pair_opening import MosaicPlaces
-from mobilescope.app.placing import Search, searched_placement
+from mobilescope.app.paired_sessions.pair_opening import MosaicPlaces
+from mobilescope.app.pairs import finding
+from mobilescope.app.pairs.finding import MosaicFinder
+from mobilescope.app.pairs.placing import Search, searched_placement
 from mobilescope.core.errors import (
     CancelledError,
     InputFileError,

@@ -12,7 +12,7 @@ from session_samples import FOCUS, header, tile
 from mobilescope.acquire.autofocus import autofocus
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.scan import scan_slide, take_flat_fields
-from mobilescope.app.mosaicking import corrected_tiles
+from mobilescope.app.mosaics.mosaicking import corrected_tiles
 from mobilescope.core.errors import CancelledError, DeviceError
 from mobilescope.core.progress import StopToken
 from mobilescope.core.protocols import TileKey

@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mobilescope.app.cross_stains import CrossCell
-from mobilescope.app.focus_stack import FocusStack, StackScore
-from mobilescope.app.resolution import ElementContrast, Resolution
-from mobilescope.app.score_files import cross_json, evaluation_json, stack_json, target_json, write_score_files
-from mobilescope.app.score_tables import (
+from mobilescope.app.evaluation.cross_stains import CrossCell
+from mobilescope.app.evaluation.focus_stack import FocusStack, StackScore
+from mobilescope.app.evaluation.resolution import ElementContrast, Resolution
+from mobilescope.app.evaluation.score_files import (
+    cross_json,
+    evaluation_json,
+    stack_json,
+    target_json,
+    write_score_files,
+)
+from mobilescope.app.evaluation.score_tables import (
     cross_tables,
     finest_text,
     focus_table,
@@ -23,7 +29,7 @@ from mobilescope.app.score_tables import (
     resolution_table,
     score_table,
 )
-from mobilescope.app.tables import Table, figure, spread
+from mobilescope.app.terminal.tables import Table, figure, spread
 from mobilescope.core.errors import OutputError
 from mobilescope.imaging.metrics import ImageScores, Interval
 from mobilescope.learn.evaluate import Evaluation, FieldScores

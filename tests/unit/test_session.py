@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from session_samples import FOCUS, capture, header, tile
 
-from mobilescope.app.developing import develop_capture
+from mobilescope.app.pictures.developing import develop_capture
 from mobilescope.core.errors import (
     DiskSpaceError,
     InputFileError,

@@ -6,7 +6,7 @@ import sys
 # Each round sends the signal one line of Python later into the wait than the round before.
 _AT_EVERY_LINE = """
 import signal, sys
-from mobilescope.app.signals import until_told
+from mobilescope.app.terminal.signals import until_told
 
 def told_after(lines):
     left = lines
@@ -45,7 +45,7 @@ def test_a_signal_is_heard_at_any_instant_of_the_wait(tmp_path):
 def test_a_wait_without_end_is_ended_by_a_signal_from_elsewhere():
     script = (
         "import os, signal, threading\n"
-        "from mobilescope.app.signals import until_told\n"
+        "from mobilescope.app.terminal.signals import until_told\n"
         "with until_told() as told:\n"
         "    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
         "    print(told.wait(), told.wait(0), told.is_set())\n"

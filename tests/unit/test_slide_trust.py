@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from small_models import save_small_model
 
-from mobilescope.app.images import Picture
-from mobilescope.app.sampling import sample_windows
-from mobilescope.app.trusting import assess_picture
+from mobilescope.app.enhancement.sampling import sample_windows
+from mobilescope.app.enhancement.trusting import assess_picture
+from mobilescope.app.pictures.images import Picture
 from mobilescope.enhance.trust import TrustAssessor
 from mobilescope.imaging.pixel_sources import ArraySource
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from tile_scans import TILE_PX, tissue, write_scan
 
-from mobilescope.app.folder_stitching import FolderOptions, stitch_folder
-from mobilescope.app.tile_folders import TileReader, plan_from_table
+from mobilescope.app.mosaics.folder_stitching import FolderOptions, stitch_folder
+from mobilescope.app.mosaics.tile_folders import TileReader, plan_from_table
 from mobilescope.imaging.tile_correction import estimate_correction, spread_out
 from mobilescope.imaging.tile_gains import solve_gains, thumbnail
 

@@ -34,4 +34,4 @@ def test_only_the_twin_and_the_composition_root_know_the_truth():
         for path in PACKAGE.rglob("*.py")
         if "mobilescope.twin.truth" in path.read_text(encoding="utf-8")
     }
-    assert users == {"twin/benchtop.py", "twin/phone.py", "app/instrument.py", "app/demo.py"}
+    assert users == {"twin/benchtop.py", "twin/phone.py", "app/instruments/instrument.py", "app/demo.py"}

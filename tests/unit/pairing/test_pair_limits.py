@@ -23,14 +23,21 @@ from pair_bench import (
 
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.acquire.pairing import PlannedField, link_from
-from mobilescope.app.acquiring import capture_grid, capture_job, link_notes, open_writer, run_of_tiles, slide_run
-from mobilescope.app.developing import develop_fresh
-from mobilescope.app.instrument import Instruments
-from mobilescope.app.linking import automatic_link
-from mobilescope.app.pair_benchtop import SessionSide
-from mobilescope.app.pair_places import placed_captures
-from mobilescope.app.pair_session import PairRequest, SessionPairing
-from mobilescope.app.pair_summary import summarise
+from mobilescope.app.acquisition.acquiring import (
+    capture_grid,
+    capture_job,
+    link_notes,
+    open_writer,
+    run_of_tiles,
+    slide_run,
+)
+from mobilescope.app.instruments.instrument import Instruments
+from mobilescope.app.paired_sessions.linking import automatic_link
+from mobilescope.app.paired_sessions.pair_benchtop import SessionSide
+from mobilescope.app.paired_sessions.pair_session import PairRequest, SessionPairing
+from mobilescope.app.paired_sessions.pair_summary import summarise
+from mobilescope.app.pairs.pair_places import placed_captures
+from mobilescope.app.pictures.developing import develop_fresh
 from mobilescope.core.errors import CancelledError, LimitError, RegistrationError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.pair_link import INGESTED_ROW

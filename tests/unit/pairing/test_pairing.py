@@ -21,8 +21,8 @@ from pair_bench import (
 
 from mobilescope.acquire.pair_examining import FieldExaminer, TileUnder
 from mobilescope.acquire.pairing import Choice, PendingCapture, link_from
-from mobilescope.app.developing import develop_fresh
-from mobilescope.app.pair_benchtop import SessionSide
+from mobilescope.app.paired_sessions.pair_benchtop import SessionSide
+from mobilescope.app.pictures.developing import develop_fresh
 from mobilescope.core.errors import CancelledError, DeviceError, UserError
 from mobilescope.core.geometry import RegionUm
 from mobilescope.core.progress import StopToken

@@ -1,0 +1,1 @@
+"""Scans, captures, and files taken elsewhere, into a session."""

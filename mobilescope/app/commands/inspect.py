@@ -1,0 +1,35 @@
+"""The command that says what is in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mobilescope.app.commands.option_types import Json
+from mobilescope.app.terminal.console import print_json, say
+
+
+def inspect(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A session, a pair file, a dataset, a model, or an enhanced picture.")
+    ],
+    json: Json = False,
+) -> None:
+    """Say what is in a session, pair file, dataset, model or enhanced picture, and whether it is whole.
+
+    A model and a dataset are shown as a card; a picture with the record of how it was made, if it carries one.
+
+    Example: mobilescope inspect demo/model.pt
+    """
+    from mobilescope.app.inspection.inspecting import advice, describe, lines
+
+    facts = describe(file)
+    for line in lines(facts):
+        say(line)
+    if json:
+        print_json(facts)
+    if facts["problems"]:
+        say(advice(facts))
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Pairs of many sessions put together, described, and handed on."""

@@ -1,0 +1,145 @@
+"""A session's results and models in formats that other programs read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from mobilescope.app.datasets.pair_folders import export_pair_folders
+from mobilescope.app.pairs.pairing import registered_pairs
+from mobilescope.app.pictures.folders import prepare_file, prepare_folder
+from mobilescope.app.pictures.images import write_rgb
+from mobilescope.core.errors import OutputError, UserError
+from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.mosaics import Mosaic
+from mobilescope.data.pairs import PairStore
+from mobilescope.data.session import Session
+
+_TIFF_TILE_PX = 256
+
+
+SESSION_KINDS = ("ome-tiff", "png", "tiff")
+
+
+def kind_of_export(file: Path, kind: str | None) -> str:
+    """Return what to export ``file`` as: what was asked for, or else a model's ONNX or a session's OME-TIFF.
+
+    Raises
+    ------
+    UserError
+        No such kind, or not of that file.
+    """
+    possible = ("onnx",) if file.suffix.lower() == ".pt" else SESSION_KINDS
+    if kind is not None and kind not in possible:
+        raise UserError(f"there is no export {kind!r} of {file}", f"choose {' or '.join(possible)}")
+    return kind or possible[0]
+
+
+def export_model(model: Path, target: Path) -> float:
+    """Write a model as ONNX and return the largest difference from torch; see `enhance.onnx_export.export_onnx`."""
+    from mobilescope.enhance.onnx_export import export_onnx  # brings torch
+
+    if target.suffix.lower() != ".onnx":
+        raise OutputError(f"{target} has no ONNX ending", "give a name that ends in .onnx")
+    prepare_file(target)
+    return export_onnx(model, target)
+
+
+def export_session(
+    session: Path,
+    folder: Path,
+    kind: str,
+    *,
+    on_progress: ProgressListener = ignore_progress,
+    stop: StopToken | None = None,
+) -> list[Path]:
+    """Write a session's mosaics as OME-TIFF, or its pairs as PNG or TIFF folders, and return the files.
+
+    For pairs, ``session`` may be a pair file or a dataset as well.
+    """
+    if kind not in SESSION_KINDS:
+        raise UserError(f"there is no export {kind!r}", f"choose {' or '.join(SESSION_KINDS)}")
+    stop = stop or StopToken()
+    if kind == "tiff":
+        files = []
+        for path, total in export_pair_folders(registered_pairs(session), folder):
+            files.append(path)
+            on_progress(Progress("export", len(files), total, path.name))
+            stop.raise_if_requested("the export")
+        return files
+    with Session.open(session) as opened:
+        slides = [slide.name for slide in opened.slides]
+    prepare_folder(folder)
+    write = _export_mosaics(session, slides, folder) if kind == "ome-tiff" else _export_pairs(session, folder)
+    written: list[Path] = []
+    for path in write:
+        written.append(path)
+        on_progress(Progress("export", len(written), len(slides) if kind == "ome-tiff" else len(written), path.name))
+        stop.raise_if_requested("the export")
+    return written
+
+
+def _export_mosaics(session: Path, slides: list[str], folder: Path) -> Iterator[Path]:
+    for slide in slides:
+        target = folder / f"{slide}.ome.tif"
+        temporary = folder / f".{slide}.part.ome.tif"
+        with Mosaic.open(session, slide) as mosaic:
+            try:
+                write_ome_tiff(temporary, mosaic)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        temporary.replace(target)
+        yield target
+
+
+def write_ome_tiff(path: Path, mosaic: Mosaic) -> None:
+    """Write a mosaic as a tiled pyramidal OME-TIFF, tile by tile; pixel size and stage position go with it."""
+    metadata = {
+        "axes": "YXS",
+        "Name": mosaic.slide,
+        "PhysicalSizeX": mosaic.pixel_size_um, "PhysicalSizeXUnit": "µm",
+        "PhysicalSizeY": mosaic.pixel_size_um, "PhysicalSizeYUnit": "µm",
+        "Plane": {"PositionX": mosaic.origin_um[0], "PositionXUnit": "µm",
+                  "PositionY": mosaic.origin_um[1], "PositionYUnit": "µm"},
+    }
+    with tifffile.TiffWriter(path, bigtiff=True, ome=True) as tiff:
+        for level in range(mosaic.levels):
+            grid = mosaic.grid(level)
+            tiff.write(
+                _tiles(mosaic, level),
+                shape=(grid.rows, grid.columns, 3), dtype=np.uint8, tile=(_TIFF_TILE_PX, _TIFF_TILE_PX),
+                photometric="rgb", compression="zlib",
+                subifds=mosaic.levels - 1 if level == 0 else None,
+                subfiletype=1 if level else 0,
+                metadata=metadata if level == 0 else None,
+                resolution=(1e4 / grid.pixel_size_um, 1e4 / grid.pixel_size_um), resolutionunit="CENTIMETER",
+            )
+
+
+def _tiles(mosaic: Mosaic, level: int) -> Iterator[NDArray[np.uint8]]:
+    grid = mosaic.grid(level)
+    for row in range(0, grid.rows, _TIFF_TILE_PX):
+        for column in range(0, grid.columns, _TIFF_TILE_PX):
+            yield mosaic.read(row, column, _TIFF_TILE_PX, _TIFF_TILE_PX, level)
+
+
+def _export_pairs(session: Path, folder: Path) -> Iterator[Path]:
+    with PairStore.open(registered_pairs(session)) as store:
+        counts = Counter((record.slide, record.capture) for record in store.records)
+        of_parts = {capture for capture, count in counts.items() if count > 1}
+        for index, record in enumerate(store.records):
+            if not record.accepted:
+                continue
+            stem = f"{record.slide}-{record.capture:04d}"
+            if (record.slide, record.capture) in of_parts:
+                stem += f"-r{record.row}-c{record.column}"
+            for name, image in (("phone", store.input(index)), ("benchtop", store.label(index))):
+                target = folder / f"{stem}-{name}.png"
+                write_rgb(target, image)
+                yield target

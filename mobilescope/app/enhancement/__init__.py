@@ -1,0 +1,1 @@
+"""Pictures, folders, slides and live streams enhanced by a trained network."""

@@ -1,0 +1,1 @@
+"""Blind evaluation: scores, measurements, tables and the report."""

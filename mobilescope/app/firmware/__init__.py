@@ -1,0 +1,1 @@
+"""The ring's firmware: built, flashed, verified, read out and simulated."""

@@ -1,0 +1,1 @@
+"""Tiles put together into mosaics, and mosaics written for other programs."""

@@ -1,0 +1,1 @@
+"""The guided paired session: both instruments' fields linked, walked through and summed up."""
