@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from small_bootloader import SmallBootloader
 
+from mobilescope.app.firmware import flash_target
 from mobilescope.app.firmware.avrdude import (
     Programmer,
     SyncError,
@@ -20,7 +21,7 @@ from mobilescope.app.firmware.avrdude import (
     read_signature,
     run_avrdude,
 )
-from mobilescope.app.firmware.builds import board_named, flash_target, is_current, make_command, wanted_pixels
+from mobilescope.app.firmware.builds import board_named, is_current, make_command, wanted_pixels
 from mobilescope.app.firmware.flash_target import Bootloader, find_target
 from mobilescope.app.firmware.hexfile import read_hex
 from mobilescope.app.firmware.ring_view import ring_text

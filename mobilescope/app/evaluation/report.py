@@ -55,7 +55,7 @@ class ReportInputs:
 def write_report(path: Path, inputs: ReportInputs, enhance: EnhanceFunction) -> None:
     """Write the report; the file on the disk is whole at any time."""
     environment = Environment(
-        loader=PackageLoader("mobilescope.app"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader(__package__), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )
     page = environment.get_template("report.html.j2").render(
