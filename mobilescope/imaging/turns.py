@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,12 +13,22 @@ from mobilescope.imaging.colour import luminance
 
 Image = NDArray[np.float32]
 TURNS = 8
+_QUARTERS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 
 
 def turned(image: NDArray[np.generic], turn: int) -> NDArray[np.generic]:
     """Return one of the eight flips and quarter turns (0 leaves the image) of (rows, columns, ...)."""
     rotated = np.rot90(image, turn % 4)
     return rotated[:, ::-1] if turn >= 4 else rotated
+
+
+def turned_copy(image: NDArray[Any], turn: int) -> NDArray[Any]:
+    """Return `turned` as an array of its own, of what OpenCV can turn: several times as fast as copying the view."""
+    if turn == 0:
+        return image.copy()
+    if turn % 4:
+        image = np.asarray(cv2.rotate(image, _QUARTERS[turn % 4]))
+    return np.asarray(cv2.flip(image, 1)) if turn >= 4 else image
 
 
 def turned_back(image: NDArray[np.generic], turn: int) -> NDArray[np.generic]:

@@ -19,7 +19,7 @@ from mobilescope.data.pair_record import PairRecord
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.patch_places import patch_places
 from mobilescope.imaging.colour import to_float
-from mobilescope.imaging.turns import turned
+from mobilescope.imaging.turns import turned_copy
 
 Counts = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -197,8 +197,8 @@ class PatchSet:
             which, row, column = (int(value) for value in self.index.places[number])
             top, left = self.index.label_place(row, column)
             field = self.fields[which]
-            inputs.append(turned(field.input[row : row + size, column : column + size], int(turn)))
-            labels.append(turned(field.label[top : top + extent, left : left + extent], int(turn)))
+            inputs.append(turned_copy(field.input[row : row + size, column : column + size], int(turn)))
+            labels.append(turned_copy(field.label[top : top + extent, left : left + extent], int(turn)))
         return np.stack(inputs), np.stack(labels)
 
     def batch(self, numbers: NDArray[np.integer], turns: NDArray[np.integer] | None = None) -> tuple[Tensor, Tensor]:
@@ -240,8 +240,8 @@ class StoredPatches:
             which, row, column = (int(value) for value in self.index.places[number])
             path, pair = self._fields[which]
             store = self._store(path)
-            inputs.append(turned(store.input_window(pair, row, column, size, size), int(turn)))
-            labels.append(turned(store.label_window(pair, row, column, size, size), int(turn)))
+            inputs.append(turned_copy(store.input_window(pair, row, column, size, size), int(turn)))
+            labels.append(turned_copy(store.label_window(pair, row, column, size, size), int(turn)))
         return np.stack(inputs), np.stack(labels)
 
     def close(self) -> None:

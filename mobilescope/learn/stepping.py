@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.learn.feed import Feed
-from mobilescope.learn.losses import enhancement_loss
+from mobilescope.learn.losses import enhancement_loss, lean_enhancement_loss
 from mobilescope.learn.networks import EnhancementNetwork
 from mobilescope.learn.presets import TrainingConfig
 from mobilescope.learn.ranks import Ranks
@@ -54,6 +54,7 @@ class Stepper:
         self._parameters = list(network.parameters())
         on_gpu = device.type == "cuda"
         self._forward: nn.Module = network
+        self._compared = enhancement_loss if on_gpu else lean_enhancement_loss
         if not on_gpu:
             keep_freed_memory()
             self._forward = SparingNetwork(network)
@@ -108,12 +109,12 @@ class Stepper:
         inputs, labels = self._feed.decode(one, two)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             output = self._forward(inputs)
-        loss = enhancement_loss(output, labels, config.gradient_weight)
+        loss = self._compared(output, labels, config.gradient_weight)
         if config.refeed == "off":
             return loss
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             again = fed_again(self._forward, output, inputs, config.refeed)
-        return loss + config.refeed_weight * enhancement_loss(again, labels, config.gradient_weight)
+        return loss + config.refeed_weight * self._compared(again, labels, config.gradient_weight)
 
 
 class _Recorded:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mobilescope.learn.losses import enhancement_loss, gradient_energy
+from mobilescope.learn.losses import enhancement_loss, gradient_energy, lean_enhancement_loss
 
 SOBEL = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]], dtype=np.float64)
 
@@ -55,3 +55,25 @@ def test_the_loss_of_a_perfect_flat_output_is_nothing():
 def test_the_loss_is_computed_in_single_precision():
     output = torch.full((1, 3, 8, 8), 0.5, dtype=torch.bfloat16)
     assert enhancement_loss(output, torch.zeros(1, 3, 8, 8), 0.001).dtype == torch.float32
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.001, 10.0])
+@pytest.mark.parametrize("shape", [(2, 3, 9, 12), (1, 1, 3, 3), (1, 3, 4, 3)])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_lean_loss_is_the_loss_with_its_gradient(weight, shape, memory_format):
+    generator = torch.Generator().manual_seed(3)
+    output, label = (torch.rand(shape, generator=generator).contiguous(memory_format=memory_format) for _ in range(2))
+    told = []
+    for function in (enhancement_loss, lean_enhancement_loss):
+        given = output.clone().requires_grad_()
+        loss = function(given, label, weight)
+        (3 * loss).backward()
+        told.append((loss.detach(), given.grad))
+    torch.testing.assert_close(told[1], told[0], rtol=1e-5, atol=1e-8)
+
+
+def test_the_lean_loss_gives_half_precision_its_own_kind_of_gradient_back():
+    output = torch.rand((1, 3, 8, 8)).bfloat16().requires_grad_()
+    loss = lean_enhancement_loss(output, torch.zeros(1, 3, 8, 8), 0.001)
+    loss.backward()
+    assert (loss.dtype, output.grad.dtype) == (torch.float32, torch.bfloat16)

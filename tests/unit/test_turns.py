@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mobilescope.imaging.turns import TURNS, spread_over_turns, turned, turned_back
+from mobilescope.imaging.turns import TURNS, spread_over_turns, turned, turned_back, turned_copy
 
 PICTURE = np.random.default_rng(0).random((9, 12, 3), dtype=np.float32)
 
@@ -20,6 +20,18 @@ def test_turns_are_eight_and_come_back():
     assert len({view.tobytes() for view in views}) == TURNS
     for turn, view in enumerate(views):
         np.testing.assert_array_equal(turned_back(view, turn), PICTURE)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_a_turned_copy_is_what_the_view_shows_and_stands_alone(dtype):
+    whole = np.random.default_rng(1).integers(0, 255, (14, 15, 3)).astype(dtype)
+    part = whole[2:11, 1:13]
+    for turn in range(TURNS):
+        copy = turned_copy(part, turn)
+        np.testing.assert_array_equal(copy, turned(part, turn))
+        assert copy.dtype == dtype
+        assert copy.flags.c_contiguous
+        assert not np.shares_memory(copy, whole)
 
 
 @pytest.mark.parametrize("shape", [(10, 12), (9, 12), (9, 11), (1, 1)])
