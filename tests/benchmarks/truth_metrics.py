@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from objects import ObjectCount, count_objects
 from pair_truth import lattice_px, mosaic_offsets_um, tile_truth
 
-from mobilescope.app.instruments.instrument import load_instrument
+from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.core.geometry import RegionUm
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore

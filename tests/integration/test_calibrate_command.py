@@ -15,7 +15,8 @@ from micromanager_demo import reset
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
-from mobilescope.app.instruments.instrument import build_instruments, load_instrument
+from mobilescope.app.instruments.instrument import build_instruments
+from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.app.terminal.console import reporting_errors
 from mobilescope.core.stage_calibration import load_stage_calibration
 from mobilescope.devices.micromanager import PythonCore, demo_configuration

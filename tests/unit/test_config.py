@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from mobilescope.app.instruments.instrument import build_instruments, load_instrument
+from mobilescope.app.instruments.instrument import build_instruments
+from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.app.terminal.console import reporting_errors
 from mobilescope.core.config import InstrumentConfig, read_toml
 from mobilescope.core.errors import ConfigError, DeviceError, MobilescopeError, UserError

@@ -10,8 +10,9 @@ import pytest
 
 from mobilescope.acquire.phone_light import take_light_frames
 from mobilescope.app.instruments.light_calibrating import found_in
+from mobilescope.app.pairs.asked_development import asked_development
 from mobilescope.app.pictures.developing import develop_capture
-from mobilescope.app.pictures.development import asked_development, recipe_of
+from mobilescope.app.pictures.development import recipe_of
 from mobilescope.app.pictures.light_keeping import keep_light
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import ConfigError, DeviceError, InputFileError, InputImageError, UserError

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mobilescope.app.instruments.instrument import describe
+from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.app.instruments.phone_opening import open_phone
-from mobilescope.app.pictures.instrument_file import load_instrument
 from mobilescope.core.addresses import without_secret
 from mobilescope.core.errors import ConfigError
 

@@ -224,7 +224,7 @@ def test_fields_smaller_than_a_patch_are_told(pairs, model):
 def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best(pairs, model, monkeypatch):
     from mobilescope.learn import stepping as module
 
-    whole = module.enhancement_loss
+    whole = module.lean_enhancement_loss
     # The first eight training steps take a call each; from then on the loss is spoilt.
     calls = []
 
@@ -232,7 +232,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best(pairs, model, 
         calls.append(None)
         return whole(*arguments) * (math.nan if len(calls) > 8 else 1.0)
 
-    monkeypatch.setattr(module, "enhancement_loss", spoilt)
+    monkeypatch.setattr(module, "lean_enhancement_loss", spoilt)
     with pytest.raises(TrainingError, match="nan at step 8"):
         train(pairs, model, QUICK, network=TINY)
     assert read_card(model).training["best_step"] == 6

@@ -36,7 +36,7 @@ def stage(
     Example: mobilescope --config scope.toml calibrate stage --json
     """
     from mobilescope.acquire.stage_calibration import CalibrationOptions
-    from mobilescope.app.instruments.instrument import load_instrument
+    from mobilescope.app.instruments.instrument_file import load_instrument
     from mobilescope.app.instruments.stage_calibrating import calibrate_instrument, calibration_path
 
     instrument: Path | None = context.find_root().params.get("config")
@@ -111,7 +111,7 @@ def light(
 
     Example: mobilescope --config scope.toml calibrate light --frames 16
     """
-    from mobilescope.app.instruments.instrument import load_instrument
+    from mobilescope.app.instruments.instrument_file import load_instrument
     from mobilescope.app.instruments.light_calibrating import calibrate_light, light_path
 
     instrument: Path | None = context.find_root().params.get("config")

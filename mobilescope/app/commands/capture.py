@@ -32,7 +32,8 @@ def capture(
     """
     from mobilescope.app.acquisition.acquiring import capture_job, captured_slides, link_notes, open_writer
     from mobilescope.app.commands.scan import counts_of
-    from mobilescope.app.instruments.instrument import build_instruments, load_instrument
+    from mobilescope.app.instruments.instrument import build_instruments
+    from mobilescope.app.instruments.instrument_file import load_instrument
     from mobilescope.app.instruments.paper_benchtop import paper_benchtop
     from mobilescope.app.instruments.phone_opening import ask_for_phone
     from mobilescope.app.pictures.folders import prepare_session

@@ -60,7 +60,7 @@ def ingest(
     """
     from mobilescope.app.acquisition.ingest_tiles import tiles_to_ingest
     from mobilescope.app.acquisition.ingesting import IngestOptions, ingest_folder
-    from mobilescope.app.instruments.instrument import load_instrument
+    from mobilescope.app.instruments.instrument_file import load_instrument
     from mobilescope.app.pictures.folders import prepare_session
     from mobilescope.plans.job import load_plan
 

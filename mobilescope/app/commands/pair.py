@@ -61,7 +61,8 @@ def pair(
     --link 0,700=1500,1011
     """
     from mobilescope.app.acquisition.acquiring import open_writer
-    from mobilescope.app.instruments.instrument import build_instruments, load_instrument
+    from mobilescope.app.instruments.instrument import build_instruments
+    from mobilescope.app.instruments.instrument_file import load_instrument
     from mobilescope.app.instruments.paper_benchtop import paper_benchtop
     from mobilescope.app.instruments.phone_opening import ask_for_phone
     from mobilescope.app.paired_sessions.coverage_map import coverage_path, write_coverage_map

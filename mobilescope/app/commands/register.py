@@ -115,7 +115,7 @@ def register(
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:
         raise UserError("--map and pixel sizes are for two images", "give the second image after the first")
-    from mobilescope.app.pictures.development import asked_development, parse_white_balance
+    from mobilescope.app.pairs.asked_development import asked_development, parse_white_balance
 
     if white_balance is not None:
         parse_white_balance(white_balance)  # what can't be meant is refused before anything is read

@@ -45,7 +45,8 @@ def scan(
     """
     from mobilescope.app.acquisition.acquiring import check_plan, open_writer, run_scan, scan_runner
     from mobilescope.app.acquisition.scan_plans import read_plan
-    from mobilescope.app.instruments.instrument import build_instruments, load_instrument
+    from mobilescope.app.instruments.instrument import build_instruments
+    from mobilescope.app.instruments.instrument_file import load_instrument
     from mobilescope.app.pictures.folders import network_disk, prepare_file, prepare_session
     from mobilescope.app.terminal.mounting import ask_in_terminal, lying_there
     from mobilescope.app.terminal.scan_preview import previewing

@@ -142,8 +142,8 @@ def halt(context: typer.Context, port: Port = None, of: Of = None, json: Json = 
 
 @contextmanager
 def _opened(context: typer.Context, port: str | None, of: Whose) -> Iterator[XYZStage]:
+    from mobilescope.app.instruments.instrument_file import load_instrument
     from mobilescope.app.instruments.stage_opening import opened_stage
-    from mobilescope.app.pictures.instrument_file import load_instrument
 
     instrument: Path | None = context.find_root().params.get("config")
     config = load_instrument(instrument)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.acquisition.acquiring import phone_half_pitch_um
-from mobilescope.app.instruments.instrument import load_instrument
+from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.app.pictures.developing import develop_capture
 from mobilescope.core.config import InstrumentConfig, PhoneConfig, validate
 from mobilescope.core.development_config import DevelopmentConfig

@@ -10,7 +10,6 @@ from typing import Any, Self
 from mobilescope.app.instruments.lighting import RingLight
 from mobilescope.app.instruments.paper_benchtop import PaperBenchtop
 from mobilescope.app.instruments.phone_opening import ask_for_phone, described_phone, open_phone
-from mobilescope.app.pictures.instrument_file import load_instrument as load_instrument
 from mobilescope.app.terminal.mounting import ask_in_terminal
 from mobilescope.core.config import BenchtopConfig, InstrumentConfig, validate
 from mobilescope.core.errors import ConfigError, MobilescopeError

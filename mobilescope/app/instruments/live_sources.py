@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mobilescope.app.instruments.instrument import load_instrument
+from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.app.instruments.lighting import RingLight
 from mobilescope.core.config import InstrumentConfig, validate
 from mobilescope.core.errors import InputFileError, UserError
