@@ -54,7 +54,7 @@ def take_light_frames(
             set_light(phone.illuminator, light)
             total: NDArray[np.float32] | None = None
             for taken in range(frames):
-                stop.raise_if_requested("the calibration of the light")
+                stop.raise_if_requested("the calibration of the light", "nothing was written")
                 before = last
                 last = captured(phone, light, 0.0, 0.0, f"the {'dark' if light.is_dark else 'clear'} field")
                 if before is not None and (before.bayer is None) != (last.bayer is None):

@@ -199,7 +199,7 @@ class _Session:
 
     def _picture_at(self, x_um: float, y_um: float, *, side: int = -1) -> Grey:
         """Go to a place relative to the start, the last part from one side, and return the central square in grey."""
-        self._stop.raise_if_requested("the calibration of the stage")
+        self._stop.raise_if_requested("the calibration of the stage", "nothing was written")
         x_um, y_um = self._home.x_um + x_um, self._home.y_um + y_um
         approach_um = side * max(self._options.approach_um, _APPROACH * self._options.max_backlash_um)
         self._microscope.stage.move_xy(x_um + approach_um, y_um + approach_um)

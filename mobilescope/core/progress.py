@@ -41,7 +41,7 @@ class StopToken:
         """Whether a stop was asked for."""
         return self._event.is_set()
 
-    def raise_if_requested(self, what: str) -> None:
-        """Raise CancelledError naming the interrupted work if a stop was asked for."""
+    def raise_if_requested(self, what: str, kept: str = "what was finished is kept") -> None:
+        """Raise CancelledError naming the interrupted work, and what is left of it, if a stop was asked for."""
         if self.requested:
-            raise CancelledError(f"{what} stopped on request", "run the same command again; what was finished is kept")
+            raise CancelledError(f"{what} stopped on request", f"run the same command again; {kept}")

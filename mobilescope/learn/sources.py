@@ -250,9 +250,9 @@ def _described(
         "file": name, "sha256": sha256,
         "slides": {role: _slides(records, role) for role in ("training", "validation")},
     }
-    for name in ("session_digest", "input"):
-        if provenance.get(name) is not None:
-            text[name] = provenance[name]
+    for key in ("session_digest", "input"):
+        if provenance.get(key) is not None:
+            text[key] = provenance[key]
     return text
 
 

@@ -10,8 +10,9 @@ from mjpeg_camera import MjpegCamera
 from mobilescope.acquire.phone_light import take_light_frames
 from mobilescope.app.instruments.phone_opening import picture_source
 from mobilescope.app.pictures.known_light import KnownLight
-from mobilescope.core.errors import DeviceError
+from mobilescope.core.errors import CancelledError, DeviceError
 from mobilescope.core.phone_config import PhoneConfig
+from mobilescope.core.progress import StopToken
 from mobilescope.data.phone_light import PhoneLight
 from mobilescope.devices.phones.moving import StageMover
 from mobilescope.devices.phones.real_phone import RealPhone
@@ -63,3 +64,11 @@ def test_in_light_the_same_picture_again_is_still_a_camera_that_hangs(phone):
     phone.illuminator.set_colour(255, 255, 255)
     with pytest.raises(DeviceError, match=r"same picture again.*hangs"):
         phone.capture(0, 0)
+
+
+def test_a_calibration_that_is_stopped_does_not_say_that_anything_is_kept(phone):
+    stop = StopToken()
+    with pytest.raises(CancelledError, match=r"stopped on request") as stopped:
+        take_light_frames(phone, "blank", frames=3, stop=stop, on_progress=lambda _: stop.request())
+    assert stopped.value.remedy == "run the same command again; nothing was written"
+    assert not SoftwareRing.state(phone.illuminator).on

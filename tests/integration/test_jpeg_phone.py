@@ -123,5 +123,16 @@ def test_the_light_of_jpegs_is_refused_for_a_phone_that_gives_raw_pictures(folde
     refused = run(folder, "capture", folder / "plan.toml", "--session", folder / "raw.h5", config="raw.toml")
     assert refused.exit_code == 2
     assert "light.h5 was taken with JPEGs, and the phone's captures are raw pictures" in refused.stderr
-    with Session.open(folder / "raw.h5") as session:
-        assert session.captures("smear") == []
+    assert not (folder / "raw.h5").exists()
+
+
+@pytest.mark.parametrize("command", ["capture", "pair"])
+@pytest.mark.parametrize("light", [None, b"no HDF5"])
+def test_a_light_that_can_not_be_read_leaves_no_session_behind(folder, tmp_path, command, light):
+    (tmp_path / "scope.toml").write_text(INSTRUMENT.format(pictures="jpeg"))
+    if light is not None:
+        (tmp_path / "light.h5").write_bytes(light)
+    refused = run(tmp_path, command, folder / "plan.toml", "--session", tmp_path / "new.h5", "--yes")
+    assert refused.exit_code == 2
+    assert "light.h5" in refused.stderr.splitlines()[-1]
+    assert not (tmp_path / "new.h5").exists()

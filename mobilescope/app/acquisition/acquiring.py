@@ -16,7 +16,7 @@ from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
 from mobilescope.app.instruments.channels import channel_switch
 from mobilescope.app.instruments.instrument import Instruments
-from mobilescope.app.pictures.light_keeping import keep_light, told_pictures
+from mobilescope.app.pictures.light_keeping import fitting_light, keep_light, told_pictures
 from mobilescope.core.config import PhoneConfig, validate
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import PlanError
@@ -24,6 +24,7 @@ from mobilescope.core.geometry import RegionUm
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import BoundedStage
+from mobilescope.data.phone_light import LightPictures
 from mobilescope.data.schema import SessionHeader, SlideEntry
 from mobilescope.data.session import Session
 from mobilescope.data.writer import DISK_MARGIN_BYTES, SessionWriter
@@ -79,9 +80,13 @@ def run_of_tiles(
 
 
 def open_writer(
-    session: Path, plan: JobPlan, instruments: Instruments, *, on_progress: ProgressListener = ignore_progress
+    session: Path, plan: JobPlan, instruments: Instruments, *, captures: bool = False,
+    on_progress: ProgressListener = ignore_progress,
 ) -> SessionWriter:
-    """Create the session of a plan, or open it to go on; a plan that can't be carried out leaves no session behind."""
+    """Create the session of a plan, or open it to go on; a plan that can't be carried out leaves no session behind.
+
+    Nor does, where there will be ``captures``, a calibration of the phone's light that does not fit.
+    """
     for slide in plan.slides:
         instruments.check_slide(slide.mounted)
     if isinstance(instruments.phone, RealPhone) and session.exists():
@@ -91,6 +96,9 @@ def open_writer(
     header = session_header(
         plan, instruments.description, instruments.benchtop.frame_shape, instruments.phone.frame_shape
     )
+    calibration, pictures = _phone_light(instruments)
+    if captures and calibration is not None and not session.exists():
+        fitting_light(calibration, header.phone_shape, pictures)
     return SessionWriter.create_or_resume(session, header, on_progress=on_progress)
 
 
@@ -283,9 +291,14 @@ def known_files(session: Session) -> set[str]:
 
 def keep_phone_light(writer: SessionWriter, instruments: Instruments) -> None:
     """Copy the phone's dark frames and clear field into a session that has none of its own; raises as `keep_light`."""
+    keep_light(writer, *_phone_light(instruments))
+
+
+def _phone_light(instruments: Instruments) -> tuple[Path | None, LightPictures | None]:
+    """Return the calibration that an instrument file names, and what the phone's pictures are, as far as known."""
     table = instruments.description.get("development", {})
     development = validate(DevelopmentConfig, table, source="the instrument", prefix="development")
-    keep_light(writer, development.calibration, told_pictures(instruments.description.get("phone", {})))
+    return development.calibration, told_pictures(instruments.description.get("phone", {}))
 
 
 def evaluation_cell(slide: SlidePlan, size_um: tuple[float, float], x_um: float, y_um: float) -> RegionUm | None:

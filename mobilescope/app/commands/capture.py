@@ -56,7 +56,7 @@ def capture(
         )
         stop = stack.enter_context(stoppable())
         progress = stack.enter_context(ProgressDisplay())
-        writer = stack.enter_context(open_writer(session, job, instruments, on_progress=progress))
+        writer = stack.enter_context(open_writer(session, job, instruments, captures=True, on_progress=progress))
         if config.phone.kind != "twin":
             for note in link_notes(writer, chosen, instruments):
                 say(note)

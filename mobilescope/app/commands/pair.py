@@ -94,7 +94,7 @@ def pair(
             config, source=source, ask_mount=ask_mount, ask_phone_mount=ask_phone, paper=paper
         ) as instruments,
         stoppable() as stop, ProgressDisplay() as progress, open_writer(
-            session, job, instruments, on_progress=progress
+            session, job, instruments, captures=True, on_progress=progress
         ) as writer,
     ):
         if not from_session and not automatic and not points:

@@ -98,7 +98,7 @@ def calibrate_distortion(
             captures.setdefault((store.records[index].slide, store.records[index].capture), []).append(index)
         places, counted = [], []
         for done, ((slide, _), parts) in enumerate(captures.items(), start=1):
-            stop.raise_if_requested("calibration")
+            stop.raise_if_requested("calibration", "nothing was written")
             place, where = _joined(_places(store, index, (rows, columns)) for index in parts)
             if where.sum() >= 9:
                 places.append(place)
