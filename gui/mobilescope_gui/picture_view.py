@@ -12,6 +12,7 @@ from PyQt5.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
 from mobilescope.enhance.live_values import Region
+from mobilescope.imaging.shrinking import shrink
 
 _WAIT_S = 0.25
 _LEAST_DRAG_PX = 4
@@ -125,8 +126,10 @@ class _Fitted:
     def __init__(self, picture: Picture, size: QSize) -> None:
         self.picture, self.size = picture, size
         columns, rows = size.width(), size.height()
-        method = cv2.INTER_CUBIC if columns >= picture.shape[1] else cv2.INTER_AREA
-        fitted = cv2.resize(picture, (columns, rows), interpolation=method)
+        if columns < picture.shape[1]:
+            fitted = shrink(picture, columns, rows)
+        else:
+            fitted = np.asarray(cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
         # The format that Qt draws without converting it: blue, green, red, unused.
         pixels = cv2.cvtColor(fitted, cv2.COLOR_RGB2BGRA).tobytes()
         self.image = QImage(pixels, columns, rows, 4 * columns, QImage.Format.Format_RGB32).copy()

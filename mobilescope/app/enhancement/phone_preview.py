@@ -43,11 +43,9 @@ def enhanced_for_the_phone(page: PhonePageServer, options: LiveOptions) -> Itera
 
 def _for_a_phone(picture: Picture) -> Picture:
     """Return a picture no wider than a phone's screen can show."""
-    import cv2
-    import numpy as np
+    from mobilescope.imaging.shrinking import shrink
 
     rows, columns = picture.shape[:2]
     if columns <= _SENT_WIDTH:
         return picture
-    size = _SENT_WIDTH, max(1, round(rows * _SENT_WIDTH / columns))
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return shrink(picture, _SENT_WIDTH, max(1, round(rows * _SENT_WIDTH / columns)))

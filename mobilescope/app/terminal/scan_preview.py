@@ -23,6 +23,7 @@ from mobilescope.app.terminal.console import say
 from mobilescope.core.errors import InputFileError
 from mobilescope.data.records import TileRecord
 from mobilescope.data.session import Session
+from mobilescope.imaging.shrinking import shrink
 
 INTERVAL_S = 2.0
 _TILE_PX = 96
@@ -73,9 +74,7 @@ class ScanPreview:
         for tile in new:
             pixels = session.tile_pixels(tile)
             rows, columns = pixels.shape[:2]
-            size = (_TILE_PX, max(1, round(_TILE_PX * rows / columns)))
-            small = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-            self._small[tile.frame] = tile, np.asarray(small, dtype=np.uint8)
+            self._small[tile.frame] = tile, shrink(pixels, _TILE_PX, max(1, round(_TILE_PX * rows / columns)))
         return bool(new)
 
     def picture(self) -> NDArray[np.uint8]:
@@ -91,8 +90,8 @@ class ScanPreview:
             canvas[row : row + pixels.shape[0], column : column + pixels.shape[1]] = pixels
         largest = max(canvas.shape)
         if largest > _LARGEST_PX:
-            shape = [max(1, round(side * _LARGEST_PX / largest)) for side in (canvas.shape[1], canvas.shape[0])]
-            return np.asarray(cv2.resize(canvas, shape, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+            columns, rows = (max(1, round(side * _LARGEST_PX / largest)) for side in (canvas.shape[1], canvas.shape[0]))
+            return shrink(canvas, columns, rows)
         return canvas
 
     def read(self, path: Path) -> bool:
