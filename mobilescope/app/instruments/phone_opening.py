@@ -151,11 +151,9 @@ def _mover(config: InstrumentConfig, source: str, pictures: PictureSource, opene
 
     def stage() -> XYZStage:
         if not stages:
-            from mobilescope.app.instruments.stage_opening import opened_stage
+            from mobilescope.app.instruments.phone_stage import opened_phone_stage
 
-            stages.append(opened.enter_context(opened_stage(config, source=source, whose="phone", port=None)))
+            stages.append(opened.enter_context(opened_phone_stage(config, source=source)))
         return stages[0]
 
     return StageMover(stage, _teller(pictures) if pictures.waits_for_person else None)
-
-
