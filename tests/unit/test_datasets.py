@@ -13,6 +13,7 @@ import torch
 from training_samples import QUICK, TINY
 
 from mobilescope.app.datasets.blank_patches import PatchPlan
+from mobilescope.app.datasets.dataset_card import card_lines
 from mobilescope.app.datasets.dataset_files import write_cards
 from mobilescope.app.datasets.datasets import make_dataset
 from mobilescope.app.inspection.inspecting import describe, lines
@@ -171,6 +172,19 @@ def test_what_the_inputs_of_several_files_are_is_joined():
     parts = [{"input": "raw"}, {"input": "raw + jpeg"}, {}]
     assert joined_provenance(parts)["input"] == "raw + jpeg"
     assert joined_provenance([{"input": "jpeg"}] * 2)["input"] == "jpeg"
+
+
+@pytest.mark.parametrize(
+    ("inputs", "warned"), [(("raw", "jpeg"), True), (("jpeg", "jpeg"), False), ((None, "raw"), False)]
+)
+def test_inputs_of_two_kinds_are_pointed_out(write_pairs, tmp_path, inputs, warned):
+    paths = [
+        write_pairs((slide, "training"), name=f"{slide}.pairs.h5", seed=number, session_digest=slide * 64,
+                    captures_sha256={slide: [slide]}, **({} if kind is None else {"input": kind}))
+        for number, (slide, kind) in enumerate(zip("ab", inputs, strict=True))
+    ]
+    told = "\n".join(card_lines(make_dataset(paths, tmp_path / "all.h5", PLAN).card))
+    assert ("b.pairs.h5 went through JPEG, the others did not" in told) is warned
 
 
 @pytest.mark.parametrize(

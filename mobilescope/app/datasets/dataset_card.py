@@ -136,10 +136,8 @@ def card_tables(card: Mapping[str, Any]) -> list[Table]:
                           f"kept, seed {patches['seed']}"),
         ("left out", ", ".join(card["left_out"]) or "no slide"),
     )
-    unknown = card["known_by_name_only"]
-    note = f"Slides of {', '.join(unknown)} are told apart by name alone: register again." if unknown else ""
     tables = [
-        Table("Dataset", ("what", "value"), facts, note),
+        Table("Dataset", ("what", "value"), facts, " ".join(_warnings(card))),
         *(_count_table(f"By {title}", title, card[key]) for title, key in
           (("side", "roles"), ("stain", "stains"), ("instrument", "instruments"))),
         Table("Slides", ("slide", "session", "side", "stain", "instrument", *_COUNTS), tuple(
@@ -157,6 +155,20 @@ def card_tables(card: Mapping[str, Any]) -> list[Table]:
     )
     tables.append(Table("Files", ("file", "session", "version", "SHA-256", "session's"), files))
     return tables
+
+
+def _warnings(card: Mapping[str, Any]) -> list[str]:
+    """Return what whoever trains on the dataset should know before."""
+    found = []
+    if unknown := card["known_by_name_only"]:
+        found.append(f"Slides of {', '.join(unknown)} are told apart by name alone: register again.")
+    jpeg = [each["file"] for each in card["members"] if each["input"] not in (None, "raw")]
+    if jpeg and len(jpeg) < len(card["members"]):
+        found.append(
+            f"Inputs of {', '.join(jpeg)} went through JPEG, the others did not: evaluate a model of both on each kind "
+            "alone as well."
+        )
+    return found
 
 
 def _count_table(title: str, column: str, counts: Mapping[str, Mapping[str, int]]) -> Table:
