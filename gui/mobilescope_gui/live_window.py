@@ -28,12 +28,14 @@ from mobilescope.enhance.ladder import LadderStatus
 from mobilescope.enhance.live_values import LivePicture, LiveSnapshot, Region
 from mobilescope.enhance.live_words import NOT_FOR_DIAGNOSIS, delay_words, rate_words, rung_words, trust_words
 from mobilescope.enhance.rung_controller import RUNG_TITLES, Rung
-from mobilescope_gui.picture_view import InputView, PictureView
+from mobilescope_gui.input_view import InputView
+from mobilescope_gui.picture_view import PictureView
 from mobilescope_gui.qt_environment import keep_to_pyqt
+from mobilescope_gui.zoom import Zoom
 
 _REFRESH_MS = 100
 _NOTE_PX = 22
-_REGION_HINT = "drag to choose a region, enhanced alone where the whole field is too slow"
+_INPUT_HINT = "wheel: zoom; right button: move; drag: a region to enhance alone"
 _AUTO = "automatic"
 _TRUST_COLOURS = {"trusted": "#2e7d32", "caution": "#b26a00", "not for use": "#b3261e"}
 _UNJUDGED_COLOUR = "#555555"
@@ -94,6 +96,8 @@ class LiveWindow(QMainWindow):
         self.freeze = QPushButton("Freeze")
         self.save = QPushButton("Save")
         self.whole_field = QPushButton("Whole field")
+        self.true_size = QPushButton("1:1")
+        self.fit = QPushButton("Fit")
         self.rungs = QComboBox()
         self.facts = QLabel()
         self._lay_out()
@@ -107,7 +111,14 @@ class LiveWindow(QMainWindow):
     def show_enhanced(self, picture: LivePicture) -> None:
         """Show what was made of a frame; returns when it is painted. For the run's threads."""
         self._latest = picture
-        self.enhanced_view.present(picture.enhanced.pixels)
+        self.enhanced_view.present(picture.enhanced.pixels, zooms=_is_whole(picture))
+
+    def look(self, zoom: Zoom) -> None:
+        """Look so closely at both pictures, at the same place of the field."""
+        for view in (self.input_view, self.enhanced_view):
+            view.look(zoom)
+        self.fit.setEnabled(zoom.factor > 1)
+        self.fit.setText("Fit" if zoom.factor == 1 else f"Fit (now {zoom.factor:.1f}×)")
 
     def drive(self, controls: LiveControls) -> None:
         """Show and steer a run from now on."""
@@ -130,7 +141,7 @@ class LiveWindow(QMainWindow):
         label.setStyleSheet("font-weight: bold; color: #b3261e;")
         pictures = QHBoxLayout()
         for title, view, note in (
-            (QLabel("as it came, enlarged bicubically"), self.input_view, QLabel(_REGION_HINT)),
+            (QLabel("as it came, enlarged bicubically"), self.input_view, QLabel(_INPUT_HINT)),
             (self.enhanced_title, self.enhanced_view, label),
         ):
             column = QVBoxLayout()
@@ -140,9 +151,17 @@ class LiveWindow(QMainWindow):
             column.addWidget(note)
             pictures.addLayout(column, stretch=1)
         buttons = QHBoxLayout()
-        for widget in (self.freeze, self.save, self.whole_field, QLabel("Way to enhance:"), self.rungs):
+        for widget in (
+            self.freeze, self.save, self.true_size, self.fit, self.whole_field, QLabel("Way to enhance:"), self.rungs
+        ):
             buttons.addWidget(widget)
         buttons.addStretch(1)
+        self.true_size.setToolTip("a pixel of the screen for each enhanced one")
+        self.true_size.clicked.connect(self._look_at_true_size)
+        self.fit.clicked.connect(lambda: self.look(Zoom()))
+        for view in (self.input_view, self.enhanced_view):
+            view.zoom_wished.connect(self.look)
+        self.look(Zoom())
         self.freeze.setCheckable(True)
         self.freeze.toggled.connect(self._freeze)
         self.save.clicked.connect(self._save)
@@ -199,7 +218,7 @@ class LiveWindow(QMainWindow):
         self.freeze.setText("Go on" if frozen else "Freeze")
         if self._held is not None:
             self.input_view.hold(self._held.frame.pixels)
-            self.enhanced_view.hold(self._held.enhanced.pixels)
+            self.enhanced_view.hold(self._held.enhanced.pixels, zooms=_is_whole(self._held))
         else:
             self.input_view.go_on()
             self.enhanced_view.go_on()
@@ -214,6 +233,12 @@ class LiveWindow(QMainWindow):
         except MobilescopeError as error:
             bar.showMessage(str(error), 10000)
 
+    def _look_at_true_size(self) -> None:
+        picture, zoom = self.enhanced_view.picture, self.enhanced_view.zoom
+        if picture is not None:
+            pixels_seen = zoom.part_of(picture.shape[1], picture.shape[0]).width
+            self.look(zoom.closer(pixels_seen / self.enhanced_view.picture_rect().width()))
+
     def _look_at(self, region: Region | None) -> None:
         if self._controls is not None:
             self._controls.ladder.look_at(region)
@@ -221,6 +246,11 @@ class LiveWindow(QMainWindow):
     def _demand(self, index: int) -> None:
         if self._controls is not None:
             self._controls.ladder.demand(self.rungs.itemData(index))
+
+
+def _is_whole(picture: LivePicture) -> bool:
+    """Tell whether the whole field was enhanced, not a region of it."""
+    return picture.enhanced.method != Rung.REGION
 
 
 def _choices(status: LadderStatus) -> list[Rung]:

@@ -1,42 +1,44 @@
-"""Widgets that draw one picture as fast as it comes, and let a region be chosen on it."""
+"""A widget that draws one picture as fast as it comes, and lets it be looked at closely."""
 
 from __future__ import annotations
 
 from threading import Event, Lock
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 from PyQt5.QtCore import QPoint, QRect, QSize, Qt, pyqtSignal
-from PyQt5.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen, QResizeEvent
+from PyQt5.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
-from mobilescope.enhance.live_values import Region
-from mobilescope.imaging.shrinking import shrink
+from mobilescope_gui.fitting import FittedPicture, Picture, size_within
+from mobilescope_gui.zoom import Part, Zoom
 
 _WAIT_S = 0.25
-_LEAST_DRAG_PX = 4
 _BACKGROUND = QColor(24, 24, 24)
-_MARK = QColor(255, 210, 0)
-
-Picture = NDArray[np.uint8]
+# A notch of a wheel, in Qt's eighths of a degree, and how many times closer it comes.
+_NOTCH = 120
+_NOTCH_CLOSER = 1.25
 
 
 class PictureView(QWidget):
     """Shows the newest picture, fitted into the widget; enlarged bicubically, or averaged where it is larger.
 
     `present` is called by other threads: it fits the picture to the widget there, so that the window's own thread has
-    nothing to do but to draw it, and returns once that is done.
+    nothing to do but to draw it, and returns once that is done. The wheel comes closer to what is under the pointer,
+    dragging moves; ``zoom_wished`` tells of either, and `look` does it, so that several views can go together.
     """
 
+    zoom_wished = pyqtSignal(object)
     _arrived = pyqtSignal()
+    _moving_buttons = Qt.MouseButton.LeftButton | Qt.MouseButton.MiddleButton | Qt.MouseButton.RightButton
 
     def __init__(self, hint: str) -> None:
         super().__init__()
         self._hint = hint
         self._lock = Lock()
         self._picture: Picture | None = None
-        self._fitted: _Fitted | None = None
+        self._fitted: FittedPicture | None = None
+        self._zoom = Zoom()
+        self._zooms = True
+        self._moved_from: QPoint | None = None
         self._room = QSize(1, 1)
         self._painted = Event()
         self._live = True
@@ -45,27 +47,28 @@ class PictureView(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self._arrived.connect(self.update)
 
-    def present(self, picture: Picture) -> None:
-        """Show a picture (rows, columns, 3) uint8 RGB; from any thread but the window's."""
+    def present(self, picture: Picture, *, zooms: bool = True) -> None:
+        """Show a picture (rows, columns, 3) uint8 RGB, from any thread but the window's; whole if it does not zoom."""
         with self._lock:
             if not self._live:
                 return
-            room = QSize(self._room)
-        fitted = _Fitted(picture, _size_within(picture, room))
+            room, zoom = QSize(self._room), self._zoom if zooms else Zoom()
+        fitted = FittedPicture(picture, size_within(picture, room), zoom)
         with self._lock:
             if not self._live:  # frozen meanwhile
                 return
-            self._picture, self._fitted = picture, fitted
+            self._picture, self._fitted, self._zooms = picture, fitted, zooms
             self._painted.clear()
         self._arrived.emit()
         # A covered or minimised window paints nothing: nobody waits for it for long.
         self._painted.wait(_WAIT_S)
 
-    def hold(self, picture: Picture | None) -> None:
-        """Show this picture and no other until `go_on`."""
+    def hold(self, picture: Picture | None, *, zooms: bool = True) -> None:
+        """Show this picture and no other until `go_on`; without one, what is shown already."""
         with self._lock:
             self._live = False
-            self._picture = picture if picture is not None else self._picture
+            if picture is not None:
+                self._picture, self._zooms = picture, zooms
             self._painted.set()
         self.update()
 
@@ -85,8 +88,52 @@ class PictureView(QWidget):
         picture = self.picture
         if picture is None:
             return QRect()
-        size = _size_within(picture, self.size())
+        size = size_within(picture, self.size())
         return QRect(QPoint((self.width() - size.width()) // 2, (self.height() - size.height()) // 2), size)
+
+    @property
+    def zoom(self) -> Zoom:
+        """How closely the picture is looked at; a picture that does not zoom is whole."""
+        with self._lock:
+            return self._zoom if self._zooms else Zoom()
+
+    def look(self, zoom: Zoom) -> None:
+        """Look so closely from now on."""
+        with self._lock:
+            self._zoom = zoom
+        self.update()
+
+    def shown_part(self) -> Part:
+        """Return the part of the picture that fills `picture_rect`."""
+        picture = self.picture
+        rows, columns = (1, 1) if picture is None else picture.shape[:2]
+        return self.zoom.part_of(columns, rows)
+
+    def wheelEvent(self, event: QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Wish to come closer to what is under the pointer, or away from it."""
+        place = self.picture_rect()
+        if event is None or place.isEmpty() or not self._zooms:
+            return
+        at = event.pos() - place.topLeft()
+        times = _NOTCH_CLOSER ** (event.angleDelta().y() / _NOTCH)
+        self.zoom_wished.emit(self._zoom.closer(times, at.x() / place.width(), at.y() / place.height()))
+
+    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Take hold of the picture."""
+        if event is not None and event.button() & self._moving_buttons:
+            self._moved_from = event.pos()
+
+    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Wish that the picture goes with the pointer."""
+        place = self.picture_rect()
+        if event is None or self._moved_from is None or place.isEmpty() or not self._zooms:
+            return
+        way, self._moved_from = event.pos() - self._moved_from, event.pos()
+        self.zoom_wished.emit(self._zoom.moved(-way.x() / place.width(), -way.y() / place.height()))
+
+    def mouseReleaseEvent(self, _event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
+        """Let go of it."""
+        self._moved_from = None
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
         """Note how much room there is, for the threads that fit pictures into it."""
@@ -114,93 +161,7 @@ class PictureView(QWidget):
 
     def _image_of(self, picture: Picture, size: QSize) -> QImage:
         with self._lock:
-            fitted = self._fitted
-            if fitted is None or fitted.picture is not picture or fitted.size != size:
-                fitted = self._fitted = _Fitted(picture, size)
+            fitted, zoom = self._fitted, self._zoom if self._zooms else Zoom()
+            if fitted is None or fitted.picture is not picture or fitted.size != size or fitted.zoom != zoom:
+                fitted = self._fitted = FittedPicture(picture, size, zoom)
             return fitted.image
-
-
-class _Fitted:
-    """A picture at the size at which it is drawn."""
-
-    def __init__(self, picture: Picture, size: QSize) -> None:
-        self.picture, self.size = picture, size
-        columns, rows = size.width(), size.height()
-        if columns < picture.shape[1]:
-            fitted = shrink(picture, columns, rows)
-        else:
-            fitted = np.asarray(cv2.resize(picture, (columns, rows), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
-        # The format that Qt draws without converting it: blue, green, red, unused.
-        pixels = cv2.cvtColor(fitted, cv2.COLOR_RGB2BGRA).tobytes()
-        self.image = QImage(pixels, columns, rows, 4 * columns, QImage.Format.Format_RGB32).copy()
-
-
-def _size_within(picture: Picture, room: QSize) -> QSize:
-    """Return the largest size of a picture's shape that fits, at least one pixel."""
-    size = QSize(picture.shape[1], picture.shape[0])
-    size.scale(room, Qt.AspectRatioMode.KeepAspectRatio)
-    return size.expandedTo(QSize(1, 1))
-
-
-class InputView(PictureView):
-    """A picture view on which a region is chosen by dragging; a click alone lets it go."""
-
-    region_chosen = pyqtSignal(object)
-
-    def __init__(self, hint: str) -> None:
-        super().__init__(hint)
-        self._region: Region | None = None
-        self._drag: tuple[QPoint, QPoint] | None = None
-
-    def mark(self, region: Region | None) -> None:
-        """Draw a frame around a region."""
-        if region != self._region:
-            self._region = region
-            self.update()
-
-    def paint_over(self, painter: QPainter, place: QRect) -> None:
-        """Frame the region, or what is being dragged."""
-        picture = self.picture
-        if self._drag is not None:
-            framed = QRect(*self._drag).normalized().intersected(place)
-        elif self._region is not None and picture is not None:
-            across, down = place.width() / picture.shape[1], place.height() / picture.shape[0]
-            framed = QRect(
-                place.left() + round(self._region.column * across), place.top() + round(self._region.row * down),
-                round(self._region.columns * across), round(self._region.rows * down),
-            )
-        else:
-            return
-        painter.setPen(QPen(_MARK, 2))
-        painter.drawRect(framed)
-
-    def mousePressEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Begin a region."""
-        if event is not None and event.button() == Qt.MouseButton.LeftButton and self.picture is not None:
-            self._drag = (event.pos(), event.pos())
-
-    def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Widen it."""
-        if event is not None and self._drag is not None:
-            self._drag = (self._drag[0], event.pos())
-            self.update()
-
-    def mouseReleaseEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Choose it."""
-        if event is None or self._drag is None:
-            return
-        dragged, self._drag = QRect(self._drag[0], event.pos()).normalized(), None
-        self.update()
-        self.region_chosen.emit(self._region_under(dragged))
-
-    def _region_under(self, dragged: QRect) -> Region | None:
-        """Return the region of the picture under a rectangle of the widget; None where that is next to nothing."""
-        picture, place = self.picture, self.picture_rect()
-        covered = dragged.intersected(place)
-        if picture is None or min(covered.width(), covered.height()) < _LEAST_DRAG_PX:
-            return None
-        across, down = picture.shape[1] / place.width(), picture.shape[0] / place.height()
-        column, row = int((covered.left() - place.left()) * across), int((covered.top() - place.top()) * down)
-        columns = min(picture.shape[1] - column, max(1, round(covered.width() * across)))
-        rows = min(picture.shape[0] - row, max(1, round(covered.height() * down)))
-        return Region(row, column, rows, columns)

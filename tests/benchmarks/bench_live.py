@@ -140,8 +140,10 @@ def display() -> Iterator[bool]:
         with os.fdopen(read) as told:
             os.environ["DISPLAY"] = f":{told.readline().strip()}"
         os.environ["QT_QPA_PLATFORM"] = "xcb"
-        yield True
-        server.terminate()
+        try:
+            yield True
+        finally:
+            server.terminate()
 
 
 class _Driven:

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import pytest
-from PyQt5.QtCore import QPoint, QRect, Qt, QTimer
+from PyQt5.QtCore import QEvent, QPoint, QPointF, QRect, Qt, QTimer
+from PyQt5.QtGui import QMouseEvent, QWheelEvent
 from PyQt5.QtTest import QTest
+from PyQt5.QtWidgets import QApplication
 
 from mobilescope.core.errors import OutputError
 from mobilescope.core.protocols import Frame
@@ -19,6 +21,7 @@ from mobilescope.enhance.live import LivePipeline
 from mobilescope.enhance.live_values import LiveState, Region
 from mobilescope.enhance.rung_controller import Rung
 from mobilescope_gui.live_window import LiveWindow, run_until_closed
+from mobilescope_gui.zoom import Zoom
 
 RED, GREEN, BLUE = (200, 0, 0), (0, 180, 0), (0, 0, 220)
 ROWS, COLUMNS = 60, 80
@@ -214,6 +217,112 @@ def test_the_list_of_ways_begins_at_the_one_asked_for(window, qt):
     pipeline = LivePipeline(Stream(RED), ladder, window.show_enhanced)
     window.drive(Run(Stream(RED), pipeline, ladder))
     assert window.rungs.currentText() == "bicubic and colour, no network"
+
+
+def wheel(view, at, notches):
+    event = QWheelEvent(
+        QPointF(at), QPointF(view.mapToGlobal(at)), QPoint(), QPoint(0, 120 * notches), Qt.NoButton, Qt.NoModifier,
+        Qt.NoScrollPhase, False,
+    )
+    QApplication.sendEvent(view, event)
+
+
+def quarters(rows, columns):
+    """A picture whose quarters are red, green, blue and grey."""
+    picture = np.full((rows, columns, 3), 128, np.uint8)
+    picture[: rows // 2, : columns // 2] = RED
+    picture[: rows // 2, columns // 2 :] = GREEN
+    picture[rows // 2 :, : columns // 2] = BLUE
+    return picture
+
+
+def test_the_wheel_brings_both_pictures_closer_to_the_same_place(window, qt):
+    window.show()
+    window.input_view.hold(quarters(60, 80))
+    window.enhanced_view.hold(quarters(150, 200))
+    qt.processEvents()
+    place = window.input_view.picture_rect()
+    assert colour_at(window.enhanced_view, 0.9, 0.1) == GREEN
+    wheel(window.input_view, place.topLeft(), 4)
+    for view in (window.input_view, window.enhanced_view):
+        assert {colour_at(view, x, y) for x in (0.1, 0.9) for y in (0.1, 0.9)} == {RED}
+    assert window.fit.text() == "Fit (now 2.4×)"
+    window.fit.click()
+    for view in (window.input_view, window.enhanced_view):
+        assert colour_at(view, 0.9, 0.1) == GREEN
+    assert not window.fit.isEnabled()
+
+
+def test_dragging_moves_both_pictures(window, qt):
+    window.show()
+    window.input_view.hold(quarters(60, 80))
+    window.enhanced_view.hold(quarters(150, 200))
+    qt.processEvents()
+    window.look(Zoom(2.0, 0.25, 0.25))
+    place = window.enhanced_view.picture_rect()
+    assert colour_at(window.input_view, 0.5, 0.5) == RED
+    move(window.enhanced_view, Qt.LeftButton, place.topRight(), place.topLeft())
+    for view in (window.input_view, window.enhanced_view):
+        assert colour_at(view, 0.5, 0.5) == GREEN
+    move(window.input_view, Qt.RightButton, place.bottomLeft(), place.topLeft())
+    assert colour_at(window.input_view, 0.5, 0.5) == (128, 128, 128)
+    send_mouse(window.input_view, QEvent.MouseMove, Qt.NoButton, place.bottomRight())
+    assert colour_at(window.input_view, 0.5, 0.5) == (128, 128, 128)
+
+
+def send_mouse(view, kind, button, at):
+    held = Qt.NoButton if kind == QEvent.MouseButtonRelease else button
+    QApplication.sendEvent(view, QMouseEvent(kind, QPointF(at), button, held, Qt.NoModifier))
+
+
+def move(view, button, first, last):
+    """Drag with the moves that a real pointer sends between press and release."""
+    send_mouse(view, QEvent.MouseButtonPress, button, first)
+    for part in (0.3, 0.7, 1.0):
+        send_mouse(view, QEvent.MouseMove, button, first + (last - first) * part)
+    send_mouse(view, QEvent.MouseButtonRelease, button, last)
+
+
+def test_one_to_one_shows_each_enhanced_pixel_as_it_is(window, qt):
+    window.show()
+    fine = np.random.default_rng(0).integers(0, 255, (1800, 2400, 3), dtype=np.uint8)
+    window.enhanced_view.hold(fine)
+    qt.processEvents()
+    window.true_size.click()
+    place = window.enhanced_view.picture_rect()
+    part = window.enhanced_view.shown_part()
+    assert part.width == pytest.approx(place.width())
+    column, row = round(part.left) + place.width() // 2, round(part.top) + place.height() // 2
+    image = window.enhanced_view.grab().toImage()
+    middle = [
+        image.pixelColor(place.left() + place.width() // 2 + x, place.top() + place.height() // 2 + y).getRgb()[:3]
+        for y in (0, 1) for x in (0, 1)
+    ]
+    around = fine[row - 2 : row + 4, column - 2 : column + 4]
+    found = [
+        (y, x) for y in range(5) for x in range(5)
+        if [tuple(int(v) for v in around[y + b, x + a]) for b in (0, 1) for a in (0, 1)] == middle
+    ]
+    assert len(found) == 1
+
+
+def test_a_region_drawn_on_a_close_look_lies_where_it_was_drawn(window, run, until):
+    window.look(Zoom(2.0, 0.75, 0.75))
+    place = window.input_view.picture_rect()
+    drag(window.input_view, place.topLeft(), place.center())
+    until(lambda: run.ladder.status().region is not None)
+    region = run.ladder.status().region
+    assert (region.row, region.column) == (ROWS // 2, COLUMNS // 2)
+    assert abs(region.rows - ROWS / 4) <= 1
+    assert abs(region.columns - COLUMNS / 4) <= 1
+
+
+def test_a_region_enhanced_alone_fills_its_view_however_close_the_look(window, run, until):
+    window.look(Zoom(8.0, 0.9, 0.9))
+    run.ladder.demand(Rung.REGION)
+    until(lambda: "region" in window.enhanced_title.text())
+    assert window.enhanced_view.zoom == Zoom()
+    assert window.input_view.zoom.factor == 8
 
 
 def test_closing_the_window_ends_the_show_and_holds_no_thread_up(window, run, until):
