@@ -106,12 +106,14 @@ class LiveWindow(QMainWindow):
 
     def show_input(self, frame: Frame) -> None:
         """Show a frame as it came; returns when it is painted. For the run's threads."""
-        self.input_view.present(frame.pixels)
+        self.input_view.present(frame.pixels, pixel_um=frame.pixel_size_um)
 
     def show_enhanced(self, picture: LivePicture) -> None:
         """Show what was made of a frame; returns when it is painted. For the run's threads."""
         self._latest = picture
-        self.enhanced_view.present(picture.enhanced.pixels, zooms=_is_whole(picture))
+        self.enhanced_view.present(
+            picture.enhanced.pixels, pixel_um=picture.enhanced_pixel_um, zooms=_is_whole(picture)
+        )
 
     def look(self, zoom: Zoom) -> None:
         """Look so closely at both pictures, at the same place of the field."""
@@ -217,8 +219,11 @@ class LiveWindow(QMainWindow):
         self._held = self._latest if frozen else None
         self.freeze.setText("Go on" if frozen else "Freeze")
         if self._held is not None:
-            self.input_view.hold(self._held.frame.pixels)
-            self.enhanced_view.hold(self._held.enhanced.pixels, zooms=_is_whole(self._held))
+            held = self._held
+            self.input_view.hold(held.frame.pixels, pixel_um=held.frame.pixel_size_um)
+            self.enhanced_view.hold(
+                held.enhanced.pixels, pixel_um=held.enhanced_pixel_um, zooms=_is_whole(held)
+            )
         else:
             self.input_view.go_on()
             self.enhanced_view.go_on()

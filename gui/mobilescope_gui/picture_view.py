@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from threading import Event, Lock
 
 from PyQt5.QtCore import QPoint, QRect, QSize, Qt, pyqtSignal
 from PyQt5.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QResizeEvent, QWheelEvent
 from PyQt5.QtWidgets import QSizePolicy, QWidget
 
+from mobilescope_gui.bar_painting import paint_scale_bar
 from mobilescope_gui.fitting import FittedPicture, Picture, size_within
 from mobilescope_gui.zoom import Part, Zoom
 
@@ -16,6 +18,19 @@ _BACKGROUND = QColor(24, 24, 24)
 # A notch of a wheel, in Qt's eighths of a degree, and how many times closer it comes.
 _NOTCH = 120
 _NOTCH_CLOSER = 1.25
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """A picture as `PictureView.present` is given it."""
+
+    pixels: Picture
+    pixel_um: float | None
+    zooms: bool
+
+    def under(self, zoom: Zoom) -> Zoom:
+        """Return how closely this picture is looked at when others are so."""
+        return zoom if self.zooms else Zoom()
 
 
 class PictureView(QWidget):
@@ -34,10 +49,9 @@ class PictureView(QWidget):
         super().__init__()
         self._hint = hint
         self._lock = Lock()
-        self._picture: Picture | None = None
+        self._shown: _Shown | None = None
         self._fitted: FittedPicture | None = None
         self._zoom = Zoom()
-        self._zooms = True
         self._moved_from: QPoint | None = None
         self._room = QSize(1, 1)
         self._painted = Event()
@@ -47,28 +61,38 @@ class PictureView(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_OpaquePaintEvent)
         self._arrived.connect(self.update)
 
-    def present(self, picture: Picture, *, zooms: bool = True) -> None:
-        """Show a picture (rows, columns, 3) uint8 RGB, from any thread but the window's; whole if it does not zoom."""
+    def present(self, picture: Picture, *, pixel_um: float | None = None, zooms: bool = True) -> None:
+        """Show a picture, from any thread but the window's.
+
+        Parameters
+        ----------
+        picture : ndarray, shape (rows, columns, 3), uint8, RGB
+        pixel_um : float, optional
+            Pixel size at the specimen, for a scale bar.
+        zooms : bool
+            Show the part that is looked at; otherwise the whole.
+        """
+        shown = _Shown(picture, pixel_um, zooms)
         with self._lock:
             if not self._live:
                 return
-            room, zoom = QSize(self._room), self._zoom if zooms else Zoom()
+            room, zoom = QSize(self._room), shown.under(self._zoom)
         fitted = FittedPicture(picture, size_within(picture, room), zoom)
         with self._lock:
             if not self._live:  # frozen meanwhile
                 return
-            self._picture, self._fitted, self._zooms = picture, fitted, zooms
+            self._shown, self._fitted = shown, fitted
             self._painted.clear()
         self._arrived.emit()
         # A covered or minimised window paints nothing: nobody waits for it for long.
         self._painted.wait(_WAIT_S)
 
-    def hold(self, picture: Picture | None, *, zooms: bool = True) -> None:
-        """Show this picture and no other until `go_on`; without one, what is shown already."""
+    def hold(self, picture: Picture | None, *, pixel_um: float | None = None, zooms: bool = True) -> None:
+        """Show this picture (as `present` takes it) and no other until `go_on`; without one, what is shown already."""
         with self._lock:
             self._live = False
             if picture is not None:
-                self._picture, self._zooms = picture, zooms
+                self._shown = _Shown(picture, pixel_um, zooms)
             self._painted.set()
         self.update()
 
@@ -81,7 +105,13 @@ class PictureView(QWidget):
     def picture(self) -> Picture | None:
         """What is shown, None before the first."""
         with self._lock:
-            return self._picture
+            return None if self._shown is None else self._shown.pixels
+
+    @property
+    def pixel_um(self) -> float | None:
+        """The shown picture's pixel size at the specimen, None where it is not known."""
+        with self._lock:
+            return None if self._shown is None else self._shown.pixel_um
 
     def picture_rect(self) -> QRect:
         """Return where in the widget the picture lies; empty before the first."""
@@ -95,7 +125,7 @@ class PictureView(QWidget):
     def zoom(self) -> Zoom:
         """How closely the picture is looked at; a picture that does not zoom is whole."""
         with self._lock:
-            return self._zoom if self._zooms else Zoom()
+            return self._zoom if self._shown is None else self._shown.under(self._zoom)
 
     def look(self, zoom: Zoom) -> None:
         """Look so closely from now on."""
@@ -112,7 +142,7 @@ class PictureView(QWidget):
     def wheelEvent(self, event: QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
         """Wish to come closer to what is under the pointer, or away from it."""
         place = self.picture_rect()
-        if event is None or place.isEmpty() or not self._zooms:
+        if event is None or place.isEmpty() or not self._zooms():
             return
         at = event.pos() - place.topLeft()
         times = _NOTCH_CLOSER ** (event.angleDelta().y() / _NOTCH)
@@ -126,7 +156,7 @@ class PictureView(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Wish that the picture goes with the pointer."""
         place = self.picture_rect()
-        if event is None or self._moved_from is None or place.isEmpty() or not self._zooms:
+        if event is None or self._moved_from is None or place.isEmpty() or not self._zooms():
             return
         way, self._moved_from = event.pos() - self._moved_from, event.pos()
         self.zoom_wished.emit(self._zoom.moved(-way.x() / place.width(), -way.y() / place.height()))
@@ -153,15 +183,22 @@ class PictureView(QWidget):
             place = self.picture_rect()
             painter.drawImage(place.topLeft(), self._image_of(picture, place.size()))
             self.paint_over(painter, place)
+            if self.pixel_um is not None:
+                paint_scale_bar(painter, place, self.shown_part().width * self.pixel_um)
         painter.end()
         self._painted.set()
 
     def paint_over(self, painter: QPainter, place: QRect) -> None:
         """Paint what lies over the picture; nothing here."""
 
-    def _image_of(self, picture: Picture, size: QSize) -> QImage:
+    def _zooms(self) -> bool:
         with self._lock:
-            fitted, zoom = self._fitted, self._zoom if self._zooms else Zoom()
+            return self._shown is not None and self._shown.zooms
+
+    def _image_of(self, picture: Picture, size: QSize) -> QImage:
+        zoom = self.zoom
+        with self._lock:
+            fitted = self._fitted
             if fitted is None or fitted.picture is not picture or fitted.size != size or fitted.zoom != zoom:
                 fitted = self._fitted = FittedPicture(picture, size, zoom)
             return fitted.image

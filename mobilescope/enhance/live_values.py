@@ -112,6 +112,13 @@ class LivePicture:
     frame: Frame
     enhanced: Enhanced
 
+    @property
+    def enhanced_pixel_um(self) -> float | None:
+        """Size of the enhanced picture's pixels at the specimen, None where the frame's is not known."""
+        if self.frame.pixel_size_um is None:
+            return None
+        return self.frame.pixel_size_um * self.enhanced.region.columns / self.enhanced.pixels.shape[1]
+
 
 class Verdict(Protocol):
     """How far an enhanced picture is to be trusted."""

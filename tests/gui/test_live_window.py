@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from threading import Thread
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from mobilescope.core.errors import OutputError
 from mobilescope.core.protocols import Frame
 from mobilescope.enhance.ladder import Ladder
 from mobilescope.enhance.live import LivePipeline
-from mobilescope.enhance.live_values import LiveState, Region
+from mobilescope.enhance.live_values import Enhanced, LivePicture, LiveState, Region
 from mobilescope.enhance.rung_controller import Rung
 from mobilescope_gui.live_window import LiveWindow, run_until_closed
 from mobilescope_gui.zoom import Zoom
@@ -304,6 +305,52 @@ def test_one_to_one_shows_each_enhanced_pixel_as_it_is(window, qt):
         if [tuple(int(v) for v in around[y + b, x + a]) for b in (0, 1) for a in (0, 1)] == middle
     ]
     assert len(found) == 1
+
+
+def white_run(view):
+    """Return the length of the longest white line of the view, in pixels of the screen."""
+    image = view.grab().toImage()
+    best = 0
+    for y in range(image.height()):
+        run = 0
+        for x in range(image.width()):
+            run = run + 1 if image.pixelColor(x, y).getRgb()[:3] == (255, 255, 255) else 0
+            best = max(best, run)
+    return best
+
+
+@pytest.mark.parametrize("factor", [1.0, 4.0])
+def test_a_scale_bar_is_as_long_as_it_says(window, qt, factor):
+    """0.9 µm in a picture of 400 pixels: 360 µm across, or 90, of which 50 or 20 µm are the longest that fit."""
+    window.show()
+    window.input_view.hold(np.full((300, 400, 3), 90, np.uint8), pixel_um=0.9)
+    window.enhanced_view.hold(np.full((750, 1000, 3), 90, np.uint8), pixel_um=0.36)
+    window.look(Zoom(factor))
+    qt.processEvents()
+    bar_um = {1.0: 50, 4.0: 20}[factor]
+    for view in (window.input_view, window.enhanced_view):
+        um_per_screen_px = 360 / factor / view.picture_rect().width()
+        assert white_run(view) * um_per_screen_px == pytest.approx(bar_um, rel=0.02)
+
+
+def test_without_a_pixel_size_there_is_no_scale_bar(window, qt):
+    window.show()
+    window.input_view.hold(np.full((300, 400, 3), 90, np.uint8))
+    qt.processEvents()
+    assert white_run(window.input_view) == 0
+
+
+@pytest.mark.parametrize(("rung", "um"), [(Rung.FULL, 2.0), (Rung.REGION, 2.0)])
+def test_the_enhanced_pixels_are_smaller_by_the_factor_also_in_a_region(window, qt, rung, um):
+    region = Region(0, 0, 20, 40) if rung is Rung.REGION else Region(0, 0, 60, 80)
+    made = Enhanced(np.zeros((2 * region.rows, 2 * region.columns, 3), np.uint8), region, rung)
+    frame = Frame(np.zeros((60, 80, 3), np.uint8), 0, 0.0, 4.0)
+    window.show()
+    Thread(target=window.show_enhanced, args=(LivePicture(frame, made),)).start()
+    deadline = time.monotonic() + 5
+    while window.enhanced_view.picture is None and time.monotonic() < deadline:
+        qt.processEvents()
+    assert window.enhanced_view.pixel_um == um
 
 
 def test_a_region_drawn_on_a_close_look_lies_where_it_was_drawn(window, run, until):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import re
@@ -118,6 +119,23 @@ def test_the_report_stands_alone_and_says_what_the_json_says(small_job):
         for method in METHODS:
             mean, low, high = (f"{evaluated[method][metric][key]:.{digits}f}" for key in ("mean", "low", "high"))
             assert f"<td>{mean} [{low}, {high}]</td>" in page
+
+
+def test_every_crop_and_mosaic_of_the_report_has_a_scale_bar_as_long_as_it_says(small_job):
+    page = (small_job.folder / "report.html").read_text(encoding="utf-8")
+    shown = re.findall(r'src="data:image/[a-z]+;base64,([^"]+)" alt="[^"]*"><span class="bar" style="width: ([\d.]+)%">'
+                       r"([\d.]+) µm<", page)
+    assert len(shown) == 3 * 6 + len(SLIDES)
+    with PairStore.open(small_job.folder / "session.pairs.h5") as store:
+        pixel_um = store.provenance["label_pixel_um"]
+    for picture, percent, length_um in shown[: 3 * 6]:
+        columns = cv2.imdecode(np.frombuffer(base64.b64decode(picture), np.uint8), cv2.IMREAD_COLOR).shape[1]
+        assert float(percent) / 100 * columns * pixel_um == pytest.approx(float(length_um), rel=0.01)
+    spans = [float(length_um) / (float(percent) / 100) for _, percent, length_um in shown[3 * 6 :]]
+    with Session.open(small_job.folder / "session.h5") as session:
+        for slide, span_um in zip(session.slides, spans, strict=True):
+            with Mosaic.open(small_job.folder / "session.h5", slide.name) as mosaic:
+                assert span_um == pytest.approx(mosaic.shape[1] * mosaic.pixel_size_um, rel=0.02)
 
 
 def test_the_scores_stand_beside_the_report_as_csv(small_job):

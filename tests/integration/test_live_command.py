@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from integration.small_job import ENVIRONMENT, MOBILESCOPE, Run, signalled
+from PIL import Image
 from rtsp_camera import RtspCamera
 from typer.testing import CliRunner
 
@@ -98,7 +99,8 @@ def test_a_video_in_a_loop_stops_after_the_frames_asked_for_and_is_recorded(fold
     for number in range(5):
         writer.write(np.full((48, 64, 3), 30 * number, np.uint8))
     writer.release()
-    arguments = ("--fast", "--loop", "--frames", 12, "--region", "8,8,20,30", "--rung", "region", "--record", "kept")
+    arguments = ("--fast", "--loop", "--frames", 12, "--region", "8,8,20,30", "--rung", "region", "--record", "kept",
+                 "--pixel-size-um", 0.9)
     result = live(folder, "model.pt", "--source", "v.avi", *arguments, "--no-window", "--json").json()
     assert (result["frames"], result["rung"]) == (12, "region")
     assert result["recorded"] >= 1
@@ -107,6 +109,9 @@ def test_a_video_in_a_loop_stops_after_the_frames_asked_for_and_is_recorded(fold
     enhanced, given = (cv2.imread(str(path)) for path in pairs[:2])
     assert pairs[0].name.endswith("-enhanced.png")
     assert (enhanced.shape, given.shape) == ((50, 75, 3), (20, 30, 3))
+    for path, pixel_um in zip(pairs, (0.36, 0.9), strict=False):
+        with Image.open(path) as picture:
+            assert 25_400 / picture.info["dpi"][0] == pytest.approx(pixel_um, rel=1e-3)
     record = read_record(pairs[0])
     assert record["model_sha256"] == ModelIdentity.of_file(folder / "model.pt").file_sha256
     assert record["input_sha256"] == digest_picture(given[..., ::-1])

@@ -18,7 +18,8 @@ class LiveRecorder:
     """Writes pairs ``<start>-<frame>-input.png`` and ``-enhanced.png`` into a folder.
 
     The names begin with the time of the run's start, so that no run replaces another's pictures. The input is cut to
-    the region that the enhanced picture shows. The enhanced picture carries its record.
+    the region that the enhanced picture shows. Both carry their pixels' size where it is known, the enhanced one its
+    record.
 
     Parameters
     ----------
@@ -41,8 +42,9 @@ class LiveRecorder:
         with self._lock:
             note = json.dumps(self._describe(picture).to_json())
             prepare_folder(self.folder)
-            write_rgb(paths["input"], picture.enhanced.region.of(picture.frame.pixels))
-            write_rgb(paths["enhanced"], picture.enhanced.pixels, note=note)
+            size_um = picture.frame.pixel_size_um
+            write_rgb(paths["input"], picture.enhanced.region.of(picture.frame.pixels), pixel_size_um=size_um)
+            write_rgb(paths["enhanced"], picture.enhanced.pixels, note=note, pixel_size_um=picture.enhanced_pixel_um)
             self._count += 1
         return paths["enhanced"]
 

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 import mobilescope
 from mobilescope.app.evaluation.report_curves import training_curve
-from mobilescope.app.evaluation.report_pictures import crops, overview
+from mobilescope.app.evaluation.report_pictures import ReportPicture, crops, overview
 from mobilescope.app.evaluation.score_tables import METHOD_NAMES, colour_table, gain_table, score_table
 from mobilescope.app.terminal.tables import Table, spread
 from mobilescope.core.errors import OutputError
@@ -122,7 +122,7 @@ def _fields(inputs: ReportInputs, enhance: EnhanceFunction) -> list[dict[str, ob
             "title": title,
             "where": f"slide {field.slide}, capture {field.capture}",
             "ssim": {METHOD_NAMES[m]: f"{field.scores[m].ssim:.3f}" for m in evaluation.methods},
-            "pictures": crops(pictures[field.pair]),
+            "pictures": crops(pictures[field.pair], evaluation.output_pixel_um),
         })
     return shown
 
@@ -158,7 +158,7 @@ def _sha256(path: Path) -> str:
 def _session_facts(path: Path | None) -> dict[str, object]:
     """Return the focus of each slide (verdicts, range of z, images per search), and its mosaic."""
     rows: list[dict[str, object]] = []
-    overviews: list[dict[str, str]] = []
+    overviews: list[ReportPicture] = []
     if path is None:
         return {"slides": rows, "overviews": overviews}
     with Session.open(path) as session:
@@ -177,7 +177,7 @@ def _session_facts(path: Path | None) -> dict[str, object]:
                 "images": f"{np.mean([tile.focus.images_taken for tile in searches]):.1f}" if searches else "",
             })
             if mosaic_path(path, slide.name).exists():
-                overviews.append({"name": slide.name, "picture": overview(path, slide.name)})
+                overviews.append(overview(path, slide.name))
     return {"slides": rows, "overviews": overviews}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -13,18 +14,31 @@ from mobilescope.app.evaluation.score_tables import METHOD_NAMES
 from mobilescope.core.errors import OutputError
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.imaging.colour import to_uint8
+from mobilescope.imaging.scale_bar import ScaleBar, scale_bar
 from mobilescope.learn.evaluate import FieldPictures
 
 _CROP_PX = 300
 _OVERVIEW_PX = 700
 
 
-def crops(field: FieldPictures) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class ReportPicture:
+    """A picture as a data URI, and its scale bar."""
+
+    title: str
+    picture: str
+    bar: ScaleBar
+
+
+def crops(field: FieldPictures, pixel_um: float) -> list[ReportPicture]:
     """Return the same crop of each method and the label, where the label has most fine detail."""
     row, column = _busiest(field.label)
     cut = (slice(row, row + _CROP_PX), slice(column, column + _CROP_PX))
     named = [(METHOD_NAMES[m], field.by_method[m]) for m in field.by_method] + [("benchtop", field.label)]
-    return [{"title": title, "picture": png_uri(to_uint8(picture[cut]))} for title, picture in named]
+    return [
+        ReportPicture(title, png_uri(to_uint8(picture[cut])), scale_bar(picture[cut].shape[1] * pixel_um))
+        for title, picture in named
+    ]
 
 
 def _busiest(label: NDArray[np.float32]) -> tuple[int, int]:
@@ -41,15 +55,16 @@ def _busiest(label: NDArray[np.float32]) -> tuple[int, int]:
     return place
 
 
-def overview(session: Path, slide: str) -> str:
+def overview(session: Path, slide: str) -> ReportPicture:
     """Return a slide's mosaic, shrunk."""
     with Mosaic.open(session, slide) as mosaic:
         grid = mosaic.grid(mosaic.levels - 1)
         picture = mosaic.read(0, 0, grid.rows, grid.columns, level=mosaic.levels - 1)
+    bar = scale_bar(grid.columns * grid.pixel_size_um)
     scale = _OVERVIEW_PX / max(picture.shape[:2])
     if scale < 1:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
-    return jpeg_uri(picture)
+    return ReportPicture(slide, jpeg_uri(picture), bar)
 
 
 def png_uri(image: NDArray[np.uint8]) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mobilescope.app.pictures.picture_notes import note_in_description, note_in_jpeg, note_in_png
+from mobilescope.app.pictures.pixel_sizes import pixel_size_in_jpeg, pixel_size_in_png
 from mobilescope.core.errors import InputFileError, InputImageError, OutputError
 from mobilescope.data.files import write_failure
 from mobilescope.imaging.colour import to_float
@@ -153,7 +154,7 @@ def write_rgb(
     note : str, optional
         Text that the file carries; see `mobilescope.app.pictures.picture_notes`.
     pixel_size_um : float, optional
-        Written into a TIFF as its resolution.
+        Written down where the format keeps the density of dots.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -167,15 +168,17 @@ def write_rgb(
                 options |= {"resolution": (1e4 / pixel_size_um, 1e4 / pixel_size_um), "resolutionunit": "CENTIMETER"}
             tifffile.imwrite(temporary, image, photometric="rgb", compression="zlib", **options)
         else:
-            temporary.write_bytes(_encoded(suffix, image, note))
+            temporary.write_bytes(_encoded(suffix, image, note, pixel_size_um))
 
 
-def _encoded(suffix: str, image: NDArray[np.generic], note: str | None) -> bytes:
+def _encoded(suffix: str, image: NDArray[np.generic], note: str | None, pixel_size_um: float | None) -> bytes:
     jpeg = suffix in _JPEG
     done, buffer = cv2.imencode(suffix, as_integers(image, 8 if jpeg else 16)[..., ::-1])
     if not done:
         raise OSError(f"OpenCV can't encode {suffix}")
     encoded = buffer.tobytes()
+    if pixel_size_um is not None:
+        encoded = (pixel_size_in_jpeg if jpeg else pixel_size_in_png)(encoded, pixel_size_um)
     if note is None:
         return encoded
     return note_in_jpeg(encoded, note) if jpeg else note_in_png(encoded, note)

@@ -1,0 +1,47 @@
+"""A written picture tells other programs how large its pixels are."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from mobilescope.app.pictures.images import write_rgb
+from mobilescope.app.pictures.picture_notes import read_note
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+UM_PER_INCH = 25_400
+
+
+def told_um(path):
+    """Return the pixel size that Pillow reads, from dots an inch."""
+    with Image.open(path) as image:
+        image.load()
+        return UM_PER_INCH / image.info["dpi"][0]
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+@pytest.mark.parametrize("pixel_um", [0.37, 0.925, 6.5])
+def test_png_jpeg_and_tiff_carry_it_and_the_picture_stays(tmp_path, suffix, pixel_um):
+    sized, plain = tmp_path / f"sized{suffix}", tmp_path / f"plain{suffix}"
+    write_rgb(sized, PICTURE, pixel_size_um=pixel_um, note="a note")
+    write_rgb(plain, PICTURE)
+    assert told_um(sized) == pytest.approx(pixel_um, rel=1e-3)
+    assert read_note(sized) == "a note"
+    np.testing.assert_array_equal(cv2.imread(str(sized)), cv2.imread(str(plain)))
+
+
+def test_a_jpeg_of_pixels_too_small_for_its_header_is_written_without(tmp_path):
+    path = tmp_path / "fine.jpg"
+    write_rgb(path, PICTURE, pixel_size_um=0.1)
+    with Image.open(path) as image:
+        assert image.info["jfif_unit"] == 0
+
+
+def test_a_tiff_is_in_centimetres(tmp_path):
+    path = tmp_path / "picture.tif"
+    write_rgb(path, PICTURE, pixel_size_um=0.37)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages.first.get_resolution("MICROMETER") == pytest.approx((1 / 0.37, 1 / 0.37), rel=1e-4)
