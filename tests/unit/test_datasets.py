@@ -187,6 +187,17 @@ def test_inputs_of_two_kinds_are_pointed_out(write_pairs, tmp_path, inputs, warn
     assert ("b.pairs.h5 went through JPEG, the others did not" in told) is warned
 
 
+@pytest.mark.parametrize(("role", "warned"), [("blind", True), ("validation", False)])
+def test_a_blind_slide_of_two_sessions_is_pointed_out(write_pairs, tmp_path, role, warned):
+    paths = [
+        write_pairs(("a", "training"), ("c", role), name=f"{name}.pairs.h5", seed=number, session_digest=name * 64,
+                    captures_sha256={"a": [f"a{name}"], "c": [f"c{name}"]})
+        for number, name in enumerate("12")
+    ]
+    told = "\n".join(card_lines(make_dataset(paths, tmp_path / "all.h5", PLAN).card))
+    assert ("Blind slides of several sessions: c." in told) is warned
+
+
 @pytest.mark.parametrize(
     ("second", "words"),
     [

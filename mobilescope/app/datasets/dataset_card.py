@@ -168,6 +168,12 @@ def _warnings(card: Mapping[str, Any]) -> list[str]:
             f"Inputs of {', '.join(jpeg)} went through JPEG, the others did not: evaluate a model of both on each kind "
             "alone as well."
         )
+    blind = Counter(row["slide"] for row in card["slides"] if row["role"] == "blind")
+    if repeated := [slide for slide, sessions in blind.items() if sessions > 1]:
+        found.append(
+            f"Blind slides of several sessions: {', '.join(repeated)}. Their fields may show the same places, which makes "
+            "intervals by field too narrow."
+        )
     return found
 
 
