@@ -171,8 +171,8 @@ def _warnings(card: Mapping[str, Any]) -> list[str]:
     blind = Counter(row["slide"] for row in card["slides"] if row["role"] == "blind")
     if repeated := [slide for slide, sessions in blind.items() if sessions > 1]:
         found.append(
-            f"Blind slides of several sessions: {', '.join(repeated)}. Their fields may show the same places, which makes "
-            "intervals by field too narrow."
+            f"Blind slides of several sessions: {', '.join(repeated)}. Their fields may show the same places, which "
+            "makes intervals by field too narrow."
         )
     return found
 
