@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mobilescope.core.closing import Closing
 from mobilescope.core.errors import InputFileError, InputImageError, SessionError
 from mobilescope.core.geometry import PixelGrid
 from mobilescope.data.files import (
@@ -176,7 +177,7 @@ class MosaicWriter:
 
 
 @dataclass(frozen=True, eq=False)
-class Mosaic:
+class Mosaic(Closing):
     """A slide's finished mosaic; a context manager.
 
     Attributes
@@ -236,14 +237,6 @@ class Mosaic:
         except BaseException:
             file.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.core.closing import Closing
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.factor import GridFactor
 from mobilescope.data.datasets import (
@@ -27,7 +27,7 @@ from mobilescope.data.pair_record import PAIRS_FORMAT, PAIRS_VERSION, PairRecord
 
 
 @dataclass(frozen=True, eq=False)
-class PairStore:
+class PairStore(Closing):
     """A finished file of pairs, or all the files of a dataset; a context manager.
 
     Attributes
@@ -99,14 +99,6 @@ class PairStore:
             for store in stores:
                 store.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file, or the files."""

@@ -6,13 +6,13 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilescope.core.closing import Closing
 from mobilescope.core.errors import InputFileError, SessionError
 from mobilescope.core.pair_link import PairLink
 from mobilescope.core.protocols import FUSED_PLANE, FlatFieldKind
@@ -39,7 +39,7 @@ from mobilescope.data.schema import LINKS_SINCE, SCHEMA_VERSION, SESSION_FORMAT,
 _REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
 
 
-class Session:
+class Session(Closing):
     """A session opened for reading; a context manager. Each call sees what is committed by then."""
 
     def __init__(self, path: Path, file: h5py.File) -> None:
@@ -66,14 +66,6 @@ class Session:
         except BaseException:
             file.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Self
 
 from mobilescope.app.firmware.simulating import Simulation, simulated_ring
+from mobilescope.core.closing import Closing
 from mobilescope.core.config import RingConfig
 from mobilescope.core.protocols import LightState
 from mobilescope.core.ring_protocol import Setting
@@ -15,21 +15,13 @@ from mobilescope.plans.illumination import Pattern
 _DARK = LightState(on=False, red=0, green=0, blue=0, brightness=0.0, source="ring, not opened")
 
 
-class RingLight:
+class RingLight(Closing):
     """The ring of an instrument, opened when it is first lit and dark again when closed. A `PatternIlluminator`."""
 
     def __init__(self, config: RingConfig) -> None:
         self._config = config
         self._stack = ExitStack()
         self._ring: Ring | None = None
-
-    def __enter__(self) -> Self:
-        """Return the light; it is opened when needed."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Switch off and free the port."""
-        self.close()
 
     def set_colour(self, red: int, green: int, blue: int, brightness: float = 1.0) -> None:
         """Light the whole ring."""

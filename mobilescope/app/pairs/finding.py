@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from mobilescope import __version__
 from mobilescope.app.mosaics.mosaic_sources import LevelSource, open_levels, read_region
+from mobilescope.core.closing import Closing
 from mobilescope.core.errors import DiskSpaceError, OutputError, SessionLockedError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.landmark_file import landmarks_path, read_landmarks, write_landmarks
@@ -35,7 +35,7 @@ _WAIT_S = 0.2
 
 
 @dataclass(frozen=True, eq=False)
-class MosaicFinder:
+class MosaicFinder(Closing):
     """A mosaic in which fields are found; a context manager. One thread at a time may use it.
 
     Attributes
@@ -96,14 +96,6 @@ class MosaicFinder:
         except BaseException:
             source.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the mosaic."""

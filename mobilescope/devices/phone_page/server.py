@@ -10,11 +10,11 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import uvicorn
 from websockets.exceptions import InvalidState
 
+from mobilescope.core.closing import Closing
 from mobilescope.core.errors import DeviceError, PortError
 from mobilescope.devices.phone_page.addresses import host_names, is_loopback, reachable_at
 from mobilescope.devices.phone_page.certificate import Certificate, certificate_for
@@ -52,7 +52,7 @@ class Listening:
         return lines
 
 
-class PhonePageServer:
+class PhonePageServer(Closing):
     """Serves a hub's page until it is closed: HTTP on the loopback, HTTPS elsewhere, as browsers ask for cameras.
 
     Parameters
@@ -142,14 +142,6 @@ class PhonePageServer:
         self._thread.join(10)
         self.hub.close()
         self._socket.close()
-
-    def __enter__(self) -> Self:
-        """Return the running server."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Close."""
-        self.close()
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import Self
 
+from mobilescope.core.closing import Closing
 from mobilescope.core.errors import (
     CancelledError,
     ConfigError,
@@ -24,7 +24,7 @@ _STEPS_OFF = 0.75
 _LEAST_OFF_UM = 0.5
 
 
-class MotorStage:
+class MotorStage(Closing):
     """A board with three motors as a stage. Implements `XYZStage` and `BoundedStage`; leaving the with-block closes it.
 
     Every move ends in the direction of growing coordinates, so that play in the drives does not shift pictures: a move
@@ -51,14 +51,6 @@ class MotorStage:
         self._taken_up = [False, False, False]
         self._limits_um = self._all_limits()
         self._is_halted = False
-
-    def __enter__(self) -> Self:
-        """Return the stage."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Free the port."""
-        self.close()
 
     @property
     def identity(self) -> StageIdentity:
