@@ -61,7 +61,7 @@ def scan(
     if network:
         say(f"warning: {session} lies on a network disk ({network}), where a session can't be read while it grows")
     if preview is not None:
-        prepare_file(preview)
+        prepare_file(preview, "a preview", [".png"])
     say(f"instrument: {config.name}")
     with ExitStack() as stack:
         source = str(instrument or "built-in instrument")
