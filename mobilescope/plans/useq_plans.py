@@ -85,7 +85,9 @@ def translate(sequence: useq.MDASequence, *, slide: str, source: str = "the useq
     try:
         return JobPlan(slides=tuple(SlidePlan.model_validate(entry) for entry in slides))
     except ValidationError as error:
-        raise PlanError(f"{source}: {error.errors()[0]['msg']}", "mend that in the plan") from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise PlanError(f"{source}: {where}: {first['msg']} (got {first['input']!r})", "mend that in the plan") from error
 
 
 class _Refusal:
