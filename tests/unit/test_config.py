@@ -124,6 +124,18 @@ def test_an_empty_file_is_the_twin_with_its_defaults(tmp_path):
     assert load_instrument(path) == load_instrument(None) == InstrumentConfig()
 
 
+@pytest.mark.parametrize(("text", "name"), [
+    ('[phone]\nkind = "folder"\nfolder = "arriving"\npixel_um = 0.46\n', "unnamed instrument"),
+    ('[benchtop]\nkind = "micromanager"\nbackend = "java"\n', "unnamed instrument"),
+    ('name = "lab 3"\n[benchtop]\nkind = "micromanager"\nbackend = "java"\n', "lab 3"),
+    ("[benchtop]\nframe_rows = 128\n", "digital twin"),
+])
+def test_the_twins_name_is_not_lent_to_real_instruments(tmp_path, text, name):
+    path = tmp_path / "scope.toml"
+    path.write_text(text)
+    assert load_instrument(path).name == name
+
+
 def test_a_configuration_can_not_be_changed_after_reading():
     with pytest.raises(ValueError, match="frozen"):
         InstrumentConfig().benchtop.frame_rows = 3
