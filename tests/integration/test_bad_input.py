@@ -249,7 +249,7 @@ PLANS = {
     "unknown role": (lambda plan: plan.replace('"blind"', '"test"'), "slides.2.role"),
     "no slides": (lambda _: "slides = []\n", "slides"),
     "name with a slash": (lambda plan: plan.replace('"first"', '"a/b"'), "slides.0.name"),
-    "slide not on the rack": (lambda plan: plan.replace('"first"', '"absent"'), "known slides: blank, first"),
+    "slide not on the rack": (lambda plan: plan.replace('"first"', '"absent"'), "(--config) as [twin.slides.absent]"),
 }
 
 
