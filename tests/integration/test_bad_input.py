@@ -241,7 +241,7 @@ def test_a_picture_of_a_wrong_type_is_refused(bench, refused, command, name):
 
 
 PLANS = {
-    "duplicate slide": (lambda plan: plan.replace('"second"', '"first"'), "two slides have the same name"),
+    "duplicate slide": (lambda plan: plan.replace('"second"', '"first"'), "two slides are called 'first'"),
     "unknown key": (lambda plan: plan + "colour = 1\n", "colour"),
     "unknown table": (lambda plan: plan + "[colours]\n", "colours"),
     "wrong type": (lambda plan: plan.replace("rows = 3", 'rows = "three"', 1), "slides.0.scan.rows"),
