@@ -347,6 +347,12 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
     "enhance a folder onto a file": (
         lambda b: ["enhance", b["model.pt"], b["pictures"], b["plan.toml"]], "can't be made"
     ),
+    "enhance a session into one picture": (
+        lambda b: ["enhance", b["model.pt"], b["session.h5"], b.out / "o.png"], "give a folder for the results"
+    ),
+    "enhance a folder into one picture": (
+        lambda b: ["enhance", b["model.pt"], b["pictures"], b.out / "o.tif"], "give a folder for the results"
+    ),
     "enhance an empty folder": (
         lambda b: ["enhance", b["model.pt"], b["nothing"], b.out / "o"], "holds no pictures"
     ),
