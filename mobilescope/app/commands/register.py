@@ -53,7 +53,7 @@ def register(
             "phone's geometry, which leaves the phone's pixels untouched."
         ),
     ] = WarpChoice.PHONE,
-    factor: Annotated[float, typer.Option(help="Label pixels per input pixel: 1, 1.5, 2, 2.5, 3.")] = 2.5,
+    factor: Annotated[float, typer.Option(help="Label pixels per input pixel, such as 1, 1.5, 2, 2.5, 3.")] = 2.5,
     jpeg_ratio: Annotated[
         float | None,
         typer.Option(help="Send the phone's picture through a JPEG so many times smaller than its 3 bytes a pixel."),
