@@ -87,7 +87,8 @@ def translate(sequence: useq.MDASequence, *, slide: str, source: str = "the useq
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise PlanError(f"{source}: {where}: {first['msg']} (got {first['input']!r})", "mend that in the plan") from error
+        given = f"{first['msg']} (got {first['input']!r})"
+        raise PlanError(f"{source}: {where}: {given}", "mend that in the plan") from error
 
 
 class _Refusal:

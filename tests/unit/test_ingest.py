@@ -315,7 +315,7 @@ def test_a_name_that_no_slide_can_have_is_refused_before_anything_is_written(fol
 
 def test_the_pixel_size_of_benchtop_tiles_is_asked_for_by_its_own_option(folder, tmp_path):
     scan = write_scan(tmp_path / "tiles", 1, 2, channels=3)
-    with pytest.raises(UserError, match="pixel size of .* is not known; give it as --tile-pixel-um"):
+    with pytest.raises(UserError, match=r"pixel size of .* is not known; give it as --tile-pixel-um"):
         tiles_to_ingest(scan.folder, scan.table, None)
 
 
