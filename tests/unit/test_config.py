@@ -34,7 +34,11 @@ MISTAKES = {
         "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\nz_limits_um = [5.0, -5.0]", "z_limits_um"
     ),
     "missing calibration": (
-        "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\ncalibration = 'nowhere.toml'", "nowhere.toml"
+        "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\ncalibration = 'nowhere.toml'",
+        "nowhere.toml; make it: mobilescope calibrate stage",
+    ),
+    "missing configuration": (
+        "[benchtop]\nkind = 'micromanager'\nconfiguration = 'nowhere.cfg'", "nowhere.cfg; check the path"
     ),
     "not a choice": ("[phone]\nkind = 'fax'", "phone.kind"),
     "unknown specimen": ("[twin.slides.a]\nspecimen = 'cheese'", "twin.slides.a.specimen"),
