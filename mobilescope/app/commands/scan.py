@@ -82,7 +82,7 @@ def scan(
         if counts:
             say(f"{name}: " + ", ".join(f"{count} {mark}" for mark, count in sorted(counts.items())))
     for name, count in last.left_out.items():
-        say(f"warning: {name}: max_tiles is reached, and the specimen may go on over {count} tiles beside what was scanned")
+        say(f"warning: {name}: max_tiles is reached, and the specimen may go on over {count} tiles beside the scan")
     say(f"session: {session}")
     if json:
         print_json({

@@ -189,7 +189,7 @@ def opened_cluster(address: str, workers: int | None, tell: Callable[[str], None
 
 def _check_address(address: str) -> None:
     """Refuse what can't be an address, over which dask's client stumbles for half a minute and ends in a traceback."""
-    from distributed.comm import get_address_host_port
+    from distributed.comm.addressing import get_address_host_port
 
     try:
         get_address_host_port(address, strict=False)
