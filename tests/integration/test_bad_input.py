@@ -430,5 +430,6 @@ def test_inspect_finds_damage_in_the_files_beside_a_session(bench, tmp_path, mon
 def test_the_console_script_ends_in_the_same_way(bench):
     run = mobilescope("inspect", bench["png.h5"], folder=bench.out)
     assert (run.status, run.output) == (2, "")
-    assert run.errors == f"error: {bench['png.h5']} is not an HDF5 file; give a file that mobilescope wrote\n"
+    known = "give a session, pair file or dataset (.h5), a model (.pt) or a picture"
+    assert run.errors == f"error: {bench['png.h5']} is not an HDF5 file; {known}\n"
     assert mobilescope("train", "--steps", "none", folder=bench.out).status == 2
