@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from mobilescope.acquire.light_level import check_dark, check_lit
@@ -73,8 +73,7 @@ def capture_fields(
     phone.mount(mounted or slide)
     try:
         if lights:
-            for light in {channel: light for _, channel, light in left}.values():
-                set_light(phone.illuminator, light)
+            try_lights(phone.illuminator, {channel: light for _, channel, light in left}.values())
         shown: FieldLight | None = None
         for done, (position, channel, light) in enumerate(left, start=len(steps) - len(left) + 1):
             stop.raise_if_requested(f"capturing slide {slide!r}")
@@ -111,6 +110,12 @@ def captured(phone: PhoneCamera, light: FieldLight, x_um: float, y_um: float, wh
             raise DeviceError(f"the light was out when {what} was captured", _CHECK_CABLE)
         check_lit(capture, what)
     return capture
+
+
+def try_lights(illuminator: Illuminator, lights: Iterable[FieldLight]) -> None:
+    """Show each light once, so that one that can't be had stops nothing half way; the last one stays on."""
+    for light in lights:
+        set_light(illuminator, light)
 
 
 def set_light(illuminator: Illuminator, light: FieldLight) -> None:

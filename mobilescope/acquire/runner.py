@@ -63,6 +63,8 @@ class RunSnapshot:
         Estimated from the last tiles; None before the first.
     note : str
         Why the run is paused or failed.
+    left_out : dict
+        Tiles at the border of the tissue that the plan's limit leaves out, by slide.
     """
 
     state: RunState = RunState.READY
@@ -73,6 +75,7 @@ class RunSnapshot:
     marks: dict[str, int] = field(default_factory=dict)
     remaining_s: float | None = None
     note: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 class ScanRunner:
@@ -187,6 +190,7 @@ class ScanRunner:
             self._show(now)
         slide = run.mounted or run.slide
         if walk.next() is None and not _to_take_again(reports):
+            self._tell_left_out(run, walk)
             return mounted
         self._checkpoint(run, sink)
         if slide != mounted:
@@ -210,7 +214,13 @@ class ScanRunner:
             take(stop, again=False)
         for cell in _to_take_again(reports):
             take(places[cell], again=True)
+        self._tell_left_out(run, walk)
         return slide
+
+    def _tell_left_out(self, run: SlideRun, walk: Walk) -> None:
+        """Keep in the snapshot that a scan which follows the tissue ended at its limit, not at clear glass."""
+        if walk.left_out():
+            self._set(left_out={**self.snapshot.left_out, run.slide: walk.left_out()})
 
     def _checkpoint(self, run: SlideRun, sink: BackgroundSink) -> None:
         """End, wait or go on, between two tiles."""

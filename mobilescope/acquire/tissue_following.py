@@ -55,6 +55,13 @@ class TissueFront:
         waiting = sum(cell not in self._taken for _, _, cell in self._border)
         return min(max(waiting, 0 if self._found else 1), max(0, self._max_tiles - len(self._taken)))
 
+    @property
+    def left_out(self) -> int:
+        """How many cells at the border of the tissue the limit of tiles leaves out, once it is reached."""
+        if len(self._taken) < self._max_tiles:
+            return 0
+        return sum(cell not in self._taken for _, _, cell in self._border)
+
     def _inside(self, cell: Cell) -> bool:
         return 0 <= cell[0] < self._rows and 0 <= cell[1] < self._columns
 

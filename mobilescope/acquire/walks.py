@@ -25,6 +25,9 @@ class Walk(Protocol):
     def remaining(self) -> int:
         """Return how many tiles are left as far as is known."""
 
+    def left_out(self) -> int:
+        """Return how many tiles that the specimen asks for are not taken, since the plan's limit is reached."""
+
     def is_focus_point(self, cell: Cell) -> bool:
         """Tell whether the focus is to be searched there for the sake of other tiles."""
 
@@ -75,6 +78,10 @@ class FixedWalk:
         """Return how many tiles are left."""
         return len(self._todo)
 
+    def left_out(self) -> int:
+        """Return 0: the area is the plan's."""
+        return 0
+
     def is_focus_point(self, cell: Cell) -> bool:
         """Tell whether the surface rests on this cell."""
         return cell in self._points
@@ -102,6 +109,10 @@ class FollowingWalk:
     def remaining(self) -> int:
         """Return how many tiles border on tissue."""
         return self._front.known
+
+    def left_out(self) -> int:
+        """Return how many tiles border on tissue when the limit is reached."""
+        return self._front.left_out
 
     def is_focus_point(self, cell: Cell) -> bool:
         """Tell that no cell is known beforehand."""

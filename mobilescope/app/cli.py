@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 import mobilescope
@@ -51,11 +52,18 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """Return a command whose help fills the terminal's lines, not the docstring's."""
+        """Return a command whose help fills the terminal's lines, not the docstring's, and shows all of its text."""
         command = super().get_command(ctx, cmd_name)
         for each in (command, *getattr(command, "commands", {}).values()):
-            if each is not None and each.help:
-                each.help = "\n\n".join(" ".join(part.split()) for part in cleandoc(each.help).split("\n\n"))
+            if each is None or getattr(each, "is_shown_whole", False):
+                continue
+            each.is_shown_whole = True
+            if each.help:
+                parts = (" ".join(part.split()) for part in cleandoc(each.help).split("\n\n"))
+                each.help = escape("\n\n".join(parts))
+            for parameter in each.params:
+                # A table's name as [stage] would be taken for Rich's markup, and vanish.
+                parameter.help = escape(getattr(parameter, "help", None) or "")
         return command
 
 

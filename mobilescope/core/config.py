@@ -46,8 +46,14 @@ def validate(model: type[Model], data: object, *, source: str, prefix: str = "")
             known = ", ".join(sorted(model.model_fields)) if len(first["loc"]) == 1 else ""
             remedy = f"known keys: {known}" if known else "remove it or check its spelling"
             raise ConfigError(f"{source}: unknown key {key!r}", remedy) from error
-        given = "" if first["type"] == "missing" or not first["loc"] else f" (got {first['input']!r})"
-        raise ConfigError(f"{source}: {key or 'file'}: {first['msg']}{given}", "mend that key") from error
+        said = first["ctx"]["error"] if first["type"] == "value_error" else first["msg"]
+        where = f"{source}: {key}" if key else source
+        raise ConfigError(f"{where}: {said}{_given(first['input'])}", "mend that key") from error
+
+
+def _given(value: object) -> str:
+    """Return what was given, for a message: no table or list, and no address with a name and a password in it."""
+    return f" (got {value!r})" if isinstance(value, str | int | float) and "@" not in str(value) else ""
 
 
 def load_model(model: type[Model], path: Path) -> Model:

@@ -132,7 +132,12 @@ class SessionHeader(StrictModel):
 
 
 def _first_difference(mine: JsonValue, others: JsonValue, where: str) -> str:
-    """Name the first value of ``mine`` that is another one in ``others``; an empty string where there is none."""
+    """Name the first value of ``mine`` that is another one in ``others``; an empty string where there is none.
+
+    Lights are compared by their names, so that a plan can get more of them, in any order.
+    """
+    if where.endswith(".lights") and isinstance(mine, list) and isinstance(others, list):
+        mine, others = _by_name(mine), _by_name(others)
     if isinstance(mine, dict) and isinstance(others, dict):
         parts = [(f"{where}.{key}", value, others.get(key)) for key, value in mine.items() if key != "development"]
     elif isinstance(mine, list) and isinstance(others, list) and len(mine) == len(others):
@@ -140,3 +145,7 @@ def _first_difference(mine: JsonValue, others: JsonValue, where: str) -> str:
     else:
         return "" if mine == others else f"{where}: {mine} in the file, {others} now"
     return next((found for name, value, other in parts if (found := _first_difference(value, other, name))), "")
+
+
+def _by_name(entries: list[JsonValue]) -> JsonValue:
+    return {str(each["name"]): each for each in entries if isinstance(each, dict)}

@@ -26,7 +26,8 @@ _QUIET_S = 0.003
 _LAST_SEQUENCE = 255
 
 _REMEDIES = {
-    Status.CURRENT_LIMIT: "choose darker light or fewer pixels, or set SUPPLY_MA to what the supply can give",
+    Status.CURRENT_LIMIT: "choose darker light or fewer pixels; scans and captures tell the board what "
+    "the supply can give: supply_ma in [ring] of the instrument file",
     Status.STORE_TOO_SOON: "wait 10 s between two stores",
     Status.SEQUENCE_RUNNING: "stop the sequence first",
     Status.UNKNOWN_COMMAND: "update the firmware: mobilescope firmware flash",

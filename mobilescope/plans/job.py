@@ -94,8 +94,9 @@ class JobPlan(StrictModel):
     @model_validator(mode="after")
     def _names_differ(self) -> JobPlan:
         names = [slide.name for slide in self.slides]
-        if len(set(names)) != len(names):
-            raise ValueError("two slides have the same name")
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two slides are called {twice!r}")
         return self
 
     def slide(self, name: str) -> SlidePlan:

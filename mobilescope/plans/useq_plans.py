@@ -85,7 +85,10 @@ def translate(sequence: useq.MDASequence, *, slide: str, source: str = "the useq
     try:
         return JobPlan(slides=tuple(SlidePlan.model_validate(entry) for entry in slides))
     except ValidationError as error:
-        raise PlanError(f"{source}: {error.errors()[0]['msg']}", "mend that in the plan") from error
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        given = f"{first['msg']} (got {first['input']!r})"
+        raise PlanError(f"{source}: {where}: {given}", "mend that in the plan") from error
 
 
 class _Refusal:

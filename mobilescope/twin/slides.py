@@ -71,7 +71,11 @@ class SlideRack:
     def slide(self, name: str) -> Slide:
         """Return a slide; an unknown name is a ConfigError that lists the known ones."""
         if name not in self._specs:
-            raise ConfigError(f"the twin has no slide {name!r}", f"known slides: {', '.join(sorted(self._specs))}")
+            raise ConfigError(
+                f"the twin has no slide {name!r}",
+                f"known slides: {', '.join(sorted(self._specs))}; others stand in an instrument file (--config) as "
+                f"[twin.slides.{name}]",
+            )
         if name not in self._slides:
             spec = self._specs[name]
             # The surface follows from the name too, so that two cuts of one image do not share it.

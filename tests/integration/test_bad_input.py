@@ -241,7 +241,7 @@ def test_a_picture_of_a_wrong_type_is_refused(bench, refused, command, name):
 
 
 PLANS = {
-    "duplicate slide": (lambda plan: plan.replace('"second"', '"first"'), "two slides have the same name"),
+    "duplicate slide": (lambda plan: plan.replace('"second"', '"first"'), "two slides are called 'first'"),
     "unknown key": (lambda plan: plan + "colour = 1\n", "colour"),
     "unknown table": (lambda plan: plan + "[colours]\n", "colours"),
     "wrong type": (lambda plan: plan.replace("rows = 3", 'rows = "three"', 1), "slides.0.scan.rows"),
@@ -249,7 +249,7 @@ PLANS = {
     "unknown role": (lambda plan: plan.replace('"blind"', '"test"'), "slides.2.role"),
     "no slides": (lambda _: "slides = []\n", "slides"),
     "name with a slash": (lambda plan: plan.replace('"first"', '"a/b"'), "slides.0.name"),
-    "slide not on the rack": (lambda plan: plan.replace('"first"', '"absent"'), "known slides: blank, first"),
+    "slide not on the rack": (lambda plan: plan.replace('"first"', '"absent"'), "(--config) as [twin.slides.absent]"),
 }
 
 
@@ -347,6 +347,12 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
     "enhance a folder onto a file": (
         lambda b: ["enhance", b["model.pt"], b["pictures"], b["plan.toml"]], "can't be made"
     ),
+    "enhance a session into one picture": (
+        lambda b: ["enhance", b["model.pt"], b["session.h5"], b.out / "o.png"], "give a folder for the results"
+    ),
+    "enhance a folder into one picture": (
+        lambda b: ["enhance", b["model.pt"], b["pictures"], b.out / "o.tif"], "give a folder for the results"
+    ),
     "enhance an empty folder": (
         lambda b: ["enhance", b["model.pt"], b["nothing"], b.out / "o"], "holds no pictures"
     ),
@@ -424,5 +430,6 @@ def test_inspect_finds_damage_in_the_files_beside_a_session(bench, tmp_path, mon
 def test_the_console_script_ends_in_the_same_way(bench):
     run = mobilescope("inspect", bench["png.h5"], folder=bench.out)
     assert (run.status, run.output) == (2, "")
-    assert run.errors == f"error: {bench['png.h5']} is not an HDF5 file; give a file that mobilescope wrote\n"
+    known = "give a session, pair file or dataset (.h5), a model (.pt) or a picture"
+    assert run.errors == f"error: {bench['png.h5']} is not an HDF5 file; {known}\n"
     assert mobilescope("train", "--steps", "none", folder=bench.out).status == 2

@@ -32,6 +32,18 @@ repeatability_um = 0.1
 [twin.slides.tissue]
 specimen = "blood"
 """
+EARLIER = """\
+pixel_size_um = 0.4
+device_to_stage = [[1.0, 0.0], [0.0, 1.0]]
+rotation_deg = 0.0
+mirrored = false
+residual_um = 0.1
+pixel_size_error = 0.001
+backlash_um = [1.0, 1.0]
+moves = 16
+frame_rows = 256
+frame_columns = 320
+"""
 REAL = """\
 [benchtop]
 kind = "micromanager"
@@ -50,7 +62,7 @@ def run(instrument, *arguments):
 def test_the_twins_stage_is_calibrated_and_the_last_calibration_is_kept(tmp_path):
     instrument, out = tmp_path / "scope.toml", tmp_path / "calibration.toml"
     instrument.write_text(TWIN)
-    out.write_text("an earlier one\n")
+    out.write_text(EARLIER)
     done = run(instrument, "--slide", "tissue", "--autofocus-um", "20", "--repeats", "3", "--json")
     assert done.exit_code == 0, done.stderr
     said = json.loads(done.stdout)
@@ -60,17 +72,17 @@ def test_the_twins_stage_is_calibrated_and_the_last_calibration_is_kept(tmp_path
     found = load_stage_calibration(out)
     assert found.pixel_size_um == said["pixel_size_um"]
     assert found.moves == said["moves"] == 24
-    assert (tmp_path / "calibration.previous.toml").read_text() == "an earlier one\n"
+    assert (tmp_path / "calibration.previous.toml").read_text() == EARLIER
 
 
 def test_a_blank_field_is_refused_in_one_line_and_nothing_is_written(tmp_path):
     instrument, out = tmp_path / "scope.toml", tmp_path / "calibration.toml"
     instrument.write_text(TWIN)
-    out.write_text("an earlier one\n")
+    out.write_text(EARLIER)
     done = run(instrument)
     assert done.exit_code == 1
     assert "error: there is nothing to see here but noise; move to a place" in done.stderr
-    assert out.read_text() == "an earlier one\n"
+    assert out.read_text() == EARLIER
 
 
 def test_a_real_microscope_is_reached_and_its_grey_sky_refused(tmp_path):

@@ -33,6 +33,12 @@ def test_a_dataset_goes_through_every_command(small_job, command, tmp_path, monk
     status, output, said = command("export", "set.h5", "--pairs", "tiff", "--out", "folders", "--json")
     assert status == 0, said
     assert len(list((tmp_path / "folders" / "val" / "label").iterdir())) == 4
+    assert command("export", "set.h5", "--out", "again")[0] == 0
+    assert len(list((tmp_path / "again" / "val" / "label").iterdir())) == 4
+    status, _, said = command("export", "set.h5", "--pairs", "png", "--out", "png")
+    assert (status, said.splitlines()[-1].endswith("choose tiff")) == (2, True)
+    assert command("export", "session.pairs.h5", "--pairs", "png", "--out", "png")[0] == 0
+    assert len(list((tmp_path / "png").glob("second-*-benchtop.png"))) == 4
 
     with (tmp_path / "session.pairs.h5").open("ab") as file:
         file.write(b"more")
@@ -53,6 +59,7 @@ def test_a_dataset_goes_through_every_command(small_job, command, tmp_path, monk
         (("dataset", "session.h5", "--workers", "2"), "--workers is for a cluster"),
         (("dataset", "nothing.h5"), "nothing.h5"),
         (("export", "session.h5", "--pairs", "bmp"), "pairs are exported as tiff or png"),
+        (("export", "session.pairs.h5", "--kind", "ome-tiff"), "choose tiff or png"),
     ],
 )
 def test_what_can_not_be_is_told_in_a_line(small_job, command, tmp_path, monkeypatch, arguments, words):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -114,11 +115,22 @@ def test_the_same_command_takes_nothing_again(folder, session):
         assert len(opened.flat_field_channels("phone")) == 2
 
 
-def test_a_pixel_that_the_ring_has_not_is_told_and_nothing_is_taken(folder, calibrated):
+def test_a_pixel_that_the_ring_has_not_is_told_and_leaves_no_session_that_bars_the_mended_plan(folder, calibrated):
     plan = folder / "long.toml"
     plan.write_text(PLAN.replace("[0, 7]", "[0, 40]"))
     done = run(folder, "capture", plan, "--session", folder / "long.h5")
     assert done.exit_code == 2
     assert "no position 40 on a ring of 12 pixels; positions are 0 to 11" in done.stderr
-    with Session.open(folder / "long.h5") as opened:
-        assert opened.captures("smear", channel=None) == []
+    assert not (folder / "long.h5").exists()
+
+
+def test_lights_added_to_the_plan_later_are_taken_into_the_session(folder, session, tmp_path):
+    begun = tmp_path / "more.h5"
+    shutil.copy(session, begun)
+    (folder / "more.toml").write_text(PLAN.replace('"red",', '"green", "red",'))
+    done = run(folder, "capture", folder / "more.toml", "--session", begun)
+    assert done.exit_code == 0, done.stderr
+    with Session.open(begun) as opened:
+        taken = [(each.index, each.channel) for each in opened.captures("smear", channel=None)]
+    assert taken[-2:] == [(0, "green"), (1, "green")]
+    assert len(taken) == 9 + 2

@@ -296,6 +296,8 @@ def test_what_makes_no_sense_on_a_cluster_is_refused(copies, command, monkeypatc
         (("one.h5", "one.h5"), "is given twice"),
         (("one.h5", "picture.png"), "is a session, and the other is none"),
         (("one.h5", "--cluster", "tcp://127.0.0.1:9", "--workers", "2"), "--workers is for a local cluster"),
+        (("one.h5", "--cluster", "head"), "'head' is no scheduler's address (missing port number"),
+        (("one.h5", "--cluster", "http://head:8786"), "no scheduler's address (unknown address scheme 'http'"),
     ):
         status, output, said = command("register", *arguments)
         assert (status, output) == (2, ""), said

@@ -151,6 +151,14 @@ def test_the_link_is_found_by_itself_in_a_mosaic_and_a_phone_on_the_wrong_field_
     assert "fields found on the benchtop's side: residual" in done.errors
 
 
+def test_a_session_without_captures_has_nothing_to_pair_and_that_is_told(tmp_path):
+    write(tmp_path)
+    run(tmp_path, "scan").json()
+    done = run(tmp_path, "pair", "--from-session")
+    assert done.status == 2
+    assert done.errors.splitlines()[-1].endswith(" has no captures of s to pair; capture or ingest them first")
+
+
 def test_phone_first_and_the_scan_on_another_day(tmp_path):
     write(tmp_path)
     run(tmp_path, "capture").json()

@@ -221,6 +221,9 @@ def test_a_mistake_is_one_line_and_exit_status_2(tmp_path):
     assert done.returncode == 2
     assert "give one of them" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    done = run(tmp_path, "phone", "--port", 0, "--seconds", 0.2, "--region", "0,0,64,64")
+    assert done.returncode == 2
+    assert done.stderr == "error: --region is of the enhanced preview, and no model was given; give --model too\n"
 
 
 def test_a_qr_code_in_a_file_of_no_known_kind_is_refused(tmp_path):

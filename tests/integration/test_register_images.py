@@ -96,6 +96,8 @@ def test_mistakes_are_named(files, tmp_path):
     assert "ends in .npz" in refused("register", *files, *sizes(), "--map", tmp_path / "map.txt")
     assert "no image file" in refused("register", files[0], tmp_path / "nothing.png", *sizes())
     assert "second image" in refused("register", files[0], "--map", tmp_path / "map.npz")
+    for options in (("--out", tmp_path / "map.npz"), ("--warp", "phone"), ("--no-search",), ("--workers", 2)):
+        assert f"{options[0]} is for sessions" in refused("register", *files, *sizes(), *options)
     (tmp_path / "text.png").write_text("no picture")
     assert "text.png" in refused("register", tmp_path / "text.png", files[1], *sizes())
     small = save(tmp_path / "small.png", np.zeros((20, 20, 3), np.uint8))

@@ -186,6 +186,16 @@ def test_contradicting_options_are_refused(scan, arguments, said):
     assert said in " ".join(run.output.split())
 
 
+@pytest.mark.parametrize(
+    "options", [("--no-correct",), ("--blend", "seam"), ("--max-shift-px", "9"), ("--grid", "3x4"), ("--overlap", "0")]
+)
+def test_options_of_folders_are_refused_for_a_session(tmp_path, options):
+    (tmp_path / "my.h5").write_bytes(b"a session")
+    run = stitch(tmp_path / "my.h5", *options)
+    assert run.exit_code == 2
+    assert f"{options[0]} is for a folder of tiles" in " ".join(run.output.split())
+
+
 def test_a_table_without_a_pixel_size_is_refused_unless_the_tiles_state_it(tmp_path):
     scan = write_scan(tmp_path / "tiles", 2, 2, suffix=".tif")
     run = stitch(scan.folder, "--positions", scan.table, "--positions-only")

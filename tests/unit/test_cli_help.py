@@ -22,3 +22,12 @@ def test_lines_of_a_paragraph_are_full(command, monkeypatch):
     for line, following in pairwise(lines[2:]):
         if line and following:
             assert len(line) + 1 + len(following.split()[0]) > WIDTH - 4, f"{line!r} is followed by {following!r}"
+
+
+@pytest.mark.parametrize(("command", "tables"), [
+    (["capture"], ["[phone]: the twin's", "[stage] goes"]), (["stage", "move"], ["[stage],"]),
+])
+def test_names_of_tables_are_shown(command, tables):
+    shown = CliRunner().invoke(app, [*command, "--help"]).output
+    for table in tables:
+        assert table in " ".join(shown.split())

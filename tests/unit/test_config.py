@@ -34,7 +34,11 @@ MISTAKES = {
         "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\nz_limits_um = [5.0, -5.0]", "z_limits_um"
     ),
     "missing calibration": (
-        "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\ncalibration = 'nowhere.toml'", "nowhere.toml"
+        "[benchtop]\nkind = 'micromanager'\nbackend = 'java'\ncalibration = 'nowhere.toml'",
+        "nowhere.toml; make it: mobilescope calibrate stage",
+    ),
+    "missing configuration": (
+        "[benchtop]\nkind = 'micromanager'\nconfiguration = 'nowhere.cfg'", "nowhere.cfg; check the path"
     ),
     "not a choice": ("[phone]\nkind = 'fax'", "phone.kind"),
     "unknown specimen": ("[twin.slides.a]\nspecimen = 'cheese'", "twin.slides.a.specimen"),
@@ -122,6 +126,18 @@ def test_an_empty_file_is_the_twin_with_its_defaults(tmp_path):
     path = tmp_path / "scope.toml"
     path.write_text("# nothing\n")
     assert load_instrument(path) == load_instrument(None) == InstrumentConfig()
+
+
+@pytest.mark.parametrize(("text", "name"), [
+    ('[phone]\nkind = "folder"\nfolder = "arriving"\npixel_um = 0.46\n', "unnamed instrument"),
+    ('[benchtop]\nkind = "micromanager"\nbackend = "java"\n', "unnamed instrument"),
+    ('name = "lab 3"\n[benchtop]\nkind = "micromanager"\nbackend = "java"\n', "lab 3"),
+    ("[benchtop]\nframe_rows = 128\n", "digital twin"),
+])
+def test_the_twins_name_is_not_lent_to_real_instruments(tmp_path, text, name):
+    path = tmp_path / "scope.toml"
+    path.write_text(text)
+    assert load_instrument(path).name == name
 
 
 def test_a_configuration_can_not_be_changed_after_reading():

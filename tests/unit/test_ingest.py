@@ -305,6 +305,20 @@ def test_the_slides_of_a_plan_are_those_of_the_session(folder):
         ingest(folder, slide="two", role="training")
 
 
+@pytest.mark.parametrize("name", ["lung 3", "", "-a", "a/b", "a" * 65])
+def test_a_name_that_no_slide_can_have_is_refused_before_anything_is_written(folder, name):
+    pair(folder, "a")
+    with pytest.raises(UserError, match="is no name for a slide; letters, digits"):
+        ingest(folder, slide=name)
+    assert not (folder.parent / "s.h5").exists()
+
+
+def test_the_pixel_size_of_benchtop_tiles_is_asked_for_by_its_own_option(folder, tmp_path):
+    scan = write_scan(tmp_path / "tiles", 1, 2, channels=3)
+    with pytest.raises(UserError, match=r"pixel size of .* is not known; give it as --tile-pixel-um"):
+        tiles_to_ingest(scan.folder, scan.table, None)
+
+
 def test_a_real_benchtop_whose_frame_is_not_known_is_asked_for(folder):
     pair(folder, "a")
     config = InstrumentConfig.model_validate({"benchtop": {"kind": "micromanager", "backend": "java"}})

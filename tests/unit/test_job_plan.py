@@ -69,7 +69,7 @@ MISTAKES = {
     "name with a slash": (('"lung-1"', '"lung/1"'), "slides.0.name"),
     "empty name": (('"lung-1"', '""'), "slides.0.name"),
     "centre of one number": (("[500.0, -250.0]", "[500.0]"), "slides.0.centre_um"),
-    "two slides of one name": (('"lung-2"', '"lung-1"'), "same name"),
+    "two slides of one name": (('"lung-2"', '"lung-1"'), "two slides are called 'lung-1'"),
 }
 
 

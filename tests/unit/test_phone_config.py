@@ -38,6 +38,20 @@ def test_a_mistake_names_file_and_key(text, said, tmp_path):
 
 
 @pytest.mark.parametrize("text", [
+    'url = "http://me:secret@10.0.0.9:8080"', 'url = "htp://me:secret@10.0.0.9"\npixel_um = 0.5',
+    'url = ["http://me:secret@10.0.0.9"]', 'url = "me:secret@10.0.0.9"\npixel_um = 0.5',
+    'url = "http://10.0.0.9"\nexposure_ms = "me:secret@10.0.0.9"',
+])
+def test_no_mistake_shows_the_name_and_password_of_an_address(text, tmp_path):
+    path = tmp_path / "scope.toml"
+    path.write_text(f'[phone]\nkind = "webcam"\n{text}\n')
+    with pytest.raises(ConfigError) as told:
+        load_instrument(path)
+    assert "secret" not in str(told.value)
+    assert str(told.value).startswith(f"{path}: phone")
+
+
+@pytest.mark.parametrize("text", [
     'kind = "folder"\nfolder = "in"', 'kind = "adb"', 'kind = "webcam"\nurl = "http://10.0.0.9:8080"',
     'kind = "stream"\nurl = "rtsp://10.0.0.9/live"',
 ])

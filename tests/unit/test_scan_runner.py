@@ -240,6 +240,15 @@ def test_clear_glass_is_marked_blank_and_not_taken_again():
     assert [(key.column, mark) for key, _, mark in sink.order] == [(0, ""), (1, ""), (2, "blank"), (3, "blank")]
 
 
+def test_tissue_that_the_limit_cuts_off_is_told_also_by_the_run_that_finds_all_done():
+    area = TileArea(grid(8, 8, overlap=0.1), following=Following((4, 4), 5))
+    device, sink = ReadyMicroscope(textured(1024), FRAME_PX), MemorySink()
+    for _ in range(2):
+        left = ScanRunner(device, sink, [SlideRun("s", area)]).run().left_out
+        assert len(sink.attempts) == 5
+        assert left["s"] >= 4
+
+
 def test_tissue_is_followed_in_the_pictures_and_after_a_cut():
     mask = np.zeros((1024, 1024), bool)
     mask[300:720, 480:560] = mask[640:720, 200:560] = True
@@ -254,7 +263,7 @@ def test_tissue_is_followed_in_the_pictures_and_after_a_cut():
                 yield stop.row, stop.column
 
     whole = MemorySink()
-    ScanRunner(device, whole, [SlideRun("s", area)]).run()
+    assert ScanRunner(device, whole, [SlideRun("s", area)]).run().left_out == {}
     assert set(tissue_tiles()) <= {(key.row, key.column) for key in whole.attempts}
     assert len(whole.attempts) < 50
 

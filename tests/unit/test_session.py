@@ -317,6 +317,19 @@ def test_a_session_can_be_gone_on_with_after_an_update_that_knows_more(filled):
         )
 
 
+def lit_by(*lights):
+    plan = {"slides": [{"capture": {"lights": [{"name": name, "position": place} for name, place in lights]}}]}
+    return header().model_copy(update={"instrument": {"plan": plan}})
+
+
+def test_a_plan_may_get_more_lights_in_any_order_and_none_may_change_or_go():
+    begun = lit_by(("red", 0), ("led", 3))
+    assert begun.difference(lit_by(("green", 1), ("led", 3), ("red", 0))) == ""
+    where = "instrument.plan.slides.0.capture.lights"
+    assert begun.difference(lit_by(("red", 0), ("led", 4))) == f"{where}.led.position: 3 in the file, 4 now"
+    assert begun.difference(lit_by(("red", 0))).startswith(f"{where}.led: ")
+
+
 def test_stored_images_are_not_rewritten(filled):
     with writer(filled) as session, pytest.raises(SessionError, match="never rewritten"):
         session.add_benchtop_tile(TileKey("lung-1", 0, 0), 9, tile(9), FOCUS)

@@ -51,6 +51,18 @@ def test_a_clear_slide_is_searched_to_the_limit_and_no_further():
     assert len(follow(clear, (3, 3))) == 900
 
 
+def test_what_the_limit_leaves_out_is_counted(snake):
+    front = TissueFront(snake.shape, (2, 2), 20)
+    while (cell := front.next()) is not None:
+        assert front.left_out == 0
+        front.report(cell, specimen=bool(snake[cell]))
+    assert front.left_out >= 1
+    whole = TissueFront(snake.shape, (2, 2), 10_000)
+    while (cell := whole.next()) is not None:
+        whole.report(cell, specimen=bool(snake[cell]))
+    assert whole.left_out == 0
+
+
 def test_tissue_that_goes_on_for_ever_ends_at_the_limit_and_at_the_bounds():
     assert len(follow(np.ones((50, 50), bool), (25, 25), max_tiles=100)) == 100
     assert len(follow(np.ones((4, 5), bool), (0, 0))) == 20

@@ -120,3 +120,10 @@ def test_a_mistake_names_file_and_key(translated, text, said):
         translated(text)
     assert said in str(refused.value)
     assert "plan.yaml" in str(refused.value)
+
+
+def test_a_name_that_no_slide_can_have_is_refused_with_the_name(tmp_path):
+    path = tmp_path / "plan.yaml"
+    path.write_text("grid_plan: {rows: 1, columns: 1}\n")
+    with pytest.raises(PlanError, match=r"name: String should match pattern .* \(got 'lung 3'\)"):
+        translate(load_useq(path), slide="lung 3")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mobilescope.acquire.capture import capture_fields
+from mobilescope.acquire.capture import capture_fields, try_lights
 from mobilescope.acquire.disk_guard import DiskGuard
 from mobilescope.acquire.pairing import is_linking, link_from
 from mobilescope.acquire.plan_checks import check_runs
@@ -242,6 +242,17 @@ def capture_job(
             lights=() if slide.capture is None else slide.capture.lights, link=known_link(writer.path, slide),
             on_progress=on_progress, stop=stop,
         )
+
+
+def check_lights(plan: JobPlan, instruments: Instruments) -> None:
+    """Refuse a plan that names a light which can't be had, before there is a session of it; the light goes off."""
+    lights = [light for slide in plan.slides if slide.capture is not None for light in slide.capture.lights]
+    if not lights:
+        return
+    try:
+        try_lights(instruments.phone.illuminator, lights)
+    finally:
+        instruments.phone.illuminator.off()
 
 
 def known_link(session: Path, slide: SlidePlan) -> FrameLink | None:

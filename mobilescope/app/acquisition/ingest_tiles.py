@@ -46,7 +46,7 @@ def tiles_to_ingest(folder: Path, table: Path, pixel_size_um: float | None) -> T
     UserError
         The pixel size is not known, or two tiles lie at one place.
     """
-    plan = plan_from_table(folder, table, pixel_size_um)
+    plan = plan_from_table(folder, table, pixel_size_um, option="--tile-pixel-um")
     assert plan.pixel_size_um is not None  # the table's own check
     first = read_tile(plan.files[0])
     rows = _lines(plan.nominal_px[:, 0], _SAME_LINE * first.shape[0])

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from mobilescope.app.acquisition.acquiring import known_files, session_header
 from mobilescope.app.acquisition.ingest_files import FoundPicture, Skipped, survey
 from mobilescope.app.acquisition.ingest_tiles import TilesToIngest, check_tiles, put_tiles
@@ -248,7 +250,11 @@ def _header(
         benchtop = paper_benchtop(config.benchtop, source=source, session=None).frame_shape
     if options.plan is not None:
         return session_header(options.plan, describe(config), benchtop, shape), rest
-    entry = SlideEntry(name=slide, role=options.role or "training", stain=options.stain or "")
+    try:
+        entry = SlideEntry(name=slide, role=options.role or "training", stain=options.stain or "")
+    except ValidationError as error:
+        remedy = "letters, digits, . _ and - make a name, 64 at most, and it begins with a letter or digit"
+        raise UserError(f"{slide!r} is no name for a slide", remedy) from error
     return SessionHeader(
         slides=(entry,), instrument={"instrument": describe(config)}, benchtop_shape=benchtop, phone_shape=shape
     ), rest

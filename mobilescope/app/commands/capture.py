@@ -30,7 +30,13 @@ def capture(
 
     Example: mobilescope --config scope.toml capture plan.toml --session my.h5
     """
-    from mobilescope.app.acquisition.acquiring import capture_job, captured_slides, link_notes, open_writer
+    from mobilescope.app.acquisition.acquiring import (
+        capture_job,
+        captured_slides,
+        check_lights,
+        link_notes,
+        open_writer,
+    )
     from mobilescope.app.commands.scan import counts_of
     from mobilescope.app.instruments.instrument import build_instruments
     from mobilescope.app.instruments.instrument_file import load_instrument
@@ -56,6 +62,8 @@ def capture(
         )
         stop = stack.enter_context(stoppable())
         progress = stack.enter_context(ProgressDisplay())
+        if not session.exists():
+            check_lights(job, instruments)
         writer = stack.enter_context(open_writer(session, job, instruments, captures=True, on_progress=progress))
         if config.phone.kind != "twin":
             for note in link_notes(writer, chosen, instruments):

@@ -48,7 +48,7 @@ def evaluate(
     from mobilescope.app.evaluation.score_tables import colour_table, gain_table, method_table
     from mobilescope.app.pictures.folders import prepare_file
 
-    prepare_file(report)
+    prepare_file(report, "a report", [".html", ".htm"])
     config = context.parent.params.get("config") if context.parent is not None else None
     extras = Extras(jpeg, usaf, focus_stack, tuple(models or ()), tuple(sessions or ()), config)
     with stoppable() as stop, ProgressDisplay() as progress:

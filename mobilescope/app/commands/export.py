@@ -17,11 +17,15 @@ def export(
         Path, typer.Argument(metavar="FILE", help="A session, pair file or dataset (.h5), or a model (.pt).")
     ],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for a session's files; for a model, the .onnx file to write.")
+        Path | None,
+        typer.Option(help="Folder for the files (export without it); for a model, the .onnx file, else beside it."),
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(help="ome-tiff (mosaics, pyramidal), png or tiff (pairs) of a session; onnx of a model."),
+        typer.Option(
+            help="ome-tiff (mosaics, pyramidal; the default), png or tiff (pairs) of a session; tiff (the default) or "
+            "png of a pair file; tiff of a dataset; onnx of a model."
+        ),
     ] = None,
     pairs: Annotated[
         str | None, typer.Option(metavar="tiff|png", help="Export the pairs; the same as --kind tiff or png.")

@@ -1,7 +1,8 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and what was given of them."""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated
 
@@ -20,3 +21,15 @@ Cluster = Annotated[
 Workers = Annotated[
     int | None, typer.Option(min=1, max=1024, help="Processes of a local cluster; one for each processor without it.")
 ]
+
+
+def given_options(context: typer.Context, among: Container[str]) -> list[str]:
+    """Return the options that the command line gives, as it writes them, ``among`` parameters of these names."""
+    found = []
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        source = context.get_parameter_source(name)
+        if name in among and source is not None and source.name == "COMMANDLINE":
+            turned_off = parameter.secondary_opts and context.params[name] is False
+            found.append((parameter.secondary_opts if turned_off else parameter.opts)[0])
+    return found

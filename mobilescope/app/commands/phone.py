@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mobilescope.app.commands.option_types import Device, Json
+from mobilescope.app.commands.option_types import Device, Json, given_options
 from mobilescope.app.terminal.console import print_json, say
 from mobilescope.core.errors import MobilescopeError, UserError
 from mobilescope.core.phone_page_config import DEFAULT_PORT, LockWishes
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 
 def phone(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder that keeps the stills.")] = Path("phone-stills"),
     usb: Annotated[bool, typer.Option("--usb", help="Reach the phone on the cable, through adb.")] = False,
     lan: Annotated[bool, typer.Option("--lan", help="Listen in the local network, by HTTPS.")] = False,
@@ -72,6 +73,9 @@ def phone(
 
     if lan and host is not None:
         raise UserError("--lan and --host both say where to listen", "give one of them")
+    idle = given_options(context, ("fast_model", "fps", "region", "rung", "device")) if model is None else []
+    if idle:
+        raise UserError(f"{idle[0]} is of the enhanced preview, and no model was given", "give --model too")
     wishes = LockWishes(exposure_ms=exposure_ms, iso=iso, white_balance_k=white_balance_k, focus=focus, zoom=zoom)
     options = PageOptions(
         host="lan" if lan else host or "127.0.0.1", port=port, usb=usb, out=out, wishes=wishes,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mobilescope.app.commands.option_types import Cluster, Json, Workers
+from mobilescope.app.commands.option_types import Cluster, Json, Workers, given_options
 from mobilescope.app.terminal.console import ProgressDisplay, print_json, say, showing_warnings, stoppable
 from mobilescope.core.errors import UserError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mobilescope.imaging.distortion import DistortionMap
 
 _REFUSED = 3
+_OF_SESSIONS = ("out", "warp", "factor", "jpeg_ratio", "white_balance", "crops", "search", "cluster", "workers")
 
 
 class CropsChoice(StrEnum):
@@ -52,7 +53,7 @@ def register(
             "phone's geometry, which leaves the phone's pixels untouched."
         ),
     ] = WarpChoice.PHONE,
-    factor: Annotated[float, typer.Option(help="Label pixels per input pixel: 1, 1.5, 2, 2.5, 3.")] = 2.5,
+    factor: Annotated[float, typer.Option(help="Label pixels per input pixel, such as 1, 1.5, 2, 2.5, 3.")] = 2.5,
     jpeg_ratio: Annotated[
         float | None,
         typer.Option(help="Send the phone's picture through a JPEG so many times smaller than its 3 bytes a pixel."),
@@ -111,6 +112,11 @@ def register(
 
         known = load_distortion(distortion)
     if _are_images(source):
+        ignored = given_options(context, _OF_SESSIONS)
+        if ignored:
+            raise UserError(
+                f"{ignored[0]} is for sessions, and {source[0]} is none", "leave it out; a map goes where --map says"
+            )
         _register_images(source[0], source[1], map_file, moving_pixel_um, fixed_pixel_um, known, json=json)
         return
     if map_file is not None or moving_pixel_um is not None or fixed_pixel_um is not None:

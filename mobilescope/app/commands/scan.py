@@ -61,7 +61,7 @@ def scan(
     if network:
         say(f"warning: {session} lies on a network disk ({network}), where a session can't be read while it grows")
     if preview is not None:
-        prepare_file(preview)
+        prepare_file(preview, "a preview", [".png"])
     say(f"instrument: {config.name}")
     with ExitStack() as stack:
         source = str(instrument or "built-in instrument")
@@ -76,14 +76,18 @@ def scan(
             writer, job, instruments, slides=slides, wait_for_room=stderr.is_terminal, on_progress=progress, stop=stop
         )
         stack.enter_context(_told_by_signals(runner, stop))
-        run_scan(runner, writer, instruments, clear_field=not (yes and instruments.changed_by_hand))
+        last = run_scan(runner, writer, instruments, clear_field=not (yes and instruments.changed_by_hand))
     marks = marks_of(session)
     for name, counts in marks.items():
         if counts:
             say(f"{name}: " + ", ".join(f"{count} {mark}" for mark, count in sorted(counts.items())))
+    for name, count in last.left_out.items():
+        say(f"warning: {name}: max_tiles is reached, and the specimen may go on over {count} tiles beside the scan")
     say(f"session: {session}")
     if json:
-        print_json({"session": str(session), "slides": counts_of(session), "marks": marks})
+        print_json({
+            "session": str(session), "slides": counts_of(session), "marks": marks, "left_out": dict(last.left_out),
+        })
 
 
 @contextmanager

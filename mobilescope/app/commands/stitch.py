@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mobilescope.app.commands.option_types import Json
+from mobilescope.app.commands.option_types import Json, given_options
 from mobilescope.app.terminal.console import ProgressDisplay, print_json, say, stoppable
 from mobilescope.core.errors import UserError
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mobilescope.app.mosaics.folder_stitching import FolderOptions
     from mobilescope.app.mosaics.tile_folders import TilePlan
 
+_OF_FOLDERS = ("overlap", "pixel_size_um", "max_shift_px", "correct", "even_out", "blend", "positions", "grid")
 _GRID = re.compile(r"([1-9]\d{0,3})[xX×]([1-9]\d{0,3})")
 
 
@@ -28,6 +29,7 @@ class Blend(StrEnum):
 
 
 def stitch(
+    context: typer.Context,
     source: Annotated[Path, typer.Argument(metavar="SESSION_OR_FOLDER", help="A session (.h5) or a folder of tiles.")],
     slide: Annotated[list[str] | None, typer.Option(help="Of a session: only this slide (may be repeated).")] = None,
     positions: Annotated[
@@ -38,7 +40,7 @@ def stitch(
     ] = None,
     overlap: Annotated[float, typer.Option(min=0.0, max=0.9, help="With --grid: share of a tile's side.")] = 0.1,
     pixel_size_um: Annotated[
-        float | None, typer.Option("--pixel-size-um", min=0.001, max=1000, help="Pixel size of the tiles.")
+        float | None, typer.Option("--pixel-size-um", min=0.001, max=1000, help="Of a folder: pixel size of the tiles.")
     ] = None,
     max_shift_px: Annotated[
         int | None, typer.Option(min=2, max=2000, help="Of a folder: the stage's greatest error between neighbours.")
@@ -61,7 +63,7 @@ def stitch(
     Examples: mobilescope stitch demo/session.h5 --json; mobilescope stitch tiles --positions tiles.csv --out
     lung.ome.tif; mobilescope stitch tiles --grid 5x8 --overlap 0.15 --positions-only --json
     """
-    if source.is_dir() or positions is not None or grid is not None:
+    if source.is_dir() or (not source.exists() and (positions is not None or grid is not None)):
         from mobilescope.app.mosaics.folder_stitching import FolderOptions
 
         if slide:
@@ -73,6 +75,9 @@ def stitch(
         options = FolderOptions(max_shift_px=max_shift_px, correct=correct, even_out=even_out, seams=seams)
         _stitch_folder(plan, None if positions_only else out, options, json)
         return
+    ignored = given_options(context, _OF_FOLDERS)
+    if ignored:
+        raise UserError(f"{ignored[0]} is for a folder of tiles, and {source} is none", "leave it out")
     _stitch_session(source, slide, positions_only, out, json)
 
 

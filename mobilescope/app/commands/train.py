@@ -55,13 +55,13 @@ def train(
 
     if steps is not None and epochs is not None:
         raise UserError("--steps and --epochs both say how long to train", "give one of them")
+    prepare_file(out, "a model", [".pt"])
     if distil is not None and out.exists() and distil.exists() and out.samefile(distil):
         raise UserError(f"{out} is the teacher itself", "give another --out for its student")
     chosen = find_preset(preset or ("quick" if distil is None else "distilled"))
     changes: dict[str, Any] = {"steps": steps, "epochs": epochs, "batch": batch, "patience": patience}
     changes = {name: value for name, value in changes.items() if value is not None} | {"seed": seed}
     pairs = [registered_pairs(path) for path in session]
-    prepare_file(out)
     with stoppable() as stop, ProgressDisplay() as progress:
         result = run_training(
             pairs, out, chosen.model_copy(update=changes), device=device, data=DataOptions(workers=workers),

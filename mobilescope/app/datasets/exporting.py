@@ -16,7 +16,10 @@ from mobilescope.app.pictures.folders import prepare_file, prepare_folder
 from mobilescope.app.pictures.images import write_rgb
 from mobilescope.core.errors import OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.datasets import DATASET_FORMAT
+from mobilescope.data.files import file_format
 from mobilescope.data.mosaics import Mosaic
+from mobilescope.data.pair_record import PAIRS_FORMAT
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 
@@ -27,14 +30,19 @@ SESSION_KINDS = ("ome-tiff", "png", "tiff")
 
 
 def kind_of_export(file: Path, kind: str | None) -> str:
-    """Return what to export ``file`` as: what was asked for, or else a model's ONNX or a session's OME-TIFF.
+    """Return what to export ``file`` as: what was asked for, else a model's ONNX, a session's OME-TIFF, pairs' TIFF.
+
+    PNGs bear no session in their names, so those of a dataset would replace each other.
 
     Raises
     ------
     UserError
         No such kind, or not of that file.
     """
-    possible = ("onnx",) if file.suffix.lower() == ".pt" else SESSION_KINDS
+    if file.suffix.lower() == ".pt":
+        possible: tuple[str, ...] = ("onnx",)
+    else:
+        possible = {DATASET_FORMAT: ("tiff",), PAIRS_FORMAT: ("tiff", "png")}.get(file_format(file), SESSION_KINDS)
     if kind is not None and kind not in possible:
         raise UserError(f"there is no export {kind!r} of {file}", f"choose {' or '.join(possible)}")
     return kind or possible[0]
@@ -60,7 +68,7 @@ def export_session(
 ) -> list[Path]:
     """Write a session's mosaics as OME-TIFF, or its pairs as PNG or TIFF folders, and return the files.
 
-    For pairs, ``session`` may be a pair file or a dataset as well.
+    For pairs, ``session`` may be a pair file as well, for their TIFFs also a dataset.
     """
     if kind not in SESSION_KINDS:
         raise UserError(f"there is no export {kind!r}", f"choose {' or '.join(SESSION_KINDS)}")
@@ -72,14 +80,16 @@ def export_session(
             on_progress(Progress("export", len(files), total, path.name))
             stop.raise_if_requested("the export")
         return files
-    with Session.open(session) as opened:
-        slides = [slide.name for slide in opened.slides]
+    slides: list[str] = []
+    if kind == "ome-tiff":
+        with Session.open(session) as opened:
+            slides = [slide.name for slide in opened.slides]
     prepare_folder(folder)
     write = _export_mosaics(session, slides, folder) if kind == "ome-tiff" else _export_pairs(session, folder)
     written: list[Path] = []
     for path in write:
         written.append(path)
-        on_progress(Progress("export", len(written), len(slides) if kind == "ome-tiff" else len(written), path.name))
+        on_progress(Progress("export", len(written), max(len(slides), len(written)), path.name))
         stop.raise_if_requested("the export")
     return written
 

@@ -23,6 +23,7 @@ from mobilescope.data.schema import SESSION_FORMAT
 from mobilescope.data.session import Session
 
 _IN_THE_SESSION = tuple(f"{name}: " for name in (*HEADERS, BENCHTOP, PHONE, *FLAT_FIELDS.values(), EVENTS, LINKS))
+_WHAT_IS_SHOWN = "give a session, pair file or dataset (.h5), a model (.pt) or a picture"
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -33,7 +34,7 @@ def describe(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputFileError(f"there is no file {path}", "check the path")
     if not path.is_file():
-        raise InputFileError(f"{path} is not a file", "give a session or dataset (.h5), a model (.pt) or a picture")
+        raise InputFileError(f"{path} is not a file", _WHAT_IS_SHOWN)
     if path.suffix == ".pt":
         from mobilescope.app.inspection.model_card import (
             model_facts,  # brings torch, which takes longer to load than the answer
@@ -57,7 +58,8 @@ def _opened(path: Path) -> Session:
         return Session.open(path)
     except InputFileError as error:
         if file_format(path) not in ("", SESSION_FORMAT) or not looks_like_hdf5(path):
-            raise
+            other_kind = error.remedy.startswith("give ")
+            raise InputFileError(error.cause, _WHAT_IS_SHOWN if other_kind else error.remedy) from error
         remedy = f"mobilescope repair {path} saves what is whole"
         raise InputFileError(error.cause, f"{error.remedy}; {remedy}" if error.remedy else remedy) from error
 

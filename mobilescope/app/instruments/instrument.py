@@ -152,7 +152,14 @@ def _micromanager(
 ) -> MicroManagerBenchtop:
     """Connect to a microscope on Micro-Manager; what does not fit the instrument file names it."""
     try:
-        calibration = None if calibrating or config.calibration is None else load_stage_calibration(config.calibration)
+        calibration = None
+        if config.calibration is not None and not calibrating:
+            if not config.calibration.exists():
+                raise ConfigError(
+                    f"there is no calibration {config.calibration}",
+                    "make it: mobilescope calibrate stage with this --config; or leave the key calibration out",
+                )
+            calibration = load_stage_calibration(config.calibration)
         return _connected(config, calibration, ask_mount=ask_mount, calibrating=calibrating)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error.cause}", error.remedy) from error

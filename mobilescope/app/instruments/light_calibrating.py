@@ -11,8 +11,10 @@ from mobilescope.app.instruments.instrument import build_instruments
 from mobilescope.app.pictures.folders import prepare_file
 from mobilescope.app.pictures.known_light import KnownLight
 from mobilescope.core.config import InstrumentConfig
+from mobilescope.core.errors import OutputError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
-from mobilescope.data.phone_light import LightPictures, PhoneLight, write_phone_light
+from mobilescope.data.files import file_format
+from mobilescope.data.phone_light import PHONE_LIGHT_FORMAT, LightPictures, PhoneLight, write_phone_light
 from mobilescope.imaging.flat_field import neutral_gains
 
 LIGHT_FILE = "phone-light.h5"
@@ -72,6 +74,8 @@ def calibrate_light(
         Frames that can't serve: not dark, not lit, saturated; nothing is written then.
     """
     prepare_file(path)
+    if path.exists() and file_format(path) != PHONE_LIGHT_FORMAT:
+        raise OutputError(f"{path} is there and is no calibration of the light", "give another --out")
     with build_instruments(config, source=source) as instruments:
         taken = take_light_frames(
             instruments.phone, instruments.blank_slide, frames=frames, on_progress=on_progress, stop=stop

@@ -12,10 +12,10 @@ from mobilescope.acquire.stage_calibration import CalibrationOptions, MeasuredSt
 from mobilescope.app.instruments.instrument import build_instruments
 from mobilescope.app.pictures.folders import prepare_file
 from mobilescope.core.config import InstrumentConfig
-from mobilescope.core.errors import CalibrationError
+from mobilescope.core.errors import CalibrationError, OutputError, UserError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import BenchtopMicroscope
-from mobilescope.core.stage_calibration import StageCalibration
+from mobilescope.core.stage_calibration import StageCalibration, load_stage_calibration
 from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 
 
@@ -54,6 +54,7 @@ def calibrate_instrument(
         The measurement does not support a calibration; nothing was written.
     """
     prepare_file(out)
+    _check_replaceable(out)
     with build_instruments(config, source=source, calibrating=True) as instruments:
         microscope = instruments.benchtop
         if slide is not None:
@@ -69,6 +70,15 @@ def calibrate_instrument(
         found = _described(measured, microscope)
     _write(found, out)
     return found
+
+
+def _check_replaceable(out: Path) -> None:
+    """Refuse a file that is there and is something else, such as the instrument file; OutputError names it."""
+    try:
+        if out.exists():
+            load_stage_calibration(out)
+    except UserError as error:
+        raise OutputError(f"{out} is there and is no calibration of a stage", "give another --out") from error
 
 
 def _described(measured: MeasuredStage, microscope: BenchtopMicroscope) -> StageCalibration:

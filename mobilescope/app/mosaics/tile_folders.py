@@ -78,11 +78,13 @@ def tiles_in(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def plan_from_table(folder: Path, table: Path, pixel_size_um: float | None) -> TilePlan:
+def plan_from_table(
+    folder: Path, table: Path, pixel_size_um: float | None, *, option: str = "--pixel-size-um"
+) -> TilePlan:
     """Return the plan of a table ``file,x_um,y_um``: stage positions, x right and y down in the image.
 
     A position is that of a tile's centre, or of any other point that is the same in all tiles, since only their
-    differences count.
+    differences count. ``option`` is what the pixel size is asked for with.
 
     Raises
     ------
@@ -104,7 +106,7 @@ def plan_from_table(folder: Path, table: Path, pixel_size_um: float | None) -> T
         )
     pixel = pixel_size_um or stated_pixel_size_um(files[0])
     if pixel is None:
-        raise UserError(f"the pixel size of {files[0]} is not known", "give it as --pixel-size-um")
+        raise UserError(f"the pixel size of {files[0]} is not known", f"give it as {option}")
     nominal = np.array([(y, x) for _, x, y in rows], dtype=np.float64) / pixel
     return TilePlan(files, nominal, _travel(nominal), pixel)
 

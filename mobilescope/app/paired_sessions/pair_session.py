@@ -125,6 +125,12 @@ class SessionPairing:
         chosen = [self._plan.slide(name) for name in slides] or list(self._plan.slides)
         with Session.open(self._writer.path) as session:
             links = [link for slide in session.slides for link in session.pair_links(slide.name)]
+            captured = any(session.captures(slide.name) for slide in chosen)
+        if self._request.stored_only and not captured:
+            names = ", ".join(slide.name for slide in chosen)
+            raise UserError(
+                f"{self._writer.path} has no captures of {names} to pair", "capture or ingest them first"
+            )
         number = 1 + max((link.run for link in links), default=-1)
         if not self._request.stored_only:
             keep_phone_light(self._writer, self._instruments)

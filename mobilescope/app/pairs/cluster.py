@@ -149,7 +149,7 @@ def opened_cluster(address: str, workers: int | None, tell: Callable[[str], None
     Raises
     ------
     UserError
-        dask.distributed is not installed.
+        dask.distributed is not installed, or the address is none.
     ClusterError
         The scheduler can't be reached, or it has no workers.
     """
@@ -166,6 +166,7 @@ def opened_cluster(address: str, workers: int | None, tell: Callable[[str], None
             place = address
             if workers is not None:
                 raise UserError("--workers is for a local cluster", f"start workers of {address} with 'dask worker'")
+            _check_address(address)
         try:
             client = stack.enter_context(Client(place, timeout=_CONNECT_S, set_as_default=False))
         except (OSError, TimeoutError, ValueError, TypeError) as error:
@@ -184,6 +185,18 @@ def opened_cluster(address: str, workers: int | None, tell: Callable[[str], None
             yield crowd
         finally:
             crowd.drop()
+
+
+def _check_address(address: str) -> None:
+    """Refuse what can't be an address, over which dask's client stumbles for half a minute and ends in a traceback."""
+    from distributed.comm.addressing import get_address_host_port
+
+    try:
+        get_address_host_port(address, strict=False)
+    except ValueError as error:
+        raise UserError(
+            f"{address!r} is no scheduler's address ({error})", f"write it as tcp://host:8786, or {LOCAL}"
+        ) from error
 
 
 @contextmanager

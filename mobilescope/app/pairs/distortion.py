@@ -19,7 +19,7 @@ from mobilescope.app.pairs.pairing import registered_pairs
 from mobilescope.app.pictures.enhance_jobs import file_digest
 from mobilescope.app.pictures.folders import prepare_file
 from mobilescope.app.pictures.images import Picture, replaced_when_written
-from mobilescope.core.errors import InputFileError, InputImageError, OutputError, UserError
+from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import Frame, FrameSource
 from mobilescope.data.pairs import PairStore
@@ -70,9 +70,7 @@ def calibrate_distortion(
     UserError
         The session has no pairs, too few accepted ones, or captures of several pixel sizes.
     """
-    if out.suffix.lower() != ".npz":
-        raise OutputError(f"{out} is no name for a distortion map", "give a name that ends in .npz")
-    prepare_file(out)
+    prepare_file(out, "a distortion map", [".npz"])
     stop = stop or StopToken()
     pairs = pairs or registered_pairs(session_path)
     with Session.open(session_path) as session, PairStore.open(pairs) as store:

@@ -15,7 +15,7 @@ from mobilescope.app.pairs.field_window import window_of
 from mobilescope.app.pictures.enhance_jobs import file_digest
 from mobilescope.app.pictures.folders import prepare_file
 from mobilescope.app.pictures.images import Picture, open_picture, replaced_when_written
-from mobilescope.core.errors import OutputError, RegistrationError, UserError
+from mobilescope.core.errors import RegistrationError, UserError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds, judge
@@ -96,9 +96,7 @@ def register_images(
         A pixel size is not known, or a file can't be read or written.
     """
     if map_file is not None:
-        if map_file.suffix.lower() != ".npz":
-            raise OutputError(f"{map_file} is no name for a map", "give a name that ends in .npz")
-        prepare_file(map_file)
+        prepare_file(map_file, "a map", [".npz"])
     pictures = {"moving": open_picture(moving), "fixed": open_picture(fixed)}
     moving_um = _pixel_um("moving", moving, pictures["moving"], moving_pixel_um)
     fixed_um = _pixel_um("fixed", fixed, pictures["fixed"], fixed_pixel_um)

@@ -69,10 +69,13 @@ def open_jobs(source: Path, target: Path) -> Iterator[list[Job]]:
     InputFileError
         There is no such file or folder, or it holds no pictures, or two of one name.
     OutputError
-        A result would replace its own picture, or has a name of no known ending.
+        A result would replace its own picture, has a name of no known ending, or is one picture for many.
     """
     if not source.exists():
         raise InputFileError(f"there is no file or folder {source}", "check the path")
+    several = source.is_dir() or source.suffix.lower() == ".h5"
+    if several and target.suffix.lower() in SUFFIXES and not target.is_dir():
+        raise OutputError(f"{target} is a picture's name, and {source} may hold many", "give a folder for the results")
     if source.is_file() and source.suffix.lower() == ".h5":
         with Session.open(source) as session:
             yield [

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobilescope.core.errors import DiskSpaceError, OutputError
 
 
-def prepare_file(path: Path) -> None:
-    """Make the folder of an output file and check that the file can be written; OutputError if not."""
-    prepare_folder(path.parent)
+def prepare_file(path: Path, what: str = "", endings: Sequence[str] = ()) -> None:
+    """Make the folder of an output file and check that the file can be written; OutputError if not.
+
+    Where ``endings`` are given, another one is refused: a file of another kind may lie there, and would be replaced.
+    ``what`` says what the file will be.
+    """
     if path.is_dir():
         raise OutputError(f"{path} is a folder", "give a file name inside it")
+    if endings and path.suffix.lower() not in endings:
+        raise OutputError(f"{path} is no name for {what}", f"give a name that ends in {' or '.join(endings)}")
+    prepare_folder(path.parent)
 
 
 def prepare_folder(folder: Path, *, needed_bytes: int = 0) -> None:

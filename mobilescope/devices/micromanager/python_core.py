@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobilescope.core.errors import DeviceError
+from mobilescope.core.errors import ConfigError, DeviceError
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -36,6 +36,8 @@ def _shared_core(configuration: Path) -> Any:
     global _core, _core_config  # one core per process is Micro-Manager's own rule
     with _core_lock:
         if _core is None:
+            if not configuration.is_file():
+                raise ConfigError(f"there is no Micro-Manager configuration {configuration}", "check the path")
             from pycromanager import Core, start_headless
 
             try:
