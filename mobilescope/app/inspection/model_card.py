@@ -8,6 +8,7 @@ from typing import Any
 
 from mobilescope.learn.checkpoint import load_model, read_reference
 from mobilescope.learn.networks import R18_PARAMETERS
+from mobilescope.learn.statistics import unpack
 
 _KEY_WIDTH = 16
 # Entries of a card's training record that have a line of their own.
@@ -17,11 +18,13 @@ _TOLD_APART = ("config", "slides", "steps_done", "best_step", "seconds")
 def model_facts(path: Path) -> dict[str, Any]:
     """Return a model's card, its size and the names of its reference statistics; a damaged file is an error."""
     network, card, _ = load_model(path)
+    reference = read_reference(path)
+    unpack(reference, source=str(path))
     return {
         "file": str(path),
         **card.to_json(),
         "parameters": sum(weights.numel() for weights in network.parameters()),
-        "reference": sorted(read_reference(path)),
+        "reference": sorted(reference),
         "problems": [],
     }
 
