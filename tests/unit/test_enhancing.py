@@ -210,6 +210,16 @@ def test_another_model_engine_or_pixel_size_is_another_result(model, tmp_path, c
     assert enhance(model, source, target, **options).done[0].skipped
 
 
+@pytest.mark.parametrize("name", ["b.png", "b.jpg", "b.tif"])
+def test_a_picture_that_is_no_earlier_result_is_not_replaced(model, tmp_path, name):
+    """`enhance model.pt *.png` names the second of two captures as the output of the first."""
+    first, second = save(tmp_path / "a.png"), save(tmp_path / name, picture(seed=5))
+    before = second.read_bytes()
+    with pytest.raises(OutputError, match="not made by enhance"):
+        enhance(model, first, second, again=True)
+    assert second.read_bytes() == before
+
+
 # Folders ----------------------------------------------------------------------------------------------------------
 
 
