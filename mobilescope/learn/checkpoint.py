@@ -23,6 +23,8 @@ from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 KIND = "mobilescope-enhancement"
 FORMAT_VERSION = 2
 _NORMALISATION = "sRGB-encoded RGB, 0-1"
+# What a card says of each source as lists: slides by role, digests of captures by slide.
+_LISTS = ("slides", "pictures")
 _LEAST_FREE_BYTES = 1_000_000
 
 
@@ -192,9 +194,9 @@ def _training(record: Any) -> dict[str, Any]:
     sources = training.get("sources", [])
     if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
         raise TypeError("training sources that are no list of records")
-    for slides in (training.get("slides", {}), *(source.get("slides", {}) for source in sources)):
-        if not isinstance(slides, dict) or not all(isinstance(names, list) for names in slides.values()):
-            raise TypeError("training slides that are no lists by role")
+    for lists in (training.get("slides", {}), *(source.get(key, {}) for source in sources for key in _LISTS)):
+        if not isinstance(lists, dict) or not all(isinstance(names, list) for names in lists.values()):
+            raise TypeError("training slides or pictures that are no lists by name")
     if not isinstance(training.get("config", {}), dict) or not isinstance(training.get("seconds", 0), int | float):
         raise TypeError("a training configuration or time of another type")
     return training

@@ -49,7 +49,7 @@ def card_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield _line("trained", f"{training['steps_done']} steps{took}, best at step {training.get('best_step', '?')}")
     for key, value in training.items():
         if key not in _TOLD_APART:
-            yield _line(key.replace("_", " "), _said(value))
+            yield _line(key.replace("_", " "), _said(_without_pictures(value) if key == "sources" else value))
     if "config" in training:
         yield _line("configuration", _joined(training["config"]))
     kinds = sorted({name.partition(".")[0].replace("_", " ") for name in facts["reference"]})
@@ -60,6 +60,11 @@ def card_lines(facts: dict[str, Any]) -> Iterator[str]:
 
 def _line(key: str, text: str) -> str:
     return f"  {key:<{_KEY_WIDTH}} {text}"
+
+
+def _without_pictures(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sources for reading: digests of captures are for comparing alone."""
+    return [{key: value for key, value in source.items() if key != "pictures"} for source in sources]
 
 
 def _said(value: Any) -> str:
