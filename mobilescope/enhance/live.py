@@ -109,7 +109,8 @@ class LivePipeline:
         except Exception as failure:
             if error is None:
                 raise
-            error.add_note(f"and the live pipeline failed: {failure}")
+            if failure is not error:
+                error.add_note(f"and the live pipeline failed: {failure}")
 
     def start(self) -> None:
         """Start the threads."""
@@ -139,6 +140,7 @@ class LivePipeline:
             return False
         if self._failures:
             first, *others = self._failures
+            del self._failures[1:]  # each is noted once, however often this is asked
             for other in others:
                 first.add_note(f"and then: {other}")
             raise first

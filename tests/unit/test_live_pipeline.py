@@ -298,6 +298,24 @@ def test_what_fails_later_is_noted_on_what_failed_first():
     assert any("the port is stuck" in note for note in caught.value.__notes__)
 
 
+def test_a_failure_met_within_the_block_is_told_once():
+    class Stubborn(HandFed):
+        def close(self):
+            first = not self.closed
+            super().close()
+            if first:
+                raise OSError("the port is stuck")
+
+    source = Stubborn()
+    pipeline = LivePipeline(source, broken, lambda _picture: None)
+    with pytest.raises(DeviceError, match="it broke") as caught, pipeline:
+        source.feed()
+        pipeline.wait(PATIENCE_S)
+    said = " ".join(caught.value.__notes__)
+    assert said.count("the port is stuck") == 1
+    assert "it broke" not in said
+
+
 def test_leaving_the_block_with_an_error_keeps_that_error_and_stops_the_threads():
     source = HandFed()
     with pytest.raises(KeyError, match="mine"), LivePipeline(source, plain, lambda _picture: None):
