@@ -127,8 +127,9 @@ class LivePipeline:
         """Ask for the end, from any thread: at most the frame in work is finished."""
         self._stop.set()
         self._over.set()
-        for mailbox in (self._to_enhance, self._to_show, self._to_preview, self._to_judge, self._to_keep):
+        for mailbox in (self._to_enhance, self._to_show, self._to_preview, self._to_judge):
             mailbox.close()
+        self._to_keep.end()  # the picture that waits there was shown, and may be the only one of a short run
         self._source.close()
 
     def wait(self, timeout_s: float | None = None) -> bool:

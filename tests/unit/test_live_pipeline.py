@@ -264,6 +264,14 @@ def broken(*_):
     raise DeviceError("it broke", "mend it")
 
 
+def test_a_run_of_one_frame_keeps_it():
+    kept = []
+    for _ in range(20):  # which thread comes first is chance
+        with LivePipeline(Recorded(3), plain, lambda _picture: None, keep=kept.append, frames=1) as pipeline:
+            assert pipeline.wait(PATIENCE_S)
+    assert [picture.frame.index for picture in kept] == [0] * 20
+
+
 @pytest.mark.parametrize("part", ["source", "enhance", "show", "preview", "judge", "keep"])
 def test_a_failure_anywhere_ends_the_run_with_that_error(part):
     source = HandFed()
