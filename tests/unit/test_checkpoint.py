@@ -9,6 +9,7 @@ import pickle
 import pytest
 import torch
 
+from mobilescope.app.datasets.exporting import kind_of_export
 from mobilescope.app.inspection.inspecting import describe
 from mobilescope.core.errors import (
     ConfigError,
@@ -228,6 +229,13 @@ def test_inspection_refuses_statistics_that_enhancement_would(path):
     save_model(path, network, card, reference={"0/version": torch.tensor(1.0)})
     with pytest.raises(InputFileError, match="statistics of the training set"):
         describe(path)
+
+
+@pytest.mark.parametrize("name", ["model", "model.PT", "model.ckpt"])
+def test_a_model_is_known_under_any_name(path, name):
+    renamed = path.rename(path.with_name(name))
+    assert describe(renamed)["kind"] == "mobilescope-enhancement"
+    assert kind_of_export(renamed, None) == "onnx"
 
 
 def test_a_model_without_reference_statistics_says_so(path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,12 +9,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from mobilescope.app.datasets.pair_folders import export_pair_folders
+from mobilescope.app.datasets.pair_folders import export_pair_folders, named_pairs
 from mobilescope.app.pairs.pairing import registered_pairs
 from mobilescope.app.pictures.folders import prepare_file, prepare_folder
 from mobilescope.app.pictures.images import write_rgb
 from mobilescope.core.errors import OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.files import looks_like_model
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
@@ -34,7 +34,7 @@ def kind_of_export(file: Path, kind: str | None) -> str:
     UserError
         No such kind, or not of that file.
     """
-    possible = ("onnx",) if file.suffix.lower() == ".pt" else SESSION_KINDS
+    possible = ("onnx",) if looks_like_model(file) else SESSION_KINDS
     if kind is not None and kind not in possible:
         raise UserError(f"there is no export {kind!r} of {file}", f"choose {' or '.join(possible)}")
     return kind or possible[0]
@@ -72,19 +72,20 @@ def export_session(
             on_progress(Progress("export", len(files), total, path.name))
             stop.raise_if_requested("the export")
         return files
-    with Session.open(session) as opened:
-        slides = [slide.name for slide in opened.slides]
-    prepare_folder(folder)
-    write = _export_mosaics(session, slides, folder) if kind == "ome-tiff" else _export_pairs(session, folder)
+    write = _export_mosaics(session, folder) if kind == "ome-tiff" else _export_pairs(registered_pairs(session), folder)
     written: list[Path] = []
-    for path in write:
+    for path, total in write:
         written.append(path)
-        on_progress(Progress("export", len(written), len(slides) if kind == "ome-tiff" else len(written), path.name))
+        on_progress(Progress("export", len(written), total, path.name))
         stop.raise_if_requested("the export")
     return written
 
 
-def _export_mosaics(session: Path, slides: list[str], folder: Path) -> Iterator[Path]:
+def _export_mosaics(session: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Write the mosaics and yield (file, files in all) one by one."""
+    with Session.open(session) as opened:
+        slides = [slide.name for slide in opened.slides]
+    prepare_folder(folder)
     for slide in slides:
         target = folder / f"{slide}.ome.tif"
         temporary = folder / f".{slide}.part.ome.tif"
@@ -95,7 +96,7 @@ def _export_mosaics(session: Path, slides: list[str], folder: Path) -> Iterator[
                 temporary.unlink(missing_ok=True)
                 raise
         temporary.replace(target)
-        yield target
+        yield target, len(slides)
 
 
 def write_ome_tiff(path: Path, mosaic: Mosaic) -> None:
@@ -129,17 +130,14 @@ def _tiles(mosaic: Mosaic, level: int) -> Iterator[NDArray[np.uint8]]:
             yield mosaic.read(row, column, _TIFF_TILE_PX, _TIFF_TILE_PX, level)
 
 
-def _export_pairs(session: Path, folder: Path) -> Iterator[Path]:
-    with PairStore.open(registered_pairs(session)) as store:
-        counts = Counter((record.slide, record.capture) for record in store.records)
-        of_parts = {capture for capture, count in counts.items() if count > 1}
-        for index, record in enumerate(store.records):
-            if not record.accepted:
-                continue
-            stem = f"{record.slide}-{record.capture:04d}"
-            if (record.slide, record.capture) in of_parts:
-                stem += f"-r{record.row}-c{record.column}"
-            for name, image in (("phone", store.input(index)), ("benchtop", store.label(index))):
-                target = folder / f"{stem}-{name}.png"
+def _export_pairs(pairs: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Write the accepted pairs of a pair file or dataset as PNG and yield (file, files in all) one by one."""
+    prepare_folder(folder)
+    with PairStore.open(pairs) as store:
+        wanted = list(named_pairs(store, pairs))
+        for pair in wanted:
+            for name, image in (("phone", store.input(pair.index)), ("benchtop", store.label(pair.index))):
+                target = folder / f"{pair.name}-{name}.png"
                 write_rgb(target, image)
-                yield target
+                yield target, 2 * len(wanted)
+
