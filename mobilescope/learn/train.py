@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilescope.core.errors import InputFileError, OutputError, TrainingError, UserError
+from mobilescope.core.errors import InputFileError, OutputError, SessionLockedError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.lock import WriterLock
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.metrics import ssim
 from mobilescope.learn.checkpoint import ModelCard, load_model, read_card, read_reference, save_model
@@ -26,7 +28,7 @@ from mobilescope.learn.losses import enhancement_loss
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 from mobilescope.learn.patches import FieldPair, PatchIndex, PatchSet, StoredPatches, as_batch
 from mobilescope.learn.presets import TrainingConfig, network_for
-from mobilescope.learn.ranks import Ranks, joined
+from mobilescope.learn.ranks import Ranks, is_main_process, joined
 from mobilescope.learn.reference import attach_reference
 from mobilescope.learn.sources import Sources, decoded_bytes, read_fields
 from mobilescope.learn.stepping import Stepper
@@ -105,14 +107,15 @@ def train(
     TrainingError
         No accepted training or validation pairs, or a loss that is no longer finite.
     UserError
-        An unfinished run of another configuration or other data in the way; files that don't go together.
+        An unfinished run of another configuration or other data in the way, or one that is still at work; files that
+        don't go together.
     OutputError
         No folder for the model, or files in the way that no training wrote.
     """
     _check_place(model)
     paths = [pairs] if isinstance(pairs, Path) else list(pairs)
     stop = stop or StopToken()
-    with joined(device) as (ranks, place_of_work):
+    with _alone(model), joined(device) as (ranks, place_of_work):
         sources = Sources.open(paths)
         config = sources.fitted(config)
         listener = on_progress if ranks.main else ignore_progress
@@ -135,6 +138,24 @@ def _check_place(model: Path) -> None:
             read_card(model)
         except UserError as error:
             raise OutputError(f"{model} is there and is no model", "give another name for the model") from error
+
+
+@contextlib.contextmanager
+def _alone(model: Path) -> Iterator[None]:
+    """Keep a second training from writing the same files for as long as this one lasts."""
+    lock: WriterLock | None = None
+    if is_main_process():
+        try:
+            lock = WriterLock.acquire(model)
+        except SessionLockedError:
+            raise
+        except OutputError:
+            pass  # a disk without locks, as clusters have them: training there is worth more than the guard
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 class _Run:

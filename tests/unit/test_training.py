@@ -13,7 +13,7 @@ import pytest
 import torch
 from training_samples import QUICK, TINY
 
-from mobilescope.core.errors import OutputError, TrainingError, UserError
+from mobilescope.core.errors import OutputError, SessionLockedError, TrainingError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.imaging.turns import turned
 from mobilescope.learn.checkpoint import load_model, read_card
@@ -193,6 +193,23 @@ def test_a_finished_model_of_another_training_is_not_replaced(pairs, model, writ
     with pytest.raises(UserError, match="other pairs"):
         train(pairs, model, QUICK, network=TINY)
     assert model.read_bytes() == before
+
+
+def test_a_second_training_into_the_same_model_is_refused(pairs, model):
+    """It would write into the first one's half-written files."""
+    said = []
+
+    def start_again(progress):
+        if progress.done == 3:
+            with pytest.raises(SessionLockedError, match="being written") as refused:
+                train(pairs, model, QUICK, network=TINY)
+            said.append(str(refused.value))
+
+    train(pairs, model, QUICK, network=TINY, on_progress=start_again)
+    assert "model.pt" in said[0]
+    assert sorted(path.name for path in model.parent.glob("model.*")) == [
+        "model.csv", "model.last.pt", "model.panels", "model.pt",
+    ]
 
 
 def test_a_table_that_is_no_log_is_not_replaced_by_one(pairs, model):
