@@ -241,6 +241,19 @@ def test_bad_files_among_others_are_listed_and_the_others_done(model, tmp_path):
     assert sorted(path.name for path in target.iterdir()) == ["a.png", "f.png"]
 
 
+def test_a_picture_that_goes_while_others_are_done_does_not_end_the_folder(model, tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in "abc":
+        save(source / f"{name}.png")
+    result = enhance_path(
+        model, source, target, EnhanceOptions(engine="torch"),
+        on_progress=lambda _progress: (source / "b.png").unlink(missing_ok=True),
+    )
+    assert [Path(each.source).name for each in result.done] == ["a.png", "c.png"]
+    assert "b.png can't be read" in str(result.failed[0].error)
+
+
 def test_slides_in_a_folder_become_pyramids(model, tmp_path, monkeypatch):
     source, target = tmp_path / "in", tmp_path / "out"
     source.mkdir()
