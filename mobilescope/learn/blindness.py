@@ -9,7 +9,6 @@ from typing import Any
 
 from mobilescope.data.pairs import PairStore
 
-
 # So many of a slide's captures name it: another file of the slide will hardly lack all of them.
 _MARKS = 8
 

@@ -224,5 +224,5 @@ def load_model(path: Path) -> tuple[EnhancementNetwork, ModelCard, dict[str, Any
     if digest_weights(network.state_dict()) != raw_card.get("weights_sha256"):
         raise InputFileError(f"the weights in {path} don't match their checksum", "restore the file from a copy")
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
-        raise InputFileError(f"weights in {path} are no numbers", "restore the file from a copy, or train the model again")
+        raise InputFileError(f"weights in {path} are no numbers", "restore it from a copy, or train the model again")
     return network.eval(), card, content.get("state", {})

@@ -65,7 +65,7 @@ class Source:
             told = self.dataset.card.get("members") or [{} for _ in self.dataset.members]
             captures = {"captures_sha256": self.provenance.get("captures_sha256")}
             return [
-                _described(Path(member.file).name, member.sha256, self.records[part.start : part.stop], facts | captures)
+                _described(member.file, member.sha256, self.records[part.start : part.stop], facts | captures)
                 | {"dataset": self.path.name}
                 for member, part, facts in zip(self.dataset.members, self.parts, told, strict=True)
             ]
@@ -249,7 +249,7 @@ def _described(
     name: str, sha256: str, records: Sequence[PairRecord], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     text: dict[str, Any] = {
-        "file": name, "sha256": sha256,
+        "file": Path(name).name, "sha256": sha256,
         "slides": {role: _slides(records, role) for role in ("training", "validation")},
     }
     for key in ("session_digest", "input"):

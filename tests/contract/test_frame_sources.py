@@ -227,7 +227,8 @@ def test_a_folder_takes_grey_and_16_bit_pictures_and_names_the_one_it_cant_read(
 
 
 @pytest.mark.parametrize(("name", "said"), [
-    ("whole.jpg", "truncated"), ("floats.tif", "float32 samples"), ("signed.tif", "int16 samples"), ("gone", "no image"),
+    ("whole.jpg", "truncated"), ("floats.tif", "float32 samples"), ("signed.tif", "int16 samples"),
+    ("gone", "no image"),
 ])
 def test_a_folder_shows_no_picture_as_something_else(tmp_path, name, said):
     """Half a JPEG came out grey at its end, and signed samples black."""

@@ -316,9 +316,14 @@ def test_a_failure_met_within_the_block_is_told_once():
 
     source = Stubborn()
     pipeline = LivePipeline(source, broken, lambda _picture: None)
-    with pytest.raises(DeviceError, match="it broke") as caught, pipeline:
-        source.feed()
-        pipeline.wait(PATIENCE_S)
+
+    def run():
+        with pipeline:
+            source.feed()
+            pipeline.wait(PATIENCE_S)
+
+    with pytest.raises(DeviceError, match="it broke") as caught:
+        run()
     said = " ".join(caught.value.__notes__)
     assert said.count("the port is stuck") == 1
     assert "it broke" not in said

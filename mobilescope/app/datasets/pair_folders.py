@@ -46,6 +46,7 @@ class NamedPair:
     identity: str
 
     def path(self, folder: Path, image: str) -> Path:
+        """Return where one of its pictures stands in a folder for trainers."""
         return folder / SPLIT[self.record.role] / image / f"{self.name}.tif"
 
 
