@@ -112,7 +112,7 @@ def demo(
         float | None, typer.Option("--pixel-size-um", min=0.01, max=10, help="Pixel size of the specimen images.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of specimens and instruments.")] = 0,
-    training_seed: Annotated[int, typer.Option(min=0, help="Seed of the training.")] = 0,
+    training_seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the training.")] = 0,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps, instead of the quick preset's.")] = None,
     json: Json = False,
 ) -> None:

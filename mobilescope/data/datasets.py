@@ -178,6 +178,11 @@ def joined_provenance(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for slide, stain in (part.get("stains") or {}).items():
             stains.setdefault(slide, {})[str(stain or "unknown")] = None
     joined["stains"] = {slide: " + ".join(told) for slide, told in stains.items()}
+    captures: dict[str, list[str]] = {}
+    for part in parts:
+        for slide, digests in (part.get("captures_sha256") or {}).items():
+            captures.setdefault(slide, []).extend(digests)
+    joined["captures_sha256"] = captures
     # Pixel sizes may differ by what two calibrations differ.
     for key in ("factor", "warp", "label_pixel_um", "input_pixel_um"):
         if key in first:

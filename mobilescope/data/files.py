@@ -24,6 +24,8 @@ from mobilescope.data.swmr import open_swmr_reading
 LIBRARY_BOUNDS = ("v110", "v110")
 # Room claimed beside a payload for table chunks, rounding to chunks and HDF5's own bookkeeping.
 _OVERHEAD_BYTES = 1024**2
+# What a zip archive begins with; torch writes models as such.
+_ARCHIVE = b"PK\x03\x04"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -71,6 +73,17 @@ def file_format(path: Path) -> str:
     except (OSError, RuntimeError, KeyError):
         return ""
     return found.decode() if isinstance(found, bytes) else str(found)
+
+
+def looks_like_model(path: Path) -> bool:
+    """Return whether a file is named as a model is, or begins as one does, with a zip archive's first bytes."""
+    if path.suffix.lower() == ".pt":
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_ARCHIVE)) == _ARCHIVE
+    except OSError:
+        return False
 
 
 def check_format(file: h5py.File, path: Path, file_format: str, version: int) -> None:

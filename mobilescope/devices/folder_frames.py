@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mobilescope.core.errors import InputFileError
 from mobilescope.core.pacing import Pace
 from mobilescope.core.protocols import Frame
+from mobilescope.imaging.colour import to_float, to_uint8
+from mobilescope.imaging.pixel_sources import open_pixels
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 
@@ -24,6 +25,8 @@ class FolderFrames:
         Pace; None shows each picture when it is asked for.
     loop : bool
         Begin again after the last picture.
+    pixel_size_um : float, optional
+        Pixel pitch of the pictures, instead of what a TIFF states.
     """
 
     def __init__(
@@ -50,18 +53,24 @@ class FolderFrames:
         return f"folder {self._folder} ({len(self._paths)} pictures)"
 
     def read(self) -> Frame | None:
-        """Return the picture that is due; None after the last; InputFileError for one that can't be read."""
+        """Return the picture that is due; None after the last.
+
+        Raises
+        ------
+        InputFileError, InputImageError
+            For one that `enhance` could not read either.
+        """
         index = self._pace.wait_after(self._index)
         if index is None or (index >= len(self._paths) and not self._loop):
             return None
         self._index = index
         captured_s = time.monotonic()
         path = self._paths[index % len(self._paths)]
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-        if image is None:
-            raise InputFileError(f"{path} is not an image, or it is damaged", "remove it from the folder")
-        pixels = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-        return Frame(pixels, index, captured_s, self._pixel_size_um)
+        source, told_um = open_pixels(path)
+        pixels = source.read(0, 0, *source.shape)
+        if pixels.dtype != np.uint8:
+            pixels = to_uint8(to_float(pixels))
+        return Frame(np.asarray(pixels, dtype=np.uint8), index, captured_s, self._pixel_size_um or told_um)
 
     def close(self) -> None:
         """End the stream."""

@@ -109,7 +109,8 @@ class LivePipeline:
         except Exception as failure:
             if error is None:
                 raise
-            error.add_note(f"and the live pipeline failed: {failure}")
+            if failure is not error:
+                error.add_note(f"and the live pipeline failed: {failure}")
 
     def start(self) -> None:
         """Start the threads."""
@@ -126,8 +127,9 @@ class LivePipeline:
         """Ask for the end, from any thread: at most the frame in work is finished."""
         self._stop.set()
         self._over.set()
-        for mailbox in (self._to_enhance, self._to_show, self._to_preview, self._to_judge, self._to_keep):
+        for mailbox in (self._to_enhance, self._to_show, self._to_preview, self._to_judge):
             mailbox.close()
+        self._to_keep.end()  # the picture that waits there was shown, and may be the only one of a short run
         self._source.close()
 
     def wait(self, timeout_s: float | None = None) -> bool:
@@ -139,6 +141,7 @@ class LivePipeline:
             return False
         if self._failures:
             first, *others = self._failures
+            del self._failures[1:]  # each is noted once, however often this is asked
             for other in others:
                 first.add_note(f"and then: {other}")
             raise first

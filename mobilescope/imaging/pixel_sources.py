@@ -254,9 +254,8 @@ def _open_tiff(path: Path, floats: bool) -> tuple[PixelSource, float | None]:
                 pixels = level.asarray()
             except ValueError:  # a compression that tifffile leaves to a further package
                 return ArraySource(as_rgb(_read_with_opencv(path), path, floats=floats)), pixel_size_um
-            pixels = pixels.reshape([n for n in pixels.shape if n > 1])
-            if pixels.ndim == 3 and pixels.shape[0] in (2, 3, 4) and pixels.shape[2] > 4:
-                pixels = np.moveaxis(pixels, 0, 2)
+            places = [level.axes.index(axis) for axis in "YX"]
+            pixels = np.moveaxis(pixels, places, (0, 1)).reshape(rows, columns, -1)
             return ArraySource(as_rgb(pixels, path, floats=floats)), pixel_size_um
     except (tifffile.TiffFileError, OSError, ValueError, IndexError, RuntimeError, struct.error) as error:
         raise InputFileError(f"{path} can't be read as a TIFF ({error})", _EXPORT_AGAIN) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import pickle
 import shutil
 import warnings
@@ -22,6 +23,8 @@ from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 KIND = "mobilescope-enhancement"
 FORMAT_VERSION = 2
 _NORMALISATION = "sRGB-encoded RGB, 0-1"
+# What a card says of each source as lists: slides by role, digests of captures by slide.
+_LISTS = ("slides", "pictures")
 _LEAST_FREE_BYTES = 1_000_000
 
 
@@ -165,17 +168,38 @@ def _card_from(card: dict[str, Any], path: Path) -> ModelCard:
     try:
         return ModelCard(
             network=validate(NetworkConfig, card["network"], source=str(path), prefix="network"),
-            input_pixel_um=float(card["input_pixel_um"]),
-            output_pixel_um=float(card["output_pixel_um"]),
+            input_pixel_um=_pixel_um(card["input_pixel_um"]),
+            output_pixel_um=_pixel_um(card["output_pixel_um"]),
             instrument=str(card["instrument"]),
             warp=str(card["warp"]),
-            training=dict(card["training"]),
+            training=_training(card["training"]),
             software_version=str(card["software_version"]),
             stain=str(card.get("stain", "unknown")),
             normalisation=str(card.get("normalisation", _NORMALISATION)),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputFileError(f"the card of the model {path} is incomplete: {error}", "train the model again") from error
+
+
+def _pixel_um(value: Any) -> float:
+    pitch_um = float(value)
+    if not 0 < pitch_um < math.inf:
+        raise ValueError(f"pixels of {pitch_um} µm")
+    return pitch_um
+
+
+def _training(record: Any) -> dict[str, Any]:
+    """Return a card's training record, whose entries that are read again must be of their types."""
+    training = dict(record)
+    sources = training.get("sources", [])
+    if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
+        raise TypeError("training sources that are no list of records")
+    for lists in (training.get("slides", {}), *(source.get(key, {}) for source in sources for key in _LISTS)):
+        if not isinstance(lists, dict) or not all(isinstance(names, list) for names in lists.values()):
+            raise TypeError("training slides or pictures that are no lists by name")
+    if not isinstance(training.get("config", {}), dict) or not isinstance(training.get("seconds", 0), int | float):
+        raise TypeError("a training configuration or time of another type")
+    return training
 
 
 def load_model(path: Path) -> tuple[EnhancementNetwork, ModelCard, dict[str, Any]]:
@@ -199,4 +223,6 @@ def load_model(path: Path) -> tuple[EnhancementNetwork, ModelCard, dict[str, Any
         raise InputFileError(f"the weights in {path} don't fit its own card", "the file is damaged") from error
     if digest_weights(network.state_dict()) != raw_card.get("weights_sha256"):
         raise InputFileError(f"the weights in {path} don't match their checksum", "restore the file from a copy")
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise InputFileError(f"weights in {path} are no numbers", "restore it from a copy, or train the model again")
     return network.eval(), card, content.get("state", {})

@@ -53,10 +53,19 @@ class TrainingLog:
         How many the whole run has; at most twenty of them, evenly spaced, leave a panel.
     tensorboard : bool
         Write TensorBoard's files too; a UserError where the package is not installed.
+
+    Raises
+    ------
+    OutputError
+        Another table stands where the log goes.
     """
 
     def __init__(self, model: Path, *, validations: int, tensorboard: bool = False) -> None:
         self._csv = model.with_name(f"{model.stem}.csv")
+        if self._csv.exists() and not self._is_log():
+            raise OutputError(
+                f"{self._csv}, where the log goes, holds something else", "move it away, or give the model another name"
+            )
         self.panels = model.with_name(f"{model.stem}.panels")
         self._panel_every = max(1, math.ceil(validations / _MOST_PANELS))
         self._board_folder = model.with_name(f"{model.stem}.tensorboard")
@@ -64,6 +73,11 @@ class TrainingLog:
         self._wants_board = tensorboard
         if tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise UserError("TensorBoard is not installed", "install it with: pip install 'mobilescope[logs]'")
+
+    def _is_log(self) -> bool:
+        """Return whether the table on the disk is a log, or what a kill left of one: nothing."""
+        with self._csv.open(encoding="utf-8", errors="replace") as file:
+            return file.readline().partition(",")[0].strip() in (fields(LogRow)[0].name, "")
 
     def start_anew(self) -> None:
         """Drop what an earlier run of this model left."""
@@ -78,9 +92,11 @@ class TrainingLog:
         if not self._csv.exists():
             return
         with self._csv.open(newline="", encoding="utf-8") as file:
-            header, *rows = list(csv.reader(file))
+            rows = list(csv.reader(file))[1:]
+        header = [field.name for field in fields(LogRow)]
+        whole = (row for row in rows if len(row) == len(header))  # a kill may have cut the last line
         with self._csv.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([header, *(row for row in rows if int(row[0]) <= step)])
+            csv.writer(file).writerows([header, *(row for row in whole if int(row[0]) <= step)])
 
     def add(self, row: LogRow, number: int, outputs: Sequence[NDArray[np.float32]], shown: Sequence[FieldPair]) -> None:
         """Log a validation, the ``number``-th of the run.

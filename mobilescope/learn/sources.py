@@ -17,6 +17,7 @@ from mobilescope.data.datasets import DATASET_FORMAT, Dataset
 from mobilescope.data.files import file_format
 from mobilescope.data.pair_record import PairRecord
 from mobilescope.data.pairs import PairStore
+from mobilescope.learn.blindness import picture_marks
 from mobilescope.learn.checkpoint import ModelCard
 from mobilescope.learn.networks import NetworkConfig
 from mobilescope.learn.patches import FieldPair, factor_of, is_used, load_field
@@ -62,8 +63,9 @@ class Source:
         """Return what the card says of the file, or of each file of the dataset."""
         if self.dataset is not None:
             told = self.dataset.card.get("members") or [{} for _ in self.dataset.members]
+            captures = {"captures_sha256": self.provenance.get("captures_sha256")}
             return [
-                _described(Path(member.file).name, member.sha256, self.records[part.start : part.stop], facts)
+                _described(member.file, member.sha256, self.records[part.start : part.stop], facts | captures)
                 | {"dataset": self.path.name}
                 for member, part, facts in zip(self.dataset.members, self.parts, told, strict=True)
             ]
@@ -247,13 +249,13 @@ def _described(
     name: str, sha256: str, records: Sequence[PairRecord], provenance: Mapping[str, Any]
 ) -> dict[str, Any]:
     text: dict[str, Any] = {
-        "file": name, "sha256": sha256,
+        "file": Path(name).name, "sha256": sha256,
         "slides": {role: _slides(records, role) for role in ("training", "validation")},
     }
     for key in ("session_digest", "input"):
         if provenance.get(key) is not None:
             text[key] = provenance[key]
-    return text
+    return text | {"pictures": picture_marks(provenance, text["slides"]["training"])}
 
 
 def read_fields(references: Sequence[FieldReference], *, windowed: bool) -> list[FieldPair]:

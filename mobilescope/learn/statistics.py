@@ -210,12 +210,15 @@ class TrainingStatistics:
         detail = self.aspects["detail"]
         if self.hypotheses.shape != (len(FINER), len(BLUR_PX), len(detail.centre)):
             raise ValueError(f"hypotheses of shape {self.hypotheses.shape}")
+        if not np.isfinite(self.hypotheses).all():
+            raise ValueError("hypotheses that are no numbers")
         for name, gaussian in self.aspects.items():
             features, components = gaussian.basis.shape
             square = (components, components)
             if gaussian.centre.shape != (features,) or {gaussian.between.shape, gaussian.within.shape} != {square}:
                 raise ValueError(f"shapes of the aspect {name}")
-            if not all(np.isfinite(value).all() for value in (gaussian.centre, gaussian.between, gaussian.within)):
+            values = (gaussian.centre, gaussian.basis, gaussian.between, gaussian.within)
+            if not all(np.isfinite(value).all() for value in values):
                 raise ValueError(f"values of the aspect {name}")
         limits = [gaussian.limit for gaussian in self.aspects.values()]
         if not all(0 < limit < np.inf for limit in (*limits, self.evidence_limit, self.disagreement_limit)):

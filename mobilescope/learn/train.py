@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilescope.core.errors import InputFileError, OutputError, TrainingError, UserError
+from mobilescope.core.errors import InputFileError, OutputError, SessionLockedError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.data.lock import WriterLock
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.metrics import ssim
-from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference, save_model
+from mobilescope.learn.checkpoint import ModelCard, load_model, read_card, read_reference, save_model
 from mobilescope.learn.device import pick_dtype, place
 from mobilescope.learn.feed import DataOptions, Feed, Order, make_feed
 from mobilescope.learn.logs import LogRow, TrainingLog
@@ -26,7 +28,7 @@ from mobilescope.learn.losses import enhancement_loss
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 from mobilescope.learn.patches import FieldPair, PatchIndex, PatchSet, StoredPatches, as_batch
 from mobilescope.learn.presets import TrainingConfig, network_for
-from mobilescope.learn.ranks import Ranks, joined
+from mobilescope.learn.ranks import Ranks, is_main_process, joined
 from mobilescope.learn.reference import attach_reference
 from mobilescope.learn.sources import Sources, decoded_bytes, read_fields
 from mobilescope.learn.stepping import Stepper
@@ -105,15 +107,15 @@ def train(
     TrainingError
         No accepted training or validation pairs, or a loss that is no longer finite.
     UserError
-        An unfinished run of another configuration or other data in the way; files that don't go together.
+        An unfinished run of another configuration or other data in the way, or one that is still at work; files that
+        don't go together.
     OutputError
-        No folder for the model.
+        No folder for the model, or files in the way that no training wrote.
     """
-    if not model.parent.is_dir() or model.is_dir():
-        raise OutputError(f"the model can't be written as {model}", "give a file name in a folder that is there")
+    _check_place(model)
     paths = [pairs] if isinstance(pairs, Path) else list(pairs)
     stop = stop or StopToken()
-    with joined(device) as (ranks, place_of_work):
+    with _alone(model), joined(device) as (ranks, place_of_work):
         sources = Sources.open(paths)
         config = sources.fitted(config)
         listener = on_progress if ranks.main else ignore_progress
@@ -125,6 +127,35 @@ def train(
         if ranks.main and not result.stopped and not read_reference(model):
             attach_reference(model, paths, on_progress=listener, stop=stop)
         return result
+
+
+def _check_place(model: Path) -> None:
+    """Refuse a name under which something else stands: a mistyped --out must not cost a session."""
+    if not model.parent.is_dir() or model.is_dir():
+        raise OutputError(f"the model can't be written as {model}", "give a file name in a folder that is there")
+    if model.exists():
+        try:
+            read_card(model)
+        except UserError as error:
+            raise OutputError(f"{model} is there and is no model", "give another name for the model") from error
+
+
+@contextlib.contextmanager
+def _alone(model: Path) -> Iterator[None]:
+    """Keep a second training from writing the same files for as long as this one lasts."""
+    lock: WriterLock | None = None
+    if is_main_process():
+        try:
+            lock = WriterLock.acquire(model)
+        except SessionLockedError:
+            raise
+        except OutputError:
+            pass  # a disk without locks, as clusters have them: training there is worth more than the guard
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 class _Run:
@@ -309,19 +340,13 @@ class _Run:
         """Go on from ``.last.pt`` where there is one; after a finished run nothing is left to do."""
         self._ranks.wait()
         if not self._last_path.exists():
+            if self._model_path.exists():  # a finished model that was copied here is all there is of its training
+                self._check_same_run(self._model_path, read_card(self._model_path))
             if self._ranks.main:
                 self._log.start_anew()
             return
         network, card, state = load_model(self._last_path)
-        same = all(card.training.get(key) == self._card.training.get(key) for key in ("pairs_sha256", "teacher"))
-        # A run of an earlier version knows fewer settings; it had what their defaults say.
-        written = card.training.get("config", {})
-        settings = {name: field.default for name, field in TrainingConfig.model_fields.items()} | written
-        if not same or settings != self._card.training["config"] or card.network != self._card.network:
-            raise UserError(
-                f"{self._last_path} belongs to a run with other settings or other pairs",
-                "delete it to start anew, or give another output",
-            )
+        self._check_same_run(self._last_path, card)
         if not {"step", "seconds", "best", "optimizer"} <= state.keys():
             raise InputFileError(f"{self._last_path} does not hold an unfinished run", "delete it to start anew")
         self._network.load_state_dict(network.state_dict())
@@ -333,3 +358,15 @@ class _Run:
         self._ranks.wait()
         if self._ranks.main:
             self._log.go_on_from(self._step)
+
+    def _check_same_run(self, path: Path, card: ModelCard) -> None:
+        """Refuse to replace what another training wrote."""
+        same = all(card.training.get(key) == self._card.training.get(key) for key in ("pairs_sha256", "teacher"))
+        # A run of an earlier version knows fewer settings; it had what their defaults say.
+        written = card.training.get("config", {})
+        settings = {name: field.default for name, field in TrainingConfig.model_fields.items()} | written
+        if not same or settings != self._card.training["config"] or card.network != self._card.network:
+            raise UserError(
+                f"{path} belongs to a run with other settings or other pairs",
+                f"give another output, or delete {self._last_path.name} and {self._model_path.name} to start anew",
+            )

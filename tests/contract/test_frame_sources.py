@@ -10,9 +10,11 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from conftest import SoftwareRing
 from mjpeg_camera import MjpegCamera
 from phone_page_parts import RawPage, jpeg_of, serving
+from PIL import Image
 from rtsp_camera import RtspCamera
 
 from mobilescope.core.errors import DeviceError, InputFileError, UserError
@@ -222,6 +224,40 @@ def test_a_folder_takes_grey_and_16_bit_pictures_and_names_the_one_it_cant_read(
     with pytest.raises(InputFileError, match=r"c\.png"):
         source.read()
     source.close()
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    ("whole.jpg", "truncated"), ("floats.tif", "float32 samples"), ("signed.tif", "int16 samples"),
+    ("gone", "no image"),
+])
+def test_a_folder_shows_no_picture_as_something_else(tmp_path, name, said):
+    """Half a JPEG came out grey at its end, and signed samples black."""
+    folder = write_folder(tmp_path / "f")
+    first = min(folder.iterdir())
+    source = FolderFrames(folder, frames_per_s=None)
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3))
+    first.unlink()
+    if name == "whole.jpg":
+        first.write_bytes(cv2.imencode(".jpg", picture.astype(np.uint8))[1].tobytes()[:-900])
+    elif name != "gone":
+        kind = np.float32 if name == "floats.tif" else np.int16
+        tifffile.imwrite(first, picture.astype(kind), photometric="rgb")
+    with pytest.raises(UserError, match=said):
+        source.read()
+    source.close()
+
+
+def test_a_folder_turns_nothing_and_passes_on_what_a_tiff_says_of_its_pixels(tmp_path):
+    """As `enhance` does, so that a picture is the same on both ways."""
+    picture, notes = Image.fromarray(np.zeros((40, 60, 3), np.uint8)), Image.Exif()
+    notes[0x0112] = 6  # orientation: a quarter turn
+    picture.save(tmp_path / "a.jpg", exif=notes)
+    tifffile.imwrite(tmp_path / "b.tif", np.asarray(picture), resolution=(1e4 / 0.9,) * 2, resolutionunit="CENTIMETER")
+    source = FolderFrames(tmp_path, frames_per_s=None)
+    first, second = source.read(), source.read()
+    source.close()
+    assert (first.pixels.shape, first.pixel_size_um) == ((40, 60, 3), None)
+    assert second.pixel_size_um == pytest.approx(0.9)
 
 
 def test_a_folder_without_pictures_is_refused(tmp_path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,11 +184,11 @@ def test_a_configuration_that_does_not_work_is_named(tmp_path, name, text):
         path.write_text(text)
     program = (
         "from pathlib import Path\n"
-        "from mobilescope.core.errors import DeviceError\n"
+        "from mobilescope.core.errors import MobilescopeError\n"
         "from mobilescope.devices.micromanager import MicroManagerStage\n"
         "try:\n"
         f"    MicroManagerStage(Path({str(path)!r}))\n"
-        "except DeviceError as error:\n"
+        "except MobilescopeError as error:\n"
         "    print('refused:', error)\n"
     )
     # A process of its own, since Micro-Manager has one core in each.
@@ -203,5 +202,7 @@ def test_a_configuration_that_does_not_work_is_named(tmp_path, name, text):
 
 def test_a_second_configuration_in_one_process_is_refused(tmp_path):
     micromanager()
+    other = tmp_path / "other.cfg"
+    other.write_text("# another microscope\n")
     with pytest.raises(DeviceError, match=r"already runs with .*MMConfig_demo\.cfg"):
-        MicroManagerStage(Path(tmp_path) / "other.cfg")
+        MicroManagerStage(other)

@@ -105,7 +105,8 @@ def bench(small_job: SmallJob, tmp_path_factory) -> Bench:
         shutil.copy(path, folder)
     for slide in ("first", "second", "third"):
         shutil.copy(mosaic_path(small_job.session, slide), folder)
-    shutil.copy(small_job.folder / "model.last.pt", folder)
+    for name in ("model.last.pt", "model.csv"):
+        shutil.copy(small_job.folder / name, folder)
     (folder / "plan.toml").write_text(plan_text())
     (folder / "two-slides.toml").write_text(plan_text(slides=2))
     (folder / "instrument.toml").write_text(INSTRUMENT)
@@ -298,8 +299,9 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
         lambda b: ["train", b["session.h5"], "--out", b["plan.toml"] / "m.pt"], "can't be made"
     ),
     "train over a run of other settings": (
-        lambda b: ["train", b["session.h5"], "--out", b["model.pt"], "--steps", 3], "delete it to start anew"
+        lambda b: ["train", b["session.h5"], "--out", b["model.pt"], "--steps", 3], "to start anew"
     ),
+    "train over the session": (lambda b: ["train", b["session.h5"], "--out", b["session.h5"]], "is no model"),
     "train on a session twice": (
         lambda b: ["train", b["session.h5"], b["session.h5"], "--out", b.out / "m.pt"], "give each session once"
     ),
@@ -319,6 +321,12 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
     ),
     "evaluate into a folder": (
         lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["nothing"]], "is a folder"
+    ),
+    "evaluate over the session": (
+        lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["session.h5"]], "no HTML ending"
+    ),
+    "evaluate over a training log": (
+        lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["model.html"]], "model.csv"
     ),
     "evaluate below a file": (
         lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["plan.toml"] / "r.html"], "can't be made"

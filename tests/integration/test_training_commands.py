@@ -28,3 +28,11 @@ def test_a_student_is_trained_from_a_pair_file_and_goes_on(small_job, tmp_path):
     other = mobilescope(*arguments, "--steps", 4, folder=tmp_path)
     assert other.status == 2
     assert "other settings" in other.errors
+
+
+def test_a_seed_that_no_generator_takes_is_refused(tmp_path):
+    (tmp_path / "any.h5").write_bytes(b"")
+    run = mobilescope("train", "any.h5", "--seed", 10**24, "--steps", 1, folder=tmp_path)
+    assert run.status == 2
+    assert "--seed" in run.errors
+    assert "Traceback" not in run.errors

@@ -9,6 +9,8 @@ import pickle
 import pytest
 import torch
 
+from mobilescope.app.datasets.exporting import kind_of_export
+from mobilescope.app.inspection.inspecting import describe
 from mobilescope.core.errors import (
     ConfigError,
     InputFileError,
@@ -128,6 +130,31 @@ def test_an_incomplete_card_is_refused(path):
         load_model(path)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"input_pixel_um": 0}, {"input_pixel_um": float("nan")}, {"output_pixel_um": -1},
+        {"training": {"slides": None}}, {"training": {"slides": {"training": 5}}}, {"training": {"sources": ["a"]}},
+        {"training": {"sources": [{"slides": ["a"]}]}}, {"training": {"config": "quick"}},
+        {"training": {"seconds": "3"}},
+    ],
+    ids=str,
+)
+def test_a_card_with_values_that_can_not_be_is_refused(path, wrong):
+    rewrite(path, card=wrong)
+    with pytest.raises(InputFileError, match="incomplete"):
+        read_card(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(path):
+    """They would make black pictures."""
+    network, card = model()
+    network.entry.weight.data[0] = torch.nan
+    save_model(path, network, card)
+    with pytest.raises(InputFileError, match="no numbers"):
+        load_model(path)
+
+
 def test_an_impossible_network_is_refused(path):
     rewrite(path, card={"network": {"blocks": 0}})
     with pytest.raises(ConfigError, match=r"model\.pt.*network\.blocks"):
@@ -195,6 +222,20 @@ def test_reference_statistics_come_back(path):
     network, card = model()
     save_model(path, network, card, reference={"mean": torch.arange(3.0)})
     assert torch.equal(read_reference(path)["mean"], torch.arange(3.0))
+
+
+def test_inspection_refuses_statistics_that_enhancement_would(path):
+    network, card = model()
+    save_model(path, network, card, reference={"0/version": torch.tensor(1.0)})
+    with pytest.raises(InputFileError, match="statistics of the training set"):
+        describe(path)
+
+
+@pytest.mark.parametrize("name", ["model", "model.PT", "model.ckpt"])
+def test_a_model_is_known_under_any_name(path, name):
+    renamed = path.rename(path.with_name(name))
+    assert describe(renamed)["kind"] == "mobilescope-enhancement"
+    assert kind_of_export(renamed, None) == "onnx"
 
 
 def test_a_model_without_reference_statistics_says_so(path):

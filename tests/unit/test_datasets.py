@@ -146,6 +146,23 @@ def test_a_dataset_trains_what_its_files_train_and_the_model_knows_them(files, t
     assert train(out, one, QUICK, network=TINY).steps == QUICK.steps  # made again, it is the same data
 
 
+@pytest.mark.parametrize("dataset", [False, True])
+def test_a_slide_is_known_again_by_its_captures(files, write_pairs, tmp_path, dataset):
+    """The session grew since, or its pictures were ingested again, into a session and under a name of their own."""
+    model, pairs = tmp_path / "model.pt", tmp_path / "pairs.h5"
+    if dataset:
+        make_dataset(files, pairs, PatchPlan(patch_px=16))
+    train(pairs if dataset else files[0], model, QUICK, network=TINY)
+    training = read_card(model).training
+    grown = write_pairs(("a", "blind"), ("z", "blind"), ("new", "blind"), name="grown.pairs.h5", seed=30,
+                        session_digest="cc" * 32,
+                        captures_sha256={"a": ["8", "2", "9"], "z": ["1"], "new": ["7", "3"]})
+    assert trained_slides(training, grown, ["a", "z", "new"]) == ("a", "z")
+    make_dataset([files[1], grown], tmp_path / "mixed.h5", PatchPlan(patch_px=16), roles={"e": None})
+    assert trained_slides(training, tmp_path / "mixed.h5", ["z", "new"]) == ("z",)
+    assert ", pictures" not in "\n".join(lines(describe(model)))
+
+
 def test_the_card_tells_what_is_in_it(files, tmp_path):
     out = tmp_path / "all.h5"
     card = make_dataset(files, out, PLAN).card

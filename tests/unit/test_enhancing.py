@@ -210,6 +210,16 @@ def test_another_model_engine_or_pixel_size_is_another_result(model, tmp_path, c
     assert enhance(model, source, target, **options).done[0].skipped
 
 
+@pytest.mark.parametrize("name", ["b.png", "b.jpg", "b.tif"])
+def test_a_picture_that_is_no_earlier_result_is_not_replaced(model, tmp_path, name):
+    """`enhance model.pt *.png` names the second of two captures as the output of the first."""
+    first, second = save(tmp_path / "a.png"), save(tmp_path / name, picture(seed=5))
+    before = second.read_bytes()
+    with pytest.raises(OutputError, match="not made by enhance"):
+        enhance(model, first, second, again=True)
+    assert second.read_bytes() == before
+
+
 # Folders ----------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +239,19 @@ def test_bad_files_among_others_are_listed_and_the_others_done(model, tmp_path):
         assert word in str(failure.error)
         assert failure.source in str(failure.error)
     assert sorted(path.name for path in target.iterdir()) == ["a.png", "f.png"]
+
+
+def test_a_picture_that_goes_while_others_are_done_does_not_end_the_folder(model, tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in "abc":
+        save(source / f"{name}.png")
+    result = enhance_path(
+        model, source, target, EnhanceOptions(engine="torch"),
+        on_progress=lambda _progress: (source / "b.png").unlink(missing_ok=True),
+    )
+    assert [Path(each.source).name for each in result.done] == ["a.png", "c.png"]
+    assert "b.png can't be read" in str(result.failed[0].error)
 
 
 def test_slides_in_a_folder_become_pyramids(model, tmp_path, monkeypatch):

@@ -161,3 +161,12 @@ def test_compressions_of_slides_are_read_without_further_packages(data):
         assert shape is None or opened.shape == shape
         assert opened.source.read(10, 20, 30, 40).std() > 0
     assert opened.pixel_size_um == 0.499
+
+
+@pytest.mark.parametrize("shape", [(1, 60), (60, 1), (1, 1), (3, 3), (4, 50), (50, 4), (50, 80)], ids=str)
+def test_colours_in_planes_are_those_of_pixels(tmp_path, shape):
+    """A single row in planes came out as a grey picture of three."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    options = {"photometric": "rgb", "planarconfig": "separate"}
+    tifffile.imwrite(tmp_path / "planes.tif", np.moveaxis(pixels, 2, 0), **options)
+    np.testing.assert_array_equal(read_rgb(tmp_path / "planes.tif"), pixels)

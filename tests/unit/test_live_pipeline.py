@@ -264,6 +264,14 @@ def broken(*_):
     raise DeviceError("it broke", "mend it")
 
 
+def test_a_run_of_one_frame_keeps_it():
+    kept = []
+    for _ in range(20):  # which thread comes first is chance
+        with LivePipeline(Recorded(3), plain, lambda _picture: None, keep=kept.append, frames=1) as pipeline:
+            assert pipeline.wait(PATIENCE_S)
+    assert [picture.frame.index for picture in kept] == [0] * 20
+
+
 @pytest.mark.parametrize("part", ["source", "enhance", "show", "preview", "judge", "keep"])
 def test_a_failure_anywhere_ends_the_run_with_that_error(part):
     source = HandFed()
@@ -296,6 +304,29 @@ def test_what_fails_later_is_noted_on_what_failed_first():
     with pytest.raises(DeviceError, match="it broke") as caught:
         pipeline.wait(PATIENCE_S)
     assert any("the port is stuck" in note for note in caught.value.__notes__)
+
+
+def test_a_failure_met_within_the_block_is_told_once():
+    class Stubborn(HandFed):
+        def close(self):
+            first = not self.closed
+            super().close()
+            if first:
+                raise OSError("the port is stuck")
+
+    source = Stubborn()
+    pipeline = LivePipeline(source, broken, lambda _picture: None)
+
+    def run():
+        with pipeline:
+            source.feed()
+            pipeline.wait(PATIENCE_S)
+
+    with pytest.raises(DeviceError, match="it broke") as caught:
+        run()
+    said = " ".join(caught.value.__notes__)
+    assert said.count("the port is stuck") == 1
+    assert "it broke" not in said
 
 
 def test_leaving_the_block_with_an_error_keeps_that_error_and_stops_the_threads():

@@ -56,6 +56,20 @@ def test_accepted_pairs_stand_in_matching_folders_by_side(pairs, tmp_path):
     assert "| training |" in (folder / "card.md").read_text()
 
 
+def test_pairs_of_a_pair_file_or_a_dataset_are_written_as_png_too(pairs, write_pairs, tmp_path):
+    """Both sessions have a slide "a" with a capture 0, and none replaces the other's."""
+    other = write_pairs(("a", "training"), name="other.pairs.h5", session="monday.h5", session_digest="bb" * 32, seed=9)
+    seen = []
+    assert len(export_session(pairs, tmp_path / "one", "png", on_progress=seen.append)) == 6
+    assert [(each.done, each.total) for each in seen] == [(done, 6) for done in range(1, 7)]
+    dataset = tmp_path / "both.h5"
+    make_dataset([pairs, other], dataset, PatchPlan(patch_px=16))
+    written = export_session(dataset, tmp_path / "both", "png")
+    assert len(set(written)) == len(list((tmp_path / "both").iterdir())) == 8
+    with PairStore.open(dataset) as store:
+        np.testing.assert_array_equal(open_picture(written[0]).read(), store.input(0))
+
+
 def test_each_picture_tells_its_pixel_size_and_where_it_is_from(pairs, tmp_path):
     folder = tmp_path / "out"
     export_session(pairs, folder, "tiff")

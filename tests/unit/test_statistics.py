@@ -129,6 +129,8 @@ def test_several_training_sets_come_back_each_by_itself(statistics):
         lambda tensors: tensors.update(hypotheses=torch.zeros(2, 2, DETAIL)),
         lambda tensors: tensors.update({"network.within": torch.zeros(3, 3)}),
         lambda tensors: tensors["detail.between"].fill_(float("nan")),
+        lambda tensors: tensors["colour.basis"].fill_(float("nan")),
+        lambda tensors: tensors["hypotheses"].fill_(float("nan")),
         lambda tensors: tensors.update(evidence_limit=torch.zeros(3)),
         lambda tensors: tensors.update({"colour.limit": torch.tensor(0.0)}),
     ],

@@ -13,7 +13,7 @@ import pytest
 import torch
 from training_samples import QUICK, TINY
 
-from mobilescope.core.errors import TrainingError, UserError
+from mobilescope.core.errors import OutputError, SessionLockedError, TrainingError, UserError
 from mobilescope.core.progress import StopToken
 from mobilescope.imaging.turns import turned
 from mobilescope.learn.checkpoint import load_model, read_card
@@ -158,19 +158,78 @@ def test_a_stop_before_the_first_validation_leaves_a_model(pairs, model):
 
 
 def test_a_model_of_an_earlier_run_stands_until_there_is_a_better_one(pairs, model, monkeypatch):
-    model.write_bytes(b"an earlier model")
+    train(pairs, model, QUICK, network=TINY)
+    last(model).unlink()
+    earlier = model.read_bytes()
     monkeypatch.setattr("mobilescope.learn.train.enhancement_loss", lambda *_: torch.tensor(math.nan))
     with pytest.raises(TrainingError, match="nan"):
         train(pairs, model, QUICK, network=TINY)
-    assert model.read_bytes() == b"an earlier model"
+    assert model.read_bytes() == earlier
 
 
 def test_a_model_of_an_earlier_run_is_not_returned_as_the_new_one(pairs, model):
-    model.write_bytes(b"an earlier model")
+    train(pairs, model, QUICK, network=TINY)
+    last(model).unlink()
     stop = StopToken()
     stop.request()
     assert train(pairs, model, QUICK, network=TINY, stop=stop).stopped
-    assert read_card(model).network == TINY
+    assert read_card(model).training["steps_done"] == 0
+
+
+def test_what_is_no_model_is_not_replaced_by_one(pairs):
+    """A mistyped --out names the very pairs, or the session, that are trained on."""
+    before = pairs.read_bytes()
+    with pytest.raises(OutputError, match="is no model"):
+        train(pairs, pairs, QUICK, network=TINY)
+    assert pairs.read_bytes() == before
+
+
+def test_a_finished_model_of_another_training_is_not_replaced(pairs, model, write_pairs):
+    """Someone else's model, copied here without what its run would need to go on."""
+    others = write_pairs(("a", "training"), ("b", "validation"), name="others.pairs.h5", seed=50)
+    train(others, model, QUICK, network=TINY)
+    last(model).unlink()
+    before = model.read_bytes()
+    with pytest.raises(UserError, match="other pairs"):
+        train(pairs, model, QUICK, network=TINY)
+    assert model.read_bytes() == before
+
+
+def test_a_second_training_into_the_same_model_is_refused(pairs, model):
+    """It would write into the first one's half-written files."""
+    said = []
+
+    def start_again(progress):
+        if progress.done == 3:
+            with pytest.raises(SessionLockedError, match="being written") as refused:
+                train(pairs, model, QUICK, network=TINY)
+            said.append(str(refused.value))
+
+    train(pairs, model, QUICK, network=TINY, on_progress=start_again)
+    assert "model.pt" in said[0]
+    assert sorted(path.name for path in model.parent.glob("model.*")) == [
+        "model.csv", "model.last.pt", "model.panels", "model.pt",
+    ]
+
+
+def test_a_table_that_is_no_log_is_not_replaced_by_one(pairs, model):
+    table = model.with_suffix(".csv")
+    table.write_text("file,x_um,y_um\n1.tif,0,0\n")
+    with pytest.raises(OutputError, match=r"model\.csv"):
+        train(pairs, model, QUICK, network=TINY)
+    assert table.read_text().startswith("file")
+    assert not model.exists()
+
+
+@pytest.mark.parametrize("left", [b"", b"step,sec", b"step,seconds,a,b,c,d\r\n6,0.1,1,2,3,4\r\n1"], ids=len)
+def test_a_log_cut_by_a_kill_is_gone_on_with(pairs, model, left):
+    stop = StopToken()
+    train(pairs, model, QUICK, network=TINY, stop=stop, on_progress=lambda p: stop.request() if p.done == 9 else None)
+    model.with_suffix(".csv").write_bytes(left)
+    train(pairs, model, QUICK, network=TINY)
+    rows = log(model)
+    assert [int(row["step"]) for row in rows][-2:] == [18, 24]
+    assert float(rows[-1]["validation_ssim"]) <= 1
 
 
 def test_a_finished_run_is_not_repeated(pairs, model):

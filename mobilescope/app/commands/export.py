@@ -24,7 +24,7 @@ def export(
         str | None,
         typer.Option(
             help="ome-tiff (mosaics, pyramidal; the default), png or tiff (pairs) of a session; tiff (the default) or "
-            "png of a pair file; tiff of a dataset; onnx of a model."
+            "png of a pair file or dataset; onnx of a model."
         ),
     ] = None,
     pairs: Annotated[

@@ -31,7 +31,7 @@ def train(
     distil: Annotated[
         Path | None, typer.Option(metavar="MODEL", help="Train a small network towards this model's pictures.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights and order.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of weights and order.")] = 0,
     workers: Annotated[
         int | None, typer.Option(min=0, help="Processes that read patches from the disk, for more than fits in memory.")
     ] = None,

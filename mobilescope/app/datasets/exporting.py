@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +9,14 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from mobilescope.app.datasets.pair_folders import export_pair_folders
+from mobilescope.app.datasets.pair_folders import export_pair_folders, named_pairs
 from mobilescope.app.pairs.pairing import registered_pairs
 from mobilescope.app.pictures.folders import prepare_file, prepare_folder
 from mobilescope.app.pictures.images import write_rgb
 from mobilescope.core.errors import OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT
-from mobilescope.data.files import file_format
+from mobilescope.data.files import file_format, looks_like_model
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pair_record import PAIRS_FORMAT
 from mobilescope.data.pairs import PairStore
@@ -27,22 +26,21 @@ _TIFF_TILE_PX = 256
 
 
 SESSION_KINDS = ("ome-tiff", "png", "tiff")
+_PAIR_KINDS = ("tiff", "png")
 
 
 def kind_of_export(file: Path, kind: str | None) -> str:
     """Return what to export ``file`` as: what was asked for, else a model's ONNX, a session's OME-TIFF, pairs' TIFF.
-
-    PNGs bear no session in their names, so those of a dataset would replace each other.
 
     Raises
     ------
     UserError
         No such kind, or not of that file.
     """
-    if file.suffix.lower() == ".pt":
+    if looks_like_model(file):
         possible: tuple[str, ...] = ("onnx",)
     else:
-        possible = {DATASET_FORMAT: ("tiff",), PAIRS_FORMAT: ("tiff", "png")}.get(file_format(file), SESSION_KINDS)
+        possible = dict.fromkeys((DATASET_FORMAT, PAIRS_FORMAT), _PAIR_KINDS).get(file_format(file), SESSION_KINDS)
     if kind is not None and kind not in possible:
         raise UserError(f"there is no export {kind!r} of {file}", f"choose {' or '.join(possible)}")
     return kind or possible[0]
@@ -68,7 +66,7 @@ def export_session(
 ) -> list[Path]:
     """Write a session's mosaics as OME-TIFF, or its pairs as PNG or TIFF folders, and return the files.
 
-    For pairs, ``session`` may be a pair file as well, for their TIFFs also a dataset.
+    For pairs, ``session`` may be a pair file or a dataset as well.
     """
     if kind not in SESSION_KINDS:
         raise UserError(f"there is no export {kind!r}", f"choose {' or '.join(SESSION_KINDS)}")
@@ -80,21 +78,20 @@ def export_session(
             on_progress(Progress("export", len(files), total, path.name))
             stop.raise_if_requested("the export")
         return files
-    slides: list[str] = []
-    if kind == "ome-tiff":
-        with Session.open(session) as opened:
-            slides = [slide.name for slide in opened.slides]
-    prepare_folder(folder)
-    write = _export_mosaics(session, slides, folder) if kind == "ome-tiff" else _export_pairs(session, folder)
+    write = _export_mosaics(session, folder) if kind == "ome-tiff" else _export_pairs(registered_pairs(session), folder)
     written: list[Path] = []
-    for path in write:
+    for path, total in write:
         written.append(path)
-        on_progress(Progress("export", len(written), max(len(slides), len(written)), path.name))
+        on_progress(Progress("export", len(written), total, path.name))
         stop.raise_if_requested("the export")
     return written
 
 
-def _export_mosaics(session: Path, slides: list[str], folder: Path) -> Iterator[Path]:
+def _export_mosaics(session: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Write the mosaics and yield (file, files in all) one by one."""
+    with Session.open(session) as opened:
+        slides = [slide.name for slide in opened.slides]
+    prepare_folder(folder)
     for slide in slides:
         target = folder / f"{slide}.ome.tif"
         temporary = folder / f".{slide}.part.ome.tif"
@@ -105,7 +102,7 @@ def _export_mosaics(session: Path, slides: list[str], folder: Path) -> Iterator[
                 temporary.unlink(missing_ok=True)
                 raise
         temporary.replace(target)
-        yield target
+        yield target, len(slides)
 
 
 def write_ome_tiff(path: Path, mosaic: Mosaic) -> None:
@@ -139,17 +136,18 @@ def _tiles(mosaic: Mosaic, level: int) -> Iterator[NDArray[np.uint8]]:
             yield mosaic.read(row, column, _TIFF_TILE_PX, _TIFF_TILE_PX, level)
 
 
-def _export_pairs(session: Path, folder: Path) -> Iterator[Path]:
-    with PairStore.open(registered_pairs(session)) as store:
-        counts = Counter((record.slide, record.capture) for record in store.records)
-        of_parts = {capture for capture, count in counts.items() if count > 1}
-        for index, record in enumerate(store.records):
-            if not record.accepted:
-                continue
-            stem = f"{record.slide}-{record.capture:04d}"
-            if (record.slide, record.capture) in of_parts:
-                stem += f"-r{record.row}-c{record.column}"
-            for name, image in (("phone", store.input(index)), ("benchtop", store.label(index))):
-                target = folder / f"{stem}-{name}.png"
-                write_rgb(target, image)
-                yield target
+def _export_pairs(pairs: Path, folder: Path) -> Iterator[tuple[Path, int]]:
+    """Write the accepted pairs of a pair file or dataset as PNG and yield (file, files in all) one by one."""
+    prepare_folder(folder)
+    with PairStore.open(pairs) as store:
+        wanted = list(named_pairs(store, pairs))
+        label_um = float(store.provenance["label_pixel_um"])
+        for pair in wanted:
+            for name, image, pixel_um in (
+                ("phone", store.input(pair.index), label_um * store.factor),
+                ("benchtop", store.label(pair.index), label_um),
+            ):
+                target = folder / f"{pair.name}-{name}.png"
+                write_rgb(target, image, pixel_size_um=pixel_um)
+                yield target, 2 * len(wanted)
+

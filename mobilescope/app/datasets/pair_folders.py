@@ -36,7 +36,7 @@ _QUALITIES = ("residual_median_px", "residual_p95_px", "pearson")
 
 
 @dataclass(frozen=True)
-class _Pair:
+class NamedPair:
     """A pair to export: its number in the store, its name, and the provenance of its file."""
 
     index: int
@@ -46,6 +46,7 @@ class _Pair:
     identity: str
 
     def path(self, folder: Path, image: str) -> Path:
+        """Return where one of its pictures stands in a folder for trainers."""
         return folder / SPLIT[self.record.role] / image / f"{self.name}.tif"
 
 
@@ -63,7 +64,7 @@ def export_pair_folders(pairs: Path, folder: Path) -> Iterator[tuple[Path, int]]
     """
     prepare_folder(folder)
     with PairStore.open(pairs) as store:
-        wanted = list(_wanted(store, pairs))
+        wanted = list(named_pairs(store, pairs))
         _check_folder(folder, {pair.path(folder, image) for pair in wanted for image in IMAGES})
         rows, total = [], 2 * len(wanted) + 3
         for pair in wanted:
@@ -84,7 +85,7 @@ def export_pair_folders(pairs: Path, folder: Path) -> Iterator[tuple[Path, int]]
             yield path, total
 
 
-def _wanted(store: PairStore, pairs: Path) -> Iterator[_Pair]:
+def named_pairs(store: PairStore, pairs: Path) -> Iterator[NamedPair]:
     """Yield the accepted pairs with names of their own, as long as the file's pairs stay what they are."""
     provenances = list(_provenances(store, pairs))
     several = len(store.parts) > 1
@@ -104,7 +105,7 @@ def _wanted(store: PairStore, pairs: Path) -> Iterator[_Pair]:
                 name += "+"
             used.add(name)
             identity = f"{made}/{record.slide}/{record.capture}/{record.row}/{record.column}/{record.warp}"
-            yield _Pair(index, name, record, provenance, hashlib.sha256(identity.encode()).hexdigest())
+            yield NamedPair(index, name, record, provenance, hashlib.sha256(identity.encode()).hexdigest())
 
 
 def _provenances(store: PairStore, pairs: Path) -> Iterator[Mapping[str, Any]]:
@@ -129,7 +130,7 @@ def _check_folder(folder: Path, wanted: set[Path]) -> None:
                     )
 
 
-def _digest_there(path: Path, pair: _Pair, image: str) -> str | None:
+def _digest_there(path: Path, pair: NamedPair, image: str) -> str | None:
     """Return the digest of the pixels of a file that is there already; None where it must be written."""
     if not path.exists():
         return None
@@ -142,7 +143,7 @@ def _digest_there(path: Path, pair: _Pair, image: str) -> str | None:
     return str(record["pixels_sha256"])
 
 
-def _write(path: Path, pair: _Pair, image: str, pixels: NDArray[np.generic], factor: float) -> str:
+def _write(path: Path, pair: NamedPair, image: str, pixels: NDArray[np.generic], factor: float) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
     pixel_um = _pixel_um(pair, image, factor)
     record = pair.record
@@ -158,12 +159,12 @@ def _write(path: Path, pair: _Pair, image: str, pixels: NDArray[np.generic], fac
     return digest
 
 
-def _pixel_um(pair: _Pair, image: str, factor: float) -> float:
+def _pixel_um(pair: NamedPair, image: str, factor: float) -> float:
     label_um = float(pair.provenance["label_pixel_um"])
     return label_um * factor if image == "input" else label_um
 
 
-def _row(pair: _Pair, factor: float, digests: Mapping[str, str | None]) -> dict[str, Any]:
+def _row(pair: NamedPair, factor: float, digests: Mapping[str, str | None]) -> dict[str, Any]:
     record, told = pair.record, pair.provenance
     top, bottom, left, right = record.bounds
     return {

@@ -26,6 +26,7 @@ from mobilescope.core.errors import (
     InputFileError,
     InputImageError,
     MobilescopeError,
+    OutputError,
     UserError,
 )
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -130,7 +131,8 @@ def enhance_path(
 
     A picture goes to ``target``, or into it where that is a folder; a folder's pictures and a session's captures go
     into the folder ``target`` under their own names. Names that end in .ome.tif make pyramids, written in parts.
-    Of several pictures, those that fail are listed and the others done; the failure of a single one is raised.
+    Of several pictures, those that fail are listed and the others done; the failure of a single one is raised. Earlier
+    results are replaced, other pictures never.
     """
     options, stop = options or EnhanceOptions(), stop or StopToken()
     _check(options)
@@ -215,6 +217,7 @@ class _Work:
             if self._distortion is not None:
                 picture = straightened(picture, self._distortion)
             target = job.target(self._output_shape(picture.shape))
+            _check_replaceable(target)
             if is_pyramid(target) and self._options.refeed != "none":
                 raise UserError(
                     f"{target.name} is written in parts, and a picture is fed again as a whole",
@@ -339,6 +342,18 @@ def _record_at(path: Path) -> dict[str, Any]:
         return read_record(path) or {}
     except InputFileError:
         return {}
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse to replace a whole picture that is no earlier result: it may be the only one of its kind."""
+    if not target.is_file():
+        return
+    try:
+        earlier = read_record(target)
+    except InputFileError:
+        return  # half a file is of no use to anyone
+    if earlier is None:
+        raise OutputError(f"{target} is there and was not made by enhance", "give another output, or move it away")
 
 
 def _calibration(jobs: list[Job], options: EnhanceOptions) -> list[Pixels]:

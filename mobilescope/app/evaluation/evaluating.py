@@ -12,7 +12,7 @@ from mobilescope.app.evaluation.origins import developed_captures, instrument_of
 from mobilescope.app.evaluation.report import ReportInputs, Section, write_report
 from mobilescope.app.evaluation.report_curves import contrast_curve, focus_curve
 from mobilescope.app.evaluation.resolution import Resolution, measure_resolution
-from mobilescope.app.evaluation.score_files import write_score_files
+from mobilescope.app.evaluation.score_files import check_report_place, write_score_files
 from mobilescope.app.evaluation.score_tables import cross_tables, focus_table, jpeg_table, resolution_table
 from mobilescope.app.pairs.pairing import registered_pairs
 from mobilescope.core.errors import UserError
@@ -102,7 +102,10 @@ def evaluate_session(
     UserError
         A blind slide was trained on and this is not forced, there is none, or something that was asked for can't be
         measured.
+    OutputError
+        The report would replace something else.
     """
+    check_report_place(report)
     stop, extras = stop or StopToken(), extras or Extras()
     pairs = registered_pairs(session)
     origin = session_of(session, pairs)

@@ -19,6 +19,35 @@ from mobilescope.learn.evaluate import Evaluation
 from mobilescope.learn.jpeg_scores import JpegField, JpegScores
 
 _METRICS = tuple(field.name for field in fields(ImageScores))
+# The tables beside a report, and what each begins with.
+_FIRST_COLUMNS = {"": "slide", "-jpeg": "slide", "-stains": "model", "-target": "group", "-focus": "slide"}
+
+
+def check_report_place(report: Path) -> None:
+    """Refuse a report that would replace something else, itself or by the tables beside it, such as a training log.
+
+    Raises
+    ------
+    OutputError
+        The name does not end in .html, or a table of another kind stands beside it.
+    """
+    if report.suffix.lower() not in (".html", ".htm"):
+        raise OutputError(f"{report} has no HTML ending", "give the report a name that ends in .html")
+    for suffix, first in _FIRST_COLUMNS.items():
+        path = _table_path(report, suffix)
+        if path.exists() and not _begins_with(path, first):
+            raise OutputError(
+                f"{path}, where scores go, holds something else", "give the report another name, or move that away"
+            )
+
+
+def _begins_with(path: Path, column: str) -> bool:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline().partition(",")[0].strip() == column
+
+
+def _table_path(report: Path, suffix: str) -> Path:
+    return report.with_name(f"{report.stem}{suffix}.csv")
 
 
 def write_score_files(
@@ -71,7 +100,7 @@ def _blind(slide: str, evaluation: Evaluation) -> str:
 
 def _write(report: Path, suffix: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Path:
     """Write one file; the file on the disk is whole at any time."""
-    path = report.with_name(f"{report.stem}{suffix}.csv")
+    path = _table_path(report, suffix)
     temporary = path.with_name(path.name + ".part")
     try:
         with temporary.open("w", newline="", encoding="utf-8") as file:

@@ -13,7 +13,7 @@ from mobilescope.app.pictures.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
-from mobilescope.data.files import file_format
+from mobilescope.data.files import file_format, looks_like_model
 from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, LINKS, PHONE, mosaic_path, pair_files
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pair_record import PAIRS_FORMAT, PairRecord
@@ -35,7 +35,7 @@ def describe(path: Path) -> dict[str, Any]:
         raise InputFileError(f"there is no file {path}", "check the path")
     if not path.is_file():
         raise InputFileError(f"{path} is not a file", _WHAT_IS_SHOWN)
-    if path.suffix == ".pt":
+    if looks_like_model(path):
         from mobilescope.app.inspection.model_card import (
             model_facts,  # brings torch, which takes longer to load than the answer
         )

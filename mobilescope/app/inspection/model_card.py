@@ -8,6 +8,7 @@ from typing import Any
 
 from mobilescope.learn.checkpoint import load_model, read_reference
 from mobilescope.learn.networks import R18_PARAMETERS
+from mobilescope.learn.statistics import unpack
 
 _KEY_WIDTH = 16
 # Entries of a card's training record that have a line of their own.
@@ -17,11 +18,13 @@ _TOLD_APART = ("config", "slides", "steps_done", "best_step", "seconds")
 def model_facts(path: Path) -> dict[str, Any]:
     """Return a model's card, its size and the names of its reference statistics; a damaged file is an error."""
     network, card, _ = load_model(path)
+    reference = read_reference(path)
+    unpack(reference, source=str(path))
     return {
         "file": str(path),
         **card.to_json(),
         "parameters": sum(weights.numel() for weights in network.parameters()),
-        "reference": sorted(read_reference(path)),
+        "reference": sorted(reference),
         "problems": [],
     }
 
@@ -46,7 +49,7 @@ def card_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield _line("trained", f"{training['steps_done']} steps{took}, best at step {training.get('best_step', '?')}")
     for key, value in training.items():
         if key not in _TOLD_APART:
-            yield _line(key.replace("_", " "), _said(value))
+            yield _line(key.replace("_", " "), _said(_without_pictures(value) if key == "sources" else value))
     if "config" in training:
         yield _line("configuration", _joined(training["config"]))
     kinds = sorted({name.partition(".")[0].replace("_", " ") for name in facts["reference"]})
@@ -57,6 +60,11 @@ def card_lines(facts: dict[str, Any]) -> Iterator[str]:
 
 def _line(key: str, text: str) -> str:
     return f"  {key:<{_KEY_WIDTH}} {text}"
+
+
+def _without_pictures(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sources for reading: digests of captures are for comparing alone."""
+    return [{key: value for key, value in source.items() if key != "pictures"} for source in sources]
 
 
 def _said(value: Any) -> str:

@@ -138,9 +138,12 @@ def _file_job(path: Path, targets: tuple[Path, ...]) -> Job:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 of a file's bytes; InputFileError where it can't be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputFileError(f"{path} can't be read: {error.strerror}", "check the path and its permissions") from error
 
 
 def _capture_job(session: Session, capture: CaptureRecord, folder: Path) -> Job:

@@ -35,9 +35,9 @@ def _shared_core(configuration: Path) -> Any:
     """Start the process's core with a configuration, or return the one that runs."""
     global _core, _core_config  # one core per process is Micro-Manager's own rule
     with _core_lock:
+        if configuration != _core_config and not configuration.is_file():
+            raise ConfigError(f"there is no Micro-Manager configuration {configuration}", "check the path")
         if _core is None:
-            if not configuration.is_file():
-                raise ConfigError(f"there is no Micro-Manager configuration {configuration}", "check the path")
             from pycromanager import Core, start_headless
 
             try:
