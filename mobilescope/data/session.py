@@ -18,7 +18,7 @@ from mobilescope.core.pair_link import PairLink
 from mobilescope.core.protocols import FUSED_PLANE, FlatFieldKind
 from mobilescope.data import layout
 from mobilescope.data.checksums import CRC32C, SHA256, matches
-from mobilescope.data.files import open_for_reading, read_part
+from mobilescope.data.files import file_format, open_for_reading, read_part
 from mobilescope.data.link_records import current_fields, half_pair, pair_link
 from mobilescope.data.lock import is_being_written
 from mobilescope.data.records import (
@@ -33,7 +33,7 @@ from mobilescope.data.records import (
     frame_checksum,
     tile_record,
 )
-from mobilescope.data.recovery import check_storage, is_open_flagged
+from mobilescope.data.recovery import check_storage, is_open_flagged, looks_like_hdf5
 from mobilescope.data.schema import LINKS_SINCE, SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
 
 _REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
@@ -58,6 +58,16 @@ class Session(Closing):
         NewerVersionError
             It was written by a newer version of this software.
         """
+        try:
+            return cls._opened(path)
+        except InputFileError as error:
+            if not looks_like_hdf5(path) or file_format(path) not in ("", SESSION_FORMAT):
+                raise
+            repair = f"mobilescope repair {path} saves what is whole"
+            raise InputFileError(error.cause, f"{error.remedy}; {repair}" if error.remedy else repair) from error
+
+    @classmethod
+    def _opened(cls, path: Path) -> Self:
         file = open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION, swmr=True)
         try:
             if is_open_flagged(path):

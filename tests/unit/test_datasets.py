@@ -106,6 +106,11 @@ def test_blank_patches_are_thinned_by_the_seed_and_counted(half_blank, tmp_path)
     assert cards[0]["roles"]["validation"]["patches"] == 0
 
 
+def test_a_dataset_of_bare_glass_alone_says_so(half_blank, tmp_path):
+    with pytest.raises(TrainingError, match=r"all \d+ training patches of .* are blank and left out; keep some"):
+        make_dataset([half_blank], tmp_path / "all.h5", PatchPlan(16, least_specimen=1.01, keep_blank=0))
+
+
 def test_what_is_kept_of_a_pair_does_not_depend_on_its_company(half_blank, files, tmp_path):
     make_dataset([half_blank], tmp_path / "alone.h5", PLAN)
     monday, _ = files
@@ -253,8 +258,10 @@ def test_odd_requests_are_refused(files, tmp_path):
         make_dataset([files[0], files[0]], out, PLAN)
     with pytest.raises(OutputError, match="is no dataset"):
         make_dataset(files, files[0], PLAN)
-    with pytest.raises(TrainingError, match="no training patch"):
+    with pytest.raises(TrainingError, match="no accepted training pair as large as a patch of 16 px.*--role"):
         make_dataset(files, out, PLAN, roles={"a": None, "d": "blind"})
+    with pytest.raises(TrainingError, match="as large as a patch of 400 px; give a smaller --patch-px"):
+        make_dataset(files, out, PatchPlan(400))
     make_dataset(files, out, PLAN)
     with pytest.raises(UserError, match="is a dataset itself"):
         make_dataset([out], tmp_path / "more.h5", PLAN)

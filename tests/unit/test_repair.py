@@ -284,9 +284,10 @@ def test_the_command_says_what_was_kept_and_lost(whole, tmp_path, monkeypatch, c
     assert (status, "exists already" in said) == (2, True)
 
 
-def test_inspect_points_to_repair_for_a_truncated_session(whole, monkeypatch, capsys):
+@pytest.mark.parametrize("command", ["inspect", "stitch", "register"])
+def test_commands_point_to_repair_for_a_truncated_session(whole, monkeypatch, capsys, command):
     os.truncate(whole, int(whole.stat().st_size * 0.7))
-    status, _, said = run(monkeypatch, capsys, "inspect", whole)
+    status, _, said = run(monkeypatch, capsys, command, whole)
     assert status == 2
     assert "truncated" in said
     assert f"mobilescope repair {whole}" in said

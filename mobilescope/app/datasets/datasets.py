@@ -73,11 +73,7 @@ def make_dataset(
         thinned.append(each)
         on_progress(Progress("dataset", number, len(sources.files), sources.files[number - 1].path.name))
         stop.raise_if_requested("the dataset")
-    if sum(sum(each.patches.values()) - len(each.dropped) for each in thinned) < 1:
-        raise TrainingError(
-            f"{sources.names} have no training patch of {plan.patch_px} px that is kept",
-            "give a slide the role 'training' (--role SLIDE=training), or keep blank patches (--keep-blank)",
-        )
+    _check_patches(sources, plan, thinned)
     members = tuple(_member(out, source, kept) for source, kept in zip(sources.files, split, strict=True))
     card = dataset_card(sources.files, split, thinned, plan, members)
     Dataset(members, plan.patch_px, plan.overlap, _dropped(sources.files, split, thinned), card).write(out)
@@ -134,6 +130,21 @@ def _check_once(files: Sequence[Source]) -> None:
             )
         if digest is not None:
             seen[digest] = source
+
+
+def _check_patches(sources: Sources, plan: PatchPlan, thinned: Sequence[FilePatches]) -> None:
+    """Refuse a dataset that nothing could be trained on; TrainingError says what would have to be otherwise."""
+    places = sum(sum(each.patches.values()) for each in thinned)
+    if places == 0:
+        raise TrainingError(
+            f"{sources.names} have no accepted training pair as large as a patch of {plan.patch_px} px",
+            "give a smaller --patch-px, or a slide the role 'training' (--role SLIDE=training)",
+        )
+    if places == sum(len(each.dropped) for each in thinned):
+        raise TrainingError(
+            f"all {places} training patches of {sources.names} are blank and left out",
+            "keep some (--keep-blank), or give a slide with specimen the role 'training'",
+        )
 
 
 def _check_names(given: Iterable[str], files: Sequence[Source]) -> None:

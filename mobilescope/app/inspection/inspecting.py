@@ -18,8 +18,6 @@ from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, LINK
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pair_record import PAIRS_FORMAT, PairRecord
 from mobilescope.data.pairs import PairStore
-from mobilescope.data.recovery import looks_like_hdf5
-from mobilescope.data.schema import SESSION_FORMAT
 from mobilescope.data.session import Session
 
 _IN_THE_SESSION = tuple(f"{name}: " for name in (*HEADERS, BENCHTOP, PHONE, *FLAT_FIELDS.values(), EVENTS, LINKS))
@@ -53,15 +51,13 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def _opened(path: Path) -> Session:
-    """Open a session; where that fails though it may be one, the error names the way to save it."""
+    """Open a session; what is of another kind is told what can be shown."""
     try:
         return Session.open(path)
     except InputFileError as error:
-        if file_format(path) not in ("", SESSION_FORMAT) or not looks_like_hdf5(path):
-            other_kind = error.remedy.startswith("give ")
-            raise InputFileError(error.cause, _WHAT_IS_SHOWN if other_kind else error.remedy) from error
-        remedy = f"mobilescope repair {path} saves what is whole"
-        raise InputFileError(error.cause, f"{error.remedy}; {remedy}" if error.remedy else remedy) from error
+        if error.remedy.startswith("give "):
+            raise InputFileError(error.cause, _WHAT_IS_SHOWN) from error
+        raise
 
 
 def _describe_picture(path: Path) -> dict[str, Any]:
