@@ -15,7 +15,6 @@ from mobilescope.core.errors import MobilescopeError, ModelKindError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.enhance.compaction import without_silent_units
 from mobilescope.enhance.engines import Engine, EngineName, pick_engine
-from mobilescope.enhance.memory import is_out_of_memory
 from mobilescope.enhance.pictures import check_shape, from_engine, to_engine
 from mobilescope.enhance.ranges import residual_blocks
 from mobilescope.enhance.tiling import plan_tiles
@@ -24,6 +23,7 @@ from mobilescope.imaging.bands import Piece
 from mobilescope.learn.activity import firing_units
 from mobilescope.learn.checkpoint import ModelCard, load_model, read_reference
 from mobilescope.learn.device import Precision, pick_device
+from mobilescope.learn.memory import is_out_of_memory
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig, halo_px, output_size
 
 _RGB = 3

@@ -25,6 +25,7 @@ from mobilescope.learn.device import pick_dtype, place
 from mobilescope.learn.feed import DataOptions, Feed, Order, make_feed
 from mobilescope.learn.logs import LogRow, TrainingLog
 from mobilescope.learn.losses import enhancement_loss
+from mobilescope.learn.memory import is_out_of_memory
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 from mobilescope.learn.patches import FieldPair, PatchIndex, PatchSet, StoredPatches, as_batch
 from mobilescope.learn.presets import TrainingConfig, network_for
@@ -195,6 +196,13 @@ class _Run:
         try:
             with torch.backends.cudnn.flags(enabled=True, benchmark=self._device.type == "cuda"):
                 stopped = self._train(feed, on_progress, stop)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise TrainingError(
+                f"a step on {self._config.batch} patches of {self._config.patch_px} px needs more memory than there is",
+                "train with a smaller --batch; the best model so far is kept",
+            ) from error
         finally:
             self._log.close()
         return TrainingResult(

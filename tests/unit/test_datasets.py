@@ -258,7 +258,7 @@ def test_odd_requests_are_refused(files, tmp_path):
         make_dataset([files[0], files[0]], out, PLAN)
     with pytest.raises(OutputError, match="is no dataset"):
         make_dataset(files, files[0], PLAN)
-    with pytest.raises(TrainingError, match="no accepted training pair as large as a patch of 16 px.*--role"):
+    with pytest.raises(TrainingError, match=r"no accepted training pair as large as a patch of 16 px.*--role"):
         make_dataset(files, out, PLAN, roles={"a": None, "d": "blind"})
     with pytest.raises(TrainingError, match="as large as a patch of 400 px; give a smaller --patch-px"):
         make_dataset(files, out, PatchPlan(400))

@@ -19,6 +19,7 @@ from mobilescope.imaging.turns import turned
 from mobilescope.learn.checkpoint import load_model, read_card
 from mobilescope.learn.patches import PatchSet, load_fields
 from mobilescope.learn.presets import PRESETS, preset
+from mobilescope.learn.stepping import Stepper
 from mobilescope.learn.train import learning_rate_at, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -293,6 +294,21 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_the_best(pairs, model, 
 
     monkeypatch.setattr(module, "lean_enhancement_loss", spoilt)
     with pytest.raises(TrainingError, match="nan at step 8"):
+        train(pairs, model, QUICK, network=TINY)
+    assert read_card(model).training["best_step"] == 6
+
+
+def test_a_step_that_memory_does_not_hold_names_the_batch_and_keeps_the_best(pairs, model, monkeypatch):
+    whole, calls = Stepper.step, []
+
+    def step(self, *arguments):
+        calls.append(None)
+        if len(calls) > 8:
+            torch.empty(2**60)  # what no machine has
+        return whole(self, *arguments)
+
+    monkeypatch.setattr(Stepper, "step", step)
+    with pytest.raises(TrainingError, match=f"a step on {QUICK.batch} patches .* smaller --batch"):
         train(pairs, model, QUICK, network=TINY)
     assert read_card(model).training["best_step"] == 6
 

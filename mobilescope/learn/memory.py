@@ -9,7 +9,7 @@ _PHRASES = ("can't allocate memory", "could not create a memory", "failed to all
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an engine failed for want of memory."""
+    """Return whether a computation failed for want of memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
