@@ -6,7 +6,7 @@ import struct
 import warnings
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ _EXPORT_AGAIN = "copy it again, or export it with LZW or JPEG compression"
 _CACHE_BYTES = 64_000_000
 _MOST_PIXELS_IN_MEMORY = 400_000_000
 _LARGEST_SEGMENT_BYTES = 64_000_000
+_SQUARE_WITHIN = 0.01
 _FLOATS = (np.float32, np.float64)
 _PLAIN_PHOTOMETRICS = (
     tifffile.PHOTOMETRIC.MINISBLACK, tifffile.PHOTOMETRIC.RGB, tifffile.PHOTOMETRIC.YCBCR
@@ -294,23 +295,30 @@ def tiff_pixel_size_um(tiff: tifffile.TiffFile) -> float | None:
     """Return the pixel pitch that a TIFF states (OME, Aperio, ImageJ or resolution tags), or None.
 
     Resolution tags count only where they give a microscope's pitch (below 20 µm): 72 or 300 dpi is a default
-    that says nothing.
+    that says nothing. Pixels that are not square have no pitch.
     """
+    x_um, y_um = (_pitch_um(tiff, axis) for axis in ("X", "Y"))
+    if x_um is None or (y_um is not None and abs(y_um / x_um - 1) > _SQUARE_WITHIN):
+        return None
+    return x_um
+
+
+def _pitch_um(tiff: tifffile.TiffFile, axis: Literal["X", "Y"]) -> float | None:
+    """Return the pitch that a TIFF states along an axis; one that does not tell axes apart states both."""
     page = tiff.pages.first
     if tiff.is_ome and tiff.ome_metadata:
         image = tifffile.xml2dict(tiff.ome_metadata)["OME"]["Image"]
         stated = (image[0] if isinstance(image, list) else image)["Pixels"]
-        if "PhysicalSizeX" in stated:
-            unit_um = {"µm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}.get(stated.get("PhysicalSizeXUnit", "µm"))
-            return None if unit_um is None else float(stated["PhysicalSizeX"]) * unit_um
-        return None
+        key = f"PhysicalSize{axis}"
+        unit_um = {"µm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}.get(stated.get(f"{key}Unit", "µm"))
+        return None if key not in stated or unit_um is None else float(stated[key]) * unit_um or None
     for item in page.description.split("|"):
         key, _, value = item.partition("=")
         if key.strip() == "MPP":
             return float(value)
-    if "XResolution" not in page.tags:
+    if f"{axis}Resolution" not in page.tags:
         return None
-    pixels, units = page.tags["XResolution"].value
+    pixels, units = page.tags[f"{axis}Resolution"].value
     if not pixels or not units:
         return None
     imagej_unit = (tiff.imagej_metadata or {}).get("unit", "")

@@ -10,6 +10,7 @@ from PIL import Image
 
 from mobilescope.app.pictures.images import write_rgb
 from mobilescope.app.pictures.picture_notes import read_note
+from mobilescope.imaging.pixel_sources import open_pixels
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
 UM_PER_INCH = 25_400
@@ -45,3 +46,25 @@ def test_a_tiff_is_in_centimetres(tmp_path):
     write_rgb(path, PICTURE, pixel_size_um=0.37)
     with tifffile.TiffFile(path) as tiff:
         assert tiff.pages.first.get_resolution("MICROMETER") == pytest.approx((1 / 0.37, 1 / 0.37), rel=1e-4)
+
+
+def stated_um(path, **options):
+    tifffile.imwrite(path, PICTURE, photometric="rgb", **options)
+    return open_pixels(path)[1]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "pixel_um"), [(1.0, 0.5), (1.004, 0.5), (1.5, None), (0.5, None)],
+    ids=["square", "nearly", "wide", "high"],
+)
+def test_pixels_that_are_not_square_have_no_stated_size(tmp_path, ratio, pixel_um):
+    expected = None if pixel_um is None else pytest.approx(pixel_um)
+    tags = {"resolution": (20_000, 20_000 / ratio), "resolutionunit": "CENTIMETER"}
+    assert stated_um(tmp_path / "tags.tif", **tags) == expected
+    ome = {"axes": "YXS", "PhysicalSizeX": 0.5, "PhysicalSizeY": 0.5 * ratio}
+    assert stated_um(tmp_path / "picture.ome.tif", metadata=ome) == expected
+
+
+def test_a_size_along_x_alone_is_taken(tmp_path):
+    assert stated_um(tmp_path / "x.ome.tif", metadata={"axes": "YXS", "PhysicalSizeX": 0.5}) == 0.5
+    assert stated_um(tmp_path / "none.ome.tif", metadata={"axes": "YXS", "PhysicalSizeX": 0}) is None
