@@ -2,11 +2,11 @@
 
     python tests/benchmarks/bench_live.py [--json] [--model MODEL] [--fast-model MODEL] [--seconds S] [--full-hd-only]
 
-Without models the weights are random, which takes as long. Rates are those of a source that always has a next frame; delays
-those of one that gives 10 frames a second. The delay to the screen is measured until Qt has painted, on an X server in
-memory, where PyQt5 and Xvfb are installed; a real screen adds up to one of its own periods. Full HD is shown there at
-60 frames a second with a network that takes no time, which is what is left of the way when a GPU computes; where there
-is a GPU, with the network as well. The rest needs no more than torch, numpy and OpenCV.
+Without models the weights are random, which takes as long. Rates are those of a source that always has a next frame;
+delays those of one that gives 10 frames a second. The delay to the screen is measured until Qt has painted, on an X
+server in memory, where PyQt5 and Xvfb are installed; a real screen adds up to one of its own periods. Full HD is shown
+there at 60 frames a second with a network that takes no time, which is what is left of the way when a GPU computes;
+where there is a GPU, with the network as well. The rest needs no more than torch, numpy and OpenCV.
 """
 
 from __future__ import annotations
