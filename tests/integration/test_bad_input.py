@@ -301,7 +301,7 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
     "train over a run of other settings": (
         lambda b: ["train", b["session.h5"], "--out", b["model.pt"], "--steps", 3], "to start anew"
     ),
-    "train over the session": (lambda b: ["train", b["session.h5"], "--out", b["session.h5"]], "is no model"),
+    "train over the session": (lambda b: ["train", b["session.h5"], "--out", b["session.h5"]], "no name for a model"),
     "train on a session twice": (
         lambda b: ["train", b["session.h5"], b["session.h5"], "--out", b.out / "m.pt"], "give each session once"
     ),
@@ -323,7 +323,7 @@ OTHER_CASES: dict[str, tuple[Callable[[Bench], list[object]], str]] = {
         lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["nothing"]], "is a folder"
     ),
     "evaluate over the session": (
-        lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["session.h5"]], "no HTML ending"
+        lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["session.h5"]], "no name for a report"
     ),
     "evaluate over a training log": (
         lambda b: ["evaluate", b["model.pt"], b["session.h5"], "--report", b["model.html"]], "model.csv"

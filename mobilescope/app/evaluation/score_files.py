@@ -24,15 +24,7 @@ _FIRST_COLUMNS = {"": "slide", "-jpeg": "slide", "-stains": "model", "-target": 
 
 
 def check_report_place(report: Path) -> None:
-    """Refuse a report that would replace something else, itself or by the tables beside it, such as a training log.
-
-    Raises
-    ------
-    OutputError
-        The name does not end in .html, or a table of another kind stands beside it.
-    """
-    if report.suffix.lower() not in (".html", ".htm"):
-        raise OutputError(f"{report} has no HTML ending", "give the report a name that ends in .html")
+    """Refuse a report whose tables would replace something else beside it, such as a training log; OutputError."""
     for suffix, first in _FIRST_COLUMNS.items():
         path = _table_path(report, suffix)
         if path.exists() and not _begins_with(path, first):
