@@ -124,7 +124,7 @@ def test_the_report_stands_alone_and_says_what_the_json_says(small_job):
 def test_every_crop_and_mosaic_of_the_report_has_a_scale_bar_as_long_as_it_says(small_job):
     page = (small_job.folder / "report.html").read_text(encoding="utf-8")
     shown = re.findall(r'src="data:image/[a-z]+;base64,([^"]+)" alt="[^"]*"><span class="bar" style="width: ([\d.]+)%">'
-                       r"([\d.]+) µm<", page)
+                       r"<span>([\d.]+) µm<", page)
     assert len(shown) == 3 * 6 + len(SLIDES)
     with PairStore.open(small_job.folder / "session.pairs.h5") as store:
         pixel_um = store.provenance["label_pixel_um"]
