@@ -239,10 +239,9 @@ class LiveWindow(QMainWindow):
             bar.showMessage(str(error), 10000)
 
     def _look_at_true_size(self) -> None:
-        picture, zoom = self.enhanced_view.picture, self.enhanced_view.zoom
-        if picture is not None:
-            pixels_seen = zoom.part_of(picture.shape[1], picture.shape[0]).width
-            self.look(zoom.closer(pixels_seen / self.enhanced_view.picture_rect().width()))
+        view = self.enhanced_view
+        if view.zooms:
+            self.look(view.zoom.closer(view.shown_part().width / view.picture_rect().width()))
 
     def _look_at(self, region: Region | None) -> None:
         if self._controls is not None:

@@ -122,6 +122,12 @@ class PictureView(QWidget):
         return QRect(QPoint((self.width() - size.width()) // 2, (self.height() - size.height()) // 2), size)
 
     @property
+    def zooms(self) -> bool:
+        """Whether there is a picture of which a part can be looked at."""
+        with self._lock:
+            return self._shown is not None and self._shown.zooms
+
+    @property
     def zoom(self) -> Zoom:
         """How closely the picture is looked at; a picture that does not zoom is whole."""
         with self._lock:
@@ -142,7 +148,7 @@ class PictureView(QWidget):
     def wheelEvent(self, event: QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
         """Wish to come closer to what is under the pointer, or away from it."""
         place = self.picture_rect()
-        if event is None or place.isEmpty() or not self._zooms():
+        if event is None or place.isEmpty() or not self.zooms:
             return
         at = event.pos() - place.topLeft()
         times = _NOTCH_CLOSER ** (event.angleDelta().y() / _NOTCH)
@@ -156,7 +162,7 @@ class PictureView(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:  # noqa: N802 - Qt's name
         """Wish that the picture goes with the pointer."""
         place = self.picture_rect()
-        if event is None or self._moved_from is None or place.isEmpty() or not self._zooms():
+        if event is None or self._moved_from is None or place.isEmpty() or not self.zooms:
             return
         way, self._moved_from = event.pos() - self._moved_from, event.pos()
         self.zoom_wished.emit(self._zoom.moved(-way.x() / place.width(), -way.y() / place.height()))
@@ -190,10 +196,6 @@ class PictureView(QWidget):
 
     def paint_over(self, painter: QPainter, place: QRect) -> None:
         """Paint what lies over the picture; nothing here."""
-
-    def _zooms(self) -> bool:
-        with self._lock:
-            return self._shown is not None and self._shown.zooms
 
     def _image_of(self, picture: Picture, size: QSize) -> QImage:
         zoom = self.zoom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import warnings
 from functools import lru_cache
@@ -303,6 +304,15 @@ def tiff_pixel_size_um(tiff: tifffile.TiffFile) -> float | None:
     return x_um
 
 
+def _positive(stated: object) -> float | None:
+    """Return a stated size as a number, None where it is none that a pixel can have."""
+    try:
+        size = float(str(stated))
+    except ValueError:
+        return None
+    return size if 0 < size < math.inf else None
+
+
 def _pitch_um(tiff: tifffile.TiffFile, axis: Literal["X", "Y"]) -> float | None:
     """Return the pitch that a TIFF states along an axis; one that does not tell axes apart states both."""
     page = tiff.pages.first
@@ -311,11 +321,12 @@ def _pitch_um(tiff: tifffile.TiffFile, axis: Literal["X", "Y"]) -> float | None:
         stated = (image[0] if isinstance(image, list) else image)["Pixels"]
         key = f"PhysicalSize{axis}"
         unit_um = {"µm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}.get(stated.get(f"{key}Unit", "µm"))
-        return None if key not in stated or unit_um is None else float(stated[key]) * unit_um or None
+        pitch = _positive(stated.get(key))
+        return None if pitch is None or unit_um is None else pitch * unit_um
     for item in page.description.split("|"):
         key, _, value = item.partition("=")
         if key.strip() == "MPP":
-            return float(value)
+            return _positive(value)
     if f"{axis}Resolution" not in page.tags:
         return None
     pixels, units = page.tags[f"{axis}Resolution"].value

@@ -201,7 +201,7 @@ class _Run:
                 raise
             raise TrainingError(
                 f"a step on {self._config.batch} patches of {self._config.patch_px} px needs more memory than there is",
-                "train with a smaller --batch; the best model so far is kept",
+                f"train with a smaller --batch{'; the best model so far is kept' if self._best.step else ''}",
             ) from error
         finally:
             self._log.close()

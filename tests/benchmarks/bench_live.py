@@ -261,6 +261,8 @@ def full_hd(model: Path, seconds: float, *, screen: bool) -> dict[str, list[dict
     judge = judge_of(model)
     found: dict[str, list[dict[str, Any]]] = {}
     for name, network in networks.items():
+        for _ in range(WARM_UP_FRAMES):
+            network(np.zeros((*FULL_HD, 3), np.uint8))
         print(f"\n1920x1080 to 4800x2700, {name}")
         found[name] = full_hd_in_windows(network, judge, seconds) if screen else []
         if network is not ready_made:

@@ -52,3 +52,13 @@ def until(qt):
             time.sleep(0.002)
 
     return wait
+
+
+@pytest.fixture
+def window(qt):
+    """A live window that is closed at the end."""
+    from mobilescope_gui.live_window import LiveWindow
+
+    made = LiveWindow()
+    yield made
+    made.close()

@@ -68,3 +68,13 @@ def test_pixels_that_are_not_square_have_no_stated_size(tmp_path, ratio, pixel_u
 def test_a_size_along_x_alone_is_taken(tmp_path):
     assert stated_um(tmp_path / "x.ome.tif", metadata={"axes": "YXS", "PhysicalSizeX": 0.5}) == 0.5
     assert stated_um(tmp_path / "none.ome.tif", metadata={"axes": "YXS", "PhysicalSizeX": 0}) is None
+
+
+@pytest.mark.parametrize("stated", ["0", "-1", "nan", "inf", "about half"])
+def test_a_size_that_no_pixel_has_is_not_taken(tmp_path, stated):
+    described = {"description": f"Aperio|AppMag = 20|MPP = {stated}", "metadata": None}
+    assert stated_um(tmp_path / "aperio.tif", **described) is None
+    path = tmp_path / "picture.ome.tif"
+    tifffile.imwrite(path, PICTURE, photometric="rgb", metadata={"axes": "YXS", "PhysicalSizeX": 0.123456789012})
+    path.write_bytes(path.read_bytes().replace(b"0.123456789012", stated.encode().ljust(14)))
+    assert open_pixels(path)[1] is None

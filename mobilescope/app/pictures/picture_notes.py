@@ -25,8 +25,13 @@ _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 def note_in_png(encoded: bytes, text: str) -> bytes:
     """Return a PNG with the text as an international text chunk (iTXt) behind its header."""
-    content = b"iTXt" + _KEYWORD.encode() + b"\0\0\0\0\0" + text.encode()
-    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
+    return with_png_chunk(encoded, b"iTXt", _KEYWORD.encode() + b"\0\0\0\0\0" + text.encode())
+
+
+def with_png_chunk(encoded: bytes, kind: bytes, content: bytes) -> bytes:
+    """Return a PNG with a chunk behind its header."""
+    named = kind + content
+    chunk = struct.pack(">I", len(content)) + named + struct.pack(">I", zlib.crc32(named))
     return encoded[:_PNG_HEADER_BYTES] + chunk + encoded[_PNG_HEADER_BYTES:]
 
 

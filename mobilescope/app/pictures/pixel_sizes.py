@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import struct
-import zlib
 
-_PNG_HEADER_BYTES = 8 + 25
+from mobilescope.app.pictures.picture_notes import with_png_chunk
+
 _PNG_PER_METRE = 1
 _JFIF_PER_CM = 2
 _JFIF_UNITS_AT = 13
@@ -15,9 +15,7 @@ _JFIF_MOST = 0xFFFF
 def pixel_size_in_png(encoded: bytes, pixel_size_um: float) -> bytes:
     """Return a PNG with its pixels' size (a chunk pHYs, in whole pixels a metre) behind its header."""
     per_metre = round(1e6 / pixel_size_um)
-    content = b"pHYs" + struct.pack(">IIB", per_metre, per_metre, _PNG_PER_METRE)
-    chunk = struct.pack(">I", len(content) - 4) + content + struct.pack(">I", zlib.crc32(content))
-    return encoded[:_PNG_HEADER_BYTES] + chunk + encoded[_PNG_HEADER_BYTES:]
+    return with_png_chunk(encoded, b"pHYs", struct.pack(">IIB", per_metre, per_metre, _PNG_PER_METRE))
 
 
 def pixel_size_in_jpeg(encoded: bytes, pixel_size_um: float) -> bytes:
