@@ -32,8 +32,9 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # As the command line does; a plugin of pytest has brought numpy along before.
 threadpool_limits(1, user_api="blas")
 
-# What was tuned on this machine must not decide what tests see.
-os.environ["MOBILESCOPE_CACHE"] = tempfile.mkdtemp(prefix="mobilescope-cache-")
+# What was tuned on this machine must not decide what tests see. The folder goes when the tests end.
+_CACHE = tempfile.TemporaryDirectory(prefix="mobilescope-cache-", ignore_cleanup_errors=True)
+os.environ["MOBILESCOPE_CACHE"] = _CACHE.name
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
