@@ -89,17 +89,17 @@ def looks_like_model(path: Path) -> bool:
 def check_format(file: h5py.File, path: Path, file_format: str, version: int) -> None:
     """Refuse a file of another format or of a newer version."""
     try:
-        found, found_version = file.attrs.get("format"), file.attrs.get("schema_version")
-    except (OSError, RuntimeError, KeyError) as error:
+        found, found_version = file.attrs.get("format"), int(file.attrs.get("schema_version", -1))
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputFileError(f"{path} is damaged: {error}", "restore it from a copy") from error
-    if found is None or found_version is None:
+    if found is None or found_version < 0:
         raise InputFileError(f"{path} is HDF5, but mobilescope did not write it", "give a file that mobilescope wrote")
     name = found.decode() if isinstance(found, bytes) else str(found)
     if name != file_format:
         raise InputFileError(f"{path} is a {name} file, not a {file_format} file", f"give a {file_format} file")
-    if int(found_version) > version:
+    if found_version > version:
         raise NewerVersionError(
-            f"{path} has format version {int(found_version)}, this software reads up to {version}",
+            f"{path} has format version {found_version}, this software reads up to {version}",
             "update mobilescope",
         )
 
@@ -113,13 +113,24 @@ def file_state(path: Path) -> tuple[Any, ...]:
     return path, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def read_part(dataset: h5py.Dataset, index: Any) -> NDArray[Any]:
+def stored(parent: h5py.Group, name: str, remedy: str) -> h5py.Dataset:
+    """Return a dataset; one that is missing or can't be opened is an InputFileError naming file and dataset."""
+    try:
+        dataset = parent[name]
+    except (KeyError, OSError, RuntimeError) as error:
+        raise InputFileError(f"{parent.file.filename} is damaged: {parent.name}/{name} is missing", remedy) from error
+    if not isinstance(dataset, h5py.Dataset):
+        raise InputFileError(f"{parent.file.filename} is damaged: {dataset.name} holds no data", remedy)
+    return dataset
+
+
+def read_part(dataset: h5py.Dataset, index: Any, remedy: str = "restore it from a copy") -> NDArray[Any]:
     """Read ``dataset[index]``; bytes that can't be read or unpacked are an InputFileError naming file and dataset."""
     try:
         data: NDArray[Any] = dataset[index]
     except (OSError, RuntimeError, IndexError, ValueError) as error:
         raise InputFileError(
-            f"{dataset.file.filename} is damaged: {dataset.name} can't be read: {error}", "restore it from a copy"
+            f"{dataset.file.filename} is damaged: {dataset.name} can't be read: {error}", remedy
         ) from error
     return data
 

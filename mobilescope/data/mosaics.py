@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from mobilescope.core.closing import Closing
 from mobilescope.core.errors import InputFileError, InputImageError, SessionError
 from mobilescope.core.geometry import PixelGrid
+from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.data.files import (
     PartialFile,
     naming_write_failures,
@@ -24,14 +25,16 @@ from mobilescope.data.files import (
     read_json,
     read_part,
     replaced_when_whole,
+    stored,
 )
 from mobilescope.data.layout import mosaic_path
-from mobilescope.data.schema import CODEC
+from mobilescope.data.schema import CHECKED_CODEC
 
 MOSAIC_FORMAT = "mobilescope-mosaic"
 MOSAIC_VERSION = 1
 CHUNK_PX = 256
 SMALLEST_LEVEL_PX = 1024
+_REMEDY = "stitch the session again"
 
 
 class _Level:
@@ -41,8 +44,8 @@ class _Level:
         chunk = (min(CHUNK_PX, rows), min(CHUNK_PX, columns))
         self._new = new
         group = new.file.create_group(f"levels/{number}")
-        self._pixels = group.create_dataset("pixels", (rows, columns, 3), "u1", chunks=(*chunk, 3), **CODEC)
-        self._coverage = group.create_dataset("coverage", (rows, columns), "u1", chunks=chunk, **CODEC)
+        self._pixels = group.create_dataset("pixels", (rows, columns, 3), "u1", chunks=(*chunk, 3), **CHECKED_CODEC)
+        self._coverage = group.create_dataset("coverage", (rows, columns), "u1", chunks=chunk, **CHECKED_CODEC)
         self._strip = np.empty((CHUNK_PX, columns, 3), np.uint8)
         self._covered = np.empty((CHUNK_PX, columns), np.uint8)
         self._filled = 0
@@ -227,24 +230,48 @@ class Mosaic(Closing):
         try:
             slide = wanted or str(file.attrs["slide"])
             if not file.attrs.get("complete", False) or file.attrs["slide"] != slide:
-                raise InputFileError(f"{target} is not a whole mosaic of slide {slide}", "stitch the session again")
-            rows, columns, _ = file["levels/0/pixels"].shape
+                raise InputFileError(f"{target} is not a whole mosaic of slide {slide}", _REMEDY)
+            rows, columns, _ = stored(file, "levels/0/pixels", _REMEDY).shape
             x_um, y_um = (float(value) for value in file.attrs["origin_um"])
             return cls(
                 target, slide, (rows, columns), float(file.attrs["pixel_size_um"]), (x_um, y_um), len(file["levels"]),
                 file["tile_positions_px"][:], read_json(file["provenance"]), file,
             )
-        except BaseException:
+        except InputFileError:
             file.close()
             raise
+        except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+            file.close()
+            raise InputFileError(f"{target} is damaged: {error}", _REMEDY) from error
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
+    def verify(self, on_progress: ProgressListener = ignore_progress) -> list[str]:
+        """Read everything, and return a line for each strip of a level that can't be read.
+
+        In files that were written before pixels had checksums, damage shows only where it keeps them from being
+        unpacked.
+        """
+        strips = [
+            (level, row, min(CHUNK_PX, shape[0] - row), shape[1])
+            for level, shape in enumerate(map(self._level_shape, range(self.levels)))
+            for row in range(0, shape[0], CHUNK_PX)
+        ]
+        problems = []
+        for done, (level, row, height, width) in enumerate(strips, start=1):
+            try:
+                self.read(row, 0, height, width, level)
+                self.coverage(row, 0, height, width, level)
+            except InputFileError as error:
+                problems.append(f"level {level}, rows {row} to {row + height - 1}: {error.cause}")
+            on_progress(Progress(f"check {self.path.name}", done, len(strips)))
+        return problems
+
     def grid(self, level: int = 0) -> PixelGrid:
         """Return where a level's pixels lie on the stage."""
-        rows, columns, _ = self._file[f"levels/{level}/pixels"].shape
+        rows, columns = self._level_shape(level)
         scale = 2**level
         shift = (scale - 1) / 2 * self.pixel_size_um
         x_um, y_um = self.origin_um
@@ -255,7 +282,7 @@ class Mosaic(Closing):
         facts = json.dumps([self.slide, self.shape, self.pixel_size_um, self.origin_um, level])
         summed = hashlib.sha256(facts.encode("utf-8"))
         for name in ("pixels", "coverage"):
-            dataset = self._file[f"levels/{level}/{name}"]
+            dataset = self._stored(name, level)
             try:
                 for number in range(dataset.id.get_num_chunks()):
                     place = dataset.id.get_chunk_info(number).chunk_offset
@@ -263,7 +290,7 @@ class Mosaic(Closing):
                     summed.update(dataset.id.read_direct_chunk(place)[1])
             except (OSError, RuntimeError, ValueError) as error:
                 raise InputFileError(
-                    f"{self.path} is damaged: {dataset.name} can't be read: {error}", "stitch the session again"
+                    f"{self.path} is damaged: {dataset.name} can't be read: {error}", _REMEDY
                 ) from error
         return summed.hexdigest()
 
@@ -276,14 +303,22 @@ class Mosaic(Closing):
         return self._window("coverage", row, column, height, width, level).astype(np.bool_)
 
     def _window(self, name: str, row: int, column: int, height: int, width: int, level: int) -> NDArray[np.uint8]:
-        dataset = self._file[f"levels/{level}/{name}"]
+        dataset = self._stored(name, level)
         window = np.zeros((height, width, *dataset.shape[2:]), np.uint8)
         top, left = max(row, 0), max(column, 0)
         bottom, right = min(row + height, dataset.shape[0]), min(column + width, dataset.shape[1])
         if top < bottom and left < right:
             inside = np.s_[top - row:bottom - row, left - column:right - column]
-            window[inside] = read_part(dataset, np.s_[top:bottom, left:right])
+            window[inside] = read_part(dataset, np.s_[top:bottom, left:right], _REMEDY)
         return window
+
+    def _level_shape(self, level: int) -> tuple[int, int]:
+        """Return a level's (rows, columns); each halves the one before, edges rounded up."""
+        rows, columns, _ = self._stored("pixels", level).shape
+        return rows, columns
+
+    def _stored(self, name: str, level: int) -> h5py.Dataset:
+        return stored(self._file, f"levels/{level}/{name}", _REMEDY)
 
 
 def _halved(pixels: NDArray[np.uint8], covered: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

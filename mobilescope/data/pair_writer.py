@@ -26,7 +26,7 @@ from mobilescope.data.pair_record import (
     record_of,
 )
 from mobilescope.data.pairs import PairStore
-from mobilescope.data.schema import CODEC
+from mobilescope.data.schema import CHECKED_CODEC
 from mobilescope.data.variants import Warp
 
 INPUT_CHUNK_PX = 120
@@ -179,7 +179,7 @@ class PairWriter:
 
     def _store(self, group: h5py.Group, name: str, array: NDArray[Any], chunk: int) -> None:
         chunks = (min(chunk, array.shape[0]), min(chunk, array.shape[1]), array.shape[2])
-        dataset = group.create_dataset(name, array.shape, array.dtype, chunks=chunks, **CODEC)
+        dataset = group.create_dataset(name, array.shape, array.dtype, chunks=chunks, **CHECKED_CODEC)
         self._new.claim(stored_bytes(dataset))
         dataset[...] = array
         self._new.file.flush()

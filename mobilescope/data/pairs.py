@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from mobilescope.core.closing import Closing
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.factor import GridFactor
+from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.data.datasets import (
     DATASET_FORMAT,
     Dataset,
@@ -22,8 +23,11 @@ from mobilescope.data.datasets import (
     joined_provenance,
     member_path,
 )
-from mobilescope.data.files import file_format, open_for_reading, read_json, read_part
+from mobilescope.data.files import file_format, open_for_reading, read_json, read_part, stored
 from mobilescope.data.pair_record import PAIRS_FORMAT, PAIRS_VERSION, PairRecord, grid_of, record_of
+
+_REMEDY = "register the session again"
+_PIXELS = ("input", "label", "map")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +71,16 @@ class PairStore(Closing):
             groups = tuple(file["pairs"][name] for name in sorted(file["pairs"]))
             provenance = read_json(file["provenance"])
             records = tuple(record_of(group) for group in groups)
-            return cls(path, records, provenance, grid_of(provenance), (range(len(groups)),), groups, (file,))
-        except (KeyError, OSError, TypeError, ValueError, UserError) as error:
+            grid = grid_of(provenance)
+            for record, group in zip(records, groups, strict=True):
+                _check_label(record, group, grid)
+            return cls(path, records, provenance, grid, (range(len(groups)),), groups, (file,))
+        except InputFileError:
             file.close()
-            raise InputFileError(f"{path} is damaged: {error}", "register the session again") from error
+            raise
+        except (AttributeError, KeyError, OSError, RuntimeError, TypeError, ValueError, UserError) as error:
+            file.close()
+            raise InputFileError(f"{path} is damaged: {error}", _REMEDY) from error
 
     @classmethod
     def _open_dataset(cls, path: Path) -> Self:
@@ -105,6 +115,23 @@ class PairStore(Closing):
         for file in self._files:
             file.close()
 
+    def verify(self, on_progress: ProgressListener = ignore_progress) -> list[str]:
+        """Read all pixels, and return a line for each pair that can't be read.
+
+        In files that were written before pixels had checksums, damage shows only where it keeps them from being
+        unpacked.
+        """
+        problems = []
+        for index, record in enumerate(self.records):
+            try:
+                for name in _PIXELS:
+                    if name != "map" or record.has_map:
+                        self._read(index, name, ...)
+            except InputFileError as error:
+                problems.append(f"pair {index} (slide {record.slide}, capture {record.capture}): {error.cause}")
+            on_progress(Progress(f"check {self.path.name}", index + 1, len(self.records)))
+        return problems
+
     @property
     def factor(self) -> float:
         """Label pixels per input pixel along each axis."""
@@ -128,11 +155,11 @@ class PairStore(Closing):
 
     def input(self, index: int) -> NDArray[np.uint16]:
         """Read a pair's whole input, shape (h, w, 3), uint16, sRGB-coded."""
-        return read_part(self._groups[index]["input"], ...)
+        return self._read(index, "input", ...)
 
     def label(self, index: int) -> NDArray[np.uint8]:
         """Read a pair's whole label, shape (factor h, factor w, 3), uint8, sRGB."""
-        return read_part(self._groups[index]["label"], ...)
+        return self._read(index, "label", ...)
 
     def map(self, index: int) -> NDArray[np.float32] | None:
         """Read the registration's map, shape (h, w, 2) as (x, y), float32; None if it was not kept.
@@ -140,12 +167,12 @@ class PairStore(Closing):
         For each input pixel its place in the image that it is no crop of: where in the developed capture it was
         resampled from (``warp="phone"``), or where it lies in the mosaic's level 0 (``warp="benchtop"``).
         """
-        return read_part(self._groups[index]["map"], ...) if self.records[index].has_map else None
+        return self._read(index, "map", ...) if self.records[index].has_map else None
 
     def input_window(self, index: int, row: int, column: int, height: int, width: int) -> NDArray[np.uint16]:
         """Read a part of an input, shape (height, width, 3); one that leaves the pair is an InputImageError."""
         self._check_window(index, row, column, height, width)
-        return read_part(self._groups[index]["input"], np.s_[row:row + height, column:column + width])
+        return self._read(index, "input", np.s_[row:row + height, column:column + width])
 
     def label_window(self, index: int, row: int, column: int, height: int, width: int) -> NDArray[np.uint8]:
         """Read the label under an input window, shape (factor height, factor width, 3).
@@ -155,7 +182,7 @@ class PairStore(Closing):
         """
         self._check_window(index, row, column, height, width)
         part = self.label_slice(row, row + height), self.label_slice(column, column + width)
-        return read_part(self._groups[index]["label"], part)
+        return self._read(index, "label", part)
 
     def patches(
         self, role: Role, size: int = 60, stride: int = 36, *, refused: bool = False
@@ -182,9 +209,22 @@ class PairStore(Closing):
             listed.extend((index, row, column) for row in rows for column in columns)
         return listed
 
+    def _read(self, index: int, name: str, part: Any) -> NDArray[Any]:
+        return read_part(stored(self._groups[index], name, _REMEDY), part, _REMEDY)
+
     def _check_window(self, index: int, row: int, column: int, height: int, width: int) -> None:
         rows, columns = self.records[index].shape
         if row < 0 or column < 0 or row + height > rows or column + width > columns:
             raise InputImageError(
                 f"window {height}x{width} at ({row}, {column}) leaves pair {index} of {rows}x{columns}"
             )
+
+
+def _check_label(record: PairRecord, group: h5py.Group, grid: GridFactor) -> None:
+    """Refuse a pair whose label does not lie on its input."""
+    expected = (*(grid.fine_px(side) for side in record.shape), 3)
+    found = stored(group, "label", _REMEDY).shape
+    if found != expected:
+        raise InputFileError(
+            f"{group.file.filename} is damaged: {group.name} has a label of {found} in place of {expected}", _REMEDY
+        )

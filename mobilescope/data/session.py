@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from mobilescope.core.closing import Closing
 from mobilescope.core.errors import InputFileError, SessionError
 from mobilescope.core.pair_link import PairLink
+from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.core.protocols import FUSED_PLANE, FlatFieldKind
 from mobilescope.data import layout
 from mobilescope.data.checksums import CRC32C, SHA256, matches
@@ -161,7 +162,8 @@ class Session(Closing):
     def jpeg(self, record: CaptureRecord) -> bytes:
         """Read the JPEG that the phone made beside the raw frame, byte for byte."""
         dataset = self._fresh(f"{layout.PHONE}/jpeg")
-        data: bytes = read_part(dataset, slice(record.jpeg_offset, record.jpeg_offset + record.jpeg_length)).tobytes()
+        stretch = slice(record.jpeg_offset, record.jpeg_offset + record.jpeg_length)
+        data: bytes = read_part(dataset, stretch, _REMEDY).tobytes()
         return data
 
     def focus_curve(self, record: TileRecord) -> NDArray[np.float64]:
@@ -224,7 +226,7 @@ class Session(Closing):
         rows, sound = self._committed(layout.EVENTS)
         return list(rows[sound])
 
-    def verify(self) -> list[str]:
+    def verify(self, on_progress: ProgressListener = ignore_progress) -> list[str]:
         """Read everything and compare it with its checksums.
 
         Returns
@@ -233,13 +235,16 @@ class Session(Closing):
             One line for each damaged image or row; empty if the session is whole.
         """
         problems = [problem for name in layout.HEADERS if (problem := layout.header_problem(self._file, name))]
-        for name in (layout.BENCHTOP, layout.PHONE, *layout.FLAT_FIELDS.values()):
-            rows, sound = self._table(name)
+        tables = {name: self._table(name) for name in (layout.BENCHTOP, layout.PHONE, *layout.FLAT_FIELDS.values())}
+        total, done = sum(len(rows) for rows, _ in tables.values()), 0
+        for name, (rows, sound) in tables.items():
             for frame, (row, whole) in enumerate(zip(rows, sound, strict=True)):
                 if not whole:
                     problems.append(f"{name}: row {frame} does not match its checksum")
                 else:
                     problems.extend(self._image_problems(name, frame, row))
+                done += 1
+                on_progress(Progress(f"check {self.path.name}", done, total))
         for name in (layout.EVENTS, *([layout.LINKS] if layout.LINKS in self._file else [])):
             _, sound = self._committed(name)
             problems.extend(f"{name}: row {i} does not match its checksum" for i in np.flatnonzero(~sound))
@@ -323,7 +328,7 @@ class Session(Closing):
             raise InputFileError(f"{self.path} is damaged: {name} can't be read: {error}", _REMEDY) from error
 
     def _frame(self, name: str, frame: int) -> NDArray[Any]:
-        return read_part(self._fresh(f"{name}/frames"), frame)
+        return read_part(self._fresh(f"{name}/frames"), frame, _REMEDY)
 
     def _fresh(self, name: str) -> h5py.Dataset:
         """Return a dataset as its writer has it now."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import sys
 
 import pytest
@@ -25,3 +26,11 @@ def command(monkeypatch, capsys):
         return ended.value.code or 0, said.out, said.err
 
     return run
+
+
+@pytest.fixture
+def copied_job(small_job, tmp_path):
+    """The job's folder, free to be changed."""
+    folder = tmp_path / "job"
+    shutil.copytree(small_job.folder, folder)
+    return folder

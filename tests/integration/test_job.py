@@ -6,7 +6,6 @@ import base64
 import csv
 import json
 import re
-import shutil
 
 import cv2
 import numpy as np
@@ -18,19 +17,10 @@ from integration.small_job import SLIDES, STEPS, acquisition, digests, mobilesco
 from mobilescope.data.layout import pairs_path
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pairs import PairStore
-from mobilescope.data.schema import SCHEMA_VERSION
 from mobilescope.data.session import Session
 from mobilescope.learn.evaluate import METHODS
 
 TILES, CAPTURES = 9, 4
-
-
-@pytest.fixture
-def copied_job(small_job, tmp_path):
-    """The job's folder, free to be changed."""
-    folder = tmp_path / "job"
-    shutil.copytree(small_job.folder, folder)
-    return folder
 
 
 def test_scan_and_capture_count_what_the_session_holds(small_job):
@@ -220,38 +210,6 @@ def test_enhance_takes_a_picture_a_folder_or_a_session(small_job, tmp_path):
     for name in written:
         assert cv2.imread(str(tmp_path / name), cv2.IMREAD_UNCHANGED).shape == (400, 400, 3)
     assert digests(pictures) == before
-
-
-@pytest.mark.parametrize(("file", "told"), [
-    ("session.h5", {"state": "closed", "schema_version": SCHEMA_VERSION, "pairs": True}),
-    ("session.pairs.h5", {"format": "mobilescope-pairs"}),
-])
-def test_inspect_tells_people_and_programs_the_same(small_job, file, told):
-    run = mobilescope("inspect", file, "--json", folder=small_job.folder)
-    facts = run.json()
-    assert facts["problems"] == []
-    assert told.items() <= facts.items()
-    for key, value in told.items():
-        assert f"{key}: {value}" in run.errors.splitlines()
-    assert "problems: none" in run.errors.splitlines()
-
-
-def test_inspect_shows_a_model_as_a_card(small_job):
-    run = mobilescope("inspect", "model.pt", "--json", folder=small_job.folder)
-    facts = run.json()
-    assert (facts["kind"], facts["instrument"], facts["problems"]) == ("mobilescope-enhancement", "small twin", [])
-    assert facts["parameters"] == 229_197
-    for words in (
-        "model card of model.pt", "229,197 parameters (R18's)", "0.925 µm in, 0.37 µm out", "small twin",
-        "not for diagnosis", "training slides", "first", "validation slides", "second", f"{STEPS} steps", "ssim",
-    ):
-        assert words in run.errors
-    assert "third" not in run.errors.replace("third-party", "")
-
-
-def test_without_json_standard_output_is_empty(small_job):
-    run = mobilescope("inspect", "model.pt", folder=small_job.folder)
-    assert (run.status, run.output) == (0, "")
 
 
 def test_mosaics_export_as_pyramids_that_other_programs_read(small_job, tmp_path):

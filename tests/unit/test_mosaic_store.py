@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 
+import h5py
 import numpy as np
 import pytest
+from damage import flip_in_chunk
 from session_samples import header
 
 from mobilescope.core.errors import InputFileError, InputImageError, NewerVersionError, OutputError, SessionError
@@ -139,3 +141,29 @@ def test_the_session_links_to_its_mosaic(path, picture):
     with open_for_reading(path, "mobilescope-session", SCHEMA_VERSION) as file:
         linked = file["derived/mosaic-lung-1"]["levels/0/pixels"]
         np.testing.assert_array_equal(linked[:4], picture[:4])
+
+
+def test_one_changed_bit_is_found_and_its_place_told(path, picture):
+    write(path, picture)
+    target = mosaic_path(path, "lung-1")
+    with Mosaic.open_file(target) as mosaic:
+        assert mosaic.verify() == []
+    flip_in_chunk(target, "levels/0/pixels", 6)
+    with Mosaic.open_file(target) as mosaic:
+        (problem,) = mosaic.verify()
+        assert problem.startswith("level 0, rows 256 to 511")
+        with pytest.raises(InputFileError, match="levels/0/pixels can't be read") as refused:
+            mosaic.read(300, 200, 20, 400)
+        assert refused.value.remedy == "stitch the session again"
+        np.testing.assert_array_equal(mosaic.read(600, 0, 20, 400), picture[600:620, :400])
+
+
+@pytest.mark.parametrize("missing", ["provenance", "tile_positions_px", "levels/0/pixels"])
+def test_a_mosaic_that_lacks_a_part_is_refused(path, picture, missing):
+    write(path, picture)
+    target = mosaic_path(path, "lung-1")
+    with h5py.File(target, "r+", libver=("v110", "v110")) as file:
+        del file[missing]
+    with pytest.raises(InputFileError, match="damaged") as refused:
+        Mosaic.open(path, "lung-1")
+    assert refused.value.remedy == "stitch the session again"

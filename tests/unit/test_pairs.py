@@ -9,6 +9,7 @@ import os
 import h5py
 import numpy as np
 import pytest
+from damage import flip_in_chunk
 
 from mobilescope.core.errors import InputFileError, InputImageError, OutputError, UserError
 from mobilescope.data.layout import pair_files, pairs_path
@@ -262,3 +263,43 @@ def test_fields_are_cut_to_their_window_at_every_factor(write_pairs, factor):
     top, bottom, left, right = (round(edge * factor) for edge in window)
     np.testing.assert_array_equal(cut.input, whole.input[4:40, 10:48])
     np.testing.assert_array_equal(cut.label, whole.label[top:bottom, left:right])
+
+
+@pytest.mark.parametrize("name", ["input", "label"])
+def test_one_changed_bit_is_found_and_its_pair_told(path, name):
+    with PairWriter(path, PROVENANCE) as writer:
+        for seed in range(2):
+            writer.add(*arrays(seed), **fields())
+    with PairStore.open(path) as store:
+        assert store.verify() == []
+    flip_in_chunk(path, f"pairs/000001/{name}")
+    with PairStore.open(path) as store:
+        (problem,) = store.verify()
+        assert problem.startswith("pair 1 (slide lung-1, capture 4)")
+        np.testing.assert_array_equal(store.input(0), arrays(0)[0])
+        with pytest.raises(InputFileError, match=f"pairs/000001/{name} can't be read") as refused:
+            getattr(store, name)(1)
+        assert refused.value.remedy == "register the session again"
+
+
+def test_a_pair_without_its_label_or_with_a_foreign_one_is_refused(path):
+    with PairWriter(path, PROVENANCE) as writer:
+        writer.add(*arrays(0), **fields())
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        del file["pairs/000000/label"]
+    with pytest.raises(InputFileError, match="damaged: /pairs/000000/label is missing"):
+        PairStore.open(path)
+    with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+        file["pairs/000000/label"] = np.zeros((5, 3), np.uint8)
+    with pytest.raises(InputFileError, match=r"has a label of \(5, 3\) in place of \(320, 350, 3\)"):
+        PairStore.open(path)
+
+
+def test_a_version_that_is_no_number_is_damage(path):
+    with PairWriter(path, PROVENANCE) as writer:
+        writer.add(*arrays(0), **fields())
+    for version in (np.zeros(3), "nonsense"):
+        with h5py.File(path, "r+", libver=("v110", "v110")) as file:
+            file.attrs["schema_version"] = version
+        with pytest.raises(InputFileError, match="damaged"):
+            PairStore.open(path)

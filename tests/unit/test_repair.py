@@ -12,6 +12,7 @@ import cv2
 import h5py
 import numpy as np
 import pytest
+from damage import chunk_of, flip
 from session_samples import FOCUS, capture, header, tile
 
 from mobilescope.app.cli import main
@@ -43,19 +44,6 @@ def write(path, *, compress=True, after=None):
 @pytest.fixture(params=[True, False], ids=["compressed", "plain"])
 def whole(request, tmp_path):
     return write(tmp_path / "run.h5", compress=request.param)
-
-
-def flip(path, offset, count=4):
-    with path.open("r+b") as file:
-        file.seek(offset)
-        data = file.read(count)
-        file.seek(offset)
-        file.write(bytes(byte ^ 0xFF for byte in data))
-
-
-def chunk_of(path, name, index):
-    with h5py.File(path, "r") as file:
-        return file[name].id.get_chunk_info(index)
 
 
 def recovered(path):

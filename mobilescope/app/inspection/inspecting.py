@@ -9,22 +9,27 @@ from typing import Any
 
 import numpy as np
 
+from mobilescope.app.inspection.session_card import session_lines
 from mobilescope.app.pictures.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
+from mobilescope.core.progress import ProgressListener, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
 from mobilescope.data.files import file_format, looks_like_model
 from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, LINKS, PHONE, mosaic_path, pair_files
-from mobilescope.data.mosaics import Mosaic
+from mobilescope.data.mosaics import MOSAIC_FORMAT, Mosaic
 from mobilescope.data.pair_record import PAIRS_FORMAT, PairRecord
 from mobilescope.data.pairs import PairStore
+from mobilescope.data.schema import SESSION_FORMAT
 from mobilescope.data.session import Session
 
 _IN_THE_SESSION = tuple(f"{name}: " for name in (*HEADERS, BENCHTOP, PHONE, *FLAT_FIELDS.values(), EVENTS, LINKS))
-_WHAT_IS_SHOWN = "give a session, pair file or dataset (.h5), a model (.pt) or a picture"
+# Longer lists, digests of captures for the most part, are counted; --json has them.
+_MOST_LISTED = 3
+_WHAT_IS_SHOWN = "give a session, mosaic, pair file or dataset (.h5), a model (.pt) or a picture"
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: Path, on_progress: ProgressListener = ignore_progress) -> dict[str, Any]:
     """Return the facts of a file of ours or a picture, JSON-ready; ``problems`` lists what is damaged.
 
     A picture's ``provenance`` is the record of how it was made; None where it carries none.
@@ -42,12 +47,16 @@ def describe(path: Path) -> dict[str, Any]:
     if path.suffix.lower() in INPUT_SUFFIXES:
         return _describe_picture(path)
     if file_format(path) == PAIRS_FORMAT:
-        return _describe_pairs(path)
+        return _describe_pairs(path, on_progress)
+    if file_format(path) == MOSAIC_FORMAT:
+        return _describe_mosaic(path, on_progress)
     if file_format(path) == DATASET_FORMAT:
         return _describe_dataset(path)
     with _opened(path) as session:
-        beside = [file.name for file in pair_files(path)]
-        return {**session.summary(), "pair_files": beside, "problems": [*session.verify(), *_derived_problems(session)]}
+        problems = [*session.verify(on_progress), *_derived_problems(session, on_progress)]
+        return {
+            **session.summary(), "pair_files": [file.name for file in pair_files(path)], "problems": problems,
+        }
 
 
 def _opened(path: Path) -> Session:
@@ -71,23 +80,35 @@ def _describe_picture(path: Path) -> dict[str, Any]:
     }
 
 
-def _derived_problems(session: Session) -> Iterator[str]:
+def _derived_problems(session: Session, on_progress: ProgressListener) -> Iterator[str]:
     """Yield what is wrong with the files beside a session that were made from it."""
     for slide in session.slides:
         if mosaic_path(session.path, slide.name).exists():
-            yield from _problem_of(partial(Mosaic.open, session.path, slide.name))
+            yield from _problems_of(partial(Mosaic.open, session.path, slide.name), on_progress)
     for path in pair_files(session.path):
-        yield from _problem_of(partial(PairStore.open, path))
+        yield from _problems_of(partial(PairStore.open, path), on_progress)
 
 
-def _problem_of(open_file: Callable[[], Mosaic | PairStore]) -> Iterator[str]:
+def _problems_of(open_file: Callable[[], Mosaic | PairStore], on_progress: ProgressListener) -> Iterator[str]:
     try:
-        open_file().close()
+        with open_file() as file:
+            yield from file.verify(on_progress)
     except (InputFileError, NewerVersionError) as error:
         yield error.cause
 
 
-def _describe_pairs(path: Path) -> dict[str, Any]:
+def _describe_mosaic(path: Path, on_progress: ProgressListener) -> dict[str, Any]:
+    with Mosaic.open_file(path) as mosaic:
+        rows, columns = mosaic.shape
+        return {
+            "file": str(path), "format": MOSAIC_FORMAT, "slide": mosaic.slide, "rows": rows, "columns": columns,
+            "pixel_size_um": mosaic.pixel_size_um, "origin_um": list(mosaic.origin_um), "levels": mosaic.levels,
+            "tiles": len(mosaic.tile_positions_px), "provenance": mosaic.provenance,
+            "problems": mosaic.verify(on_progress),
+        }
+
+
+def _describe_pairs(path: Path, on_progress: ProgressListener) -> dict[str, Any]:
     with PairStore.open(path) as store:
         by_slide: dict[str, dict[str, Any]] = {}
         for record in store.records:
@@ -98,7 +119,8 @@ def _describe_pairs(path: Path) -> dict[str, Any]:
                 entry["refused"].append({"capture": record.capture, "reason": record.reason})
         return {
             "file": str(path), "format": PAIRS_FORMAT, "provenance": {"factor": store.factor} | store.provenance,
-            **_jpeg_sizes(store.records), "slides": by_slide, "problems": [],
+            **_jpeg_sizes(store.records), "slides": by_slide,
+            "problems": store.verify(on_progress),
         }
 
 
@@ -130,11 +152,13 @@ def advice(facts: dict[str, Any]) -> str:
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:
-    """Yield facts for reading: a model's as a card, others as indented lines."""
+    """Yield facts for reading: those of models, datasets and sessions as cards, others as indented lines."""
     if "network" in facts:
         from mobilescope.app.inspection.model_card import card_lines  # brings torch
 
         yield from card_lines(facts)
+    elif facts.get("format") == SESSION_FORMAT:
+        yield from session_lines(facts)
     elif facts.get("format") == DATASET_FORMAT:
         from mobilescope.app.datasets.dataset_card import card_lines as dataset_lines  # brings torch
 
@@ -158,6 +182,8 @@ def _indented(facts: dict[str, Any], indent: str) -> Iterator[str]:
             yield f"{indent}{key}:"
             for entry in value:
                 yield f"{indent}  - " + ", ".join(f"{name} {_short(item)}" for name, item in entry.items())
+        elif isinstance(value, list) and len(value) > _MOST_LISTED and key != "problems":
+            yield f"{indent}{key}: {len(value)} values"
         elif isinstance(value, list) and any(isinstance(entry, str) and " " in entry for entry in value):
             yield f"{indent}{key}:"
             yield from (f"{indent}  - {entry}" for entry in value)

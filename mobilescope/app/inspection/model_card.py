@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mobilescope.app.inspection.cards import card_line
 from mobilescope.learn.checkpoint import load_model, read_reference
 from mobilescope.learn.networks import R18_PARAMETERS
 from mobilescope.learn.statistics import unpack
 
-_KEY_WIDTH = 16
 # Entries of a card's training record that have a line of their own.
 _TOLD_APART = ("config", "slides", "steps_done", "best_step", "seconds")
 
@@ -35,31 +35,29 @@ def card_lines(facts: dict[str, Any]) -> Iterator[str]:
     factor = network["shuffle"] / network["stride"]
     r18 = " (R18's)" if facts["parameters"] == R18_PARAMETERS and factor == 2.5 else ""
     yield f"model card of {facts['file']}"
-    yield _line("what", f"enhancement of phone pictures by {factor:g}×; its outputs are computed, not for diagnosis")
-    yield _line("network", f"{facts['parameters']:,} parameters{r18}: {_joined(network)}")
-    yield _line("pixels", f"{facts['input_pixel_um']:g} µm in, {facts['output_pixel_um']:g} µm out")
-    yield _line("instrument", facts["instrument"])
-    yield _line("stain", facts["stain"])
-    yield _line("normalisation", facts["normalisation"])
-    yield _line("warp", f"{facts['warp']} (which of the two images was resampled onto the other)")
+    what = f"enhancement of phone pictures by {factor:g}×; its outputs are computed, not for diagnosis"
+    yield card_line("what", what)
+    yield card_line("network", f"{facts['parameters']:,} parameters{r18}: {_joined(network)}")
+    yield card_line("pixels", f"{facts['input_pixel_um']:g} µm in, {facts['output_pixel_um']:g} µm out")
+    yield card_line("instrument", facts["instrument"])
+    yield card_line("stain", facts["stain"])
+    yield card_line("normalisation", facts["normalisation"])
+    yield card_line("warp", f"{facts['warp']} (which of the two images was resampled onto the other)")
     for role, slides in training.get("slides", {}).items():
-        yield _line(f"{role} slides", ", ".join(slides) or "none")
+        yield card_line(f"{role} slides", ", ".join(slides) or "none")
     if "steps_done" in training:
         took = f" in {training['seconds']:.0f} s" if "seconds" in training else ""
-        yield _line("trained", f"{training['steps_done']} steps{took}, best at step {training.get('best_step', '?')}")
+        best = training.get("best_step", "?")
+        yield card_line("trained", f"{training['steps_done']} steps{took}, best at step {best}")
     for key, value in training.items():
         if key not in _TOLD_APART:
-            yield _line(key.replace("_", " "), _said(_without_pictures(value) if key == "sources" else value))
+            yield card_line(key.replace("_", " "), _said(_without_pictures(value) if key == "sources" else value))
     if "config" in training:
-        yield _line("configuration", _joined(training["config"]))
+        yield card_line("configuration", _joined(training["config"]))
     kinds = sorted({name.partition(".")[0].replace("_", " ") for name in facts["reference"]})
-    yield _line("reference", f"statistics of its training set: {', '.join(kinds) or 'none'}")
-    yield _line("written by", f"mobilescope {facts['software_version']}, format {facts['format_version']}")
-    yield _line("problems", ", ".join(facts["problems"]) or "none")
-
-
-def _line(key: str, text: str) -> str:
-    return f"  {key:<{_KEY_WIDTH}} {text}"
+    yield card_line("reference", f"statistics of its training set: {', '.join(kinds) or 'none'}")
+    yield card_line("written by", f"mobilescope {facts['software_version']}, format {facts['format_version']}")
+    yield card_line("problems", ", ".join(facts["problems"]) or "none")
 
 
 def _without_pictures(sources: list[dict[str, Any]]) -> list[dict[str, Any]]:
