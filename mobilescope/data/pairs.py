@@ -73,7 +73,7 @@ class PairStore(Closing):
             records = tuple(record_of(group) for group in groups)
             grid = grid_of(provenance)
             for record, group in zip(records, groups, strict=True):
-                _check_label(record, group, grid)
+                _check_arrays(record, group, grid)
             return cls(path, records, provenance, grid, (range(len(groups)),), groups, (file,))
         except InputFileError:
             file.close()
@@ -220,11 +220,18 @@ class PairStore(Closing):
             )
 
 
-def _check_label(record: PairRecord, group: h5py.Group, grid: GridFactor) -> None:
-    """Refuse a pair whose label does not lie on its input."""
-    expected = (*(grid.fine_px(side) for side in record.shape), 3)
-    found = stored(group, "label", _REMEDY).shape
-    if found != expected:
-        raise InputFileError(
-            f"{group.file.filename} is damaged: {group.name} has a label of {found} in place of {expected}", _REMEDY
-        )
+def _check_arrays(record: PairRecord, group: h5py.Group, grid: GridFactor) -> None:
+    """Refuse a pair whose input, label and map don't lie on one another."""
+    expected: dict[str, tuple[tuple[int, ...], str]] = {
+        "input": ((*record.shape, 3), "uint16"),
+        "label": ((*(grid.fine_px(side) for side in record.shape), 3), "uint8"),
+    }
+    if record.has_map:
+        expected["map"] = ((*record.shape, 2), "float32")
+    for name, (shape, dtype) in expected.items():
+        found = stored(group, name, _REMEDY)
+        if (found.shape, found.dtype) != (shape, dtype):
+            raise InputFileError(
+                f"{group.file.filename} is damaged: {found.name} is {found.dtype} {found.shape}, not {dtype} {shape}",
+                _REMEDY,
+            )

@@ -291,7 +291,7 @@ def test_a_pair_without_its_label_or_with_a_foreign_one_is_refused(path):
         PairStore.open(path)
     with h5py.File(path, "r+", libver=("v110", "v110")) as file:
         file["pairs/000000/label"] = np.zeros((5, 3), np.uint8)
-    with pytest.raises(InputFileError, match=r"has a label of \(5, 3\) in place of \(320, 350, 3\)"):
+    with pytest.raises(InputFileError, match=r"label is uint8 \(5, 3\), not uint8 \(320, 350, 3\)"):
         PairStore.open(path)
 
 
