@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -38,6 +39,10 @@ from mobilescope.data.recovery import check_storage, is_open_flagged, looks_like
 from mobilescope.data.schema import LINKS_SINCE, SCHEMA_VERSION, SESSION_FORMAT, SlideEntry
 
 _REMEDY = "mobilescope repair saves what is whole, or restore it from a copy"
+_IMAGES = {
+    layout.BENCHTOP: "tiles", layout.PHONE: "captures",
+    **{name: f"flat fields of the {kind}" for kind, name in layout.FLAT_FIELDS.items()},
+}
 
 
 class Session(Closing):
@@ -235,7 +240,7 @@ class Session(Closing):
             One line for each damaged image or row; empty if the session is whole.
         """
         problems = [problem for name in layout.HEADERS if (problem := layout.header_problem(self._file, name))]
-        tables = {name: self._table(name) for name in (layout.BENCHTOP, layout.PHONE, *layout.FLAT_FIELDS.values())}
+        tables = {name: self._table(name) for name in _IMAGES}
         total, done = sum(len(rows) for rows, _ in tables.values()), 0
         for name, (rows, sound) in tables.items():
             for frame, (row, whole) in enumerate(zip(rows, sound, strict=True)):
@@ -261,6 +266,18 @@ class Session(Closing):
                 missing = half_pair(link, captures, tiles)
                 if missing:
                     yield f"{layout.LINKS}: {missing}"
+
+    def warn_of_damaged_rows(self) -> None:
+        """Warn of images that the session no longer shows, since what was noted of them is damaged."""
+        for name, images in _IMAGES.items():
+            rows, sound = self._table(name)
+            damaged = int(np.count_nonzero(~sound))
+            if damaged:
+                warnings.warn(
+                    f"{self.path} is damaged: {damaged} of {len(rows)} {images} are left out, since what was noted of "
+                    f"them does not match its checksum; mobilescope inspect {self.path} tells more",
+                    RuntimeWarning, stacklevel=2,
+                )
 
     def summary(self) -> dict[str, Any]:
         """Return what is in the session, ready for JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import h5py
 import pytest
 from damage import flip_in_chunk
 from integration.small_job import STEPS, mobilescope
@@ -68,3 +69,18 @@ def test_a_model_is_shown_as_a_card(small_job):
 def test_without_json_standard_output_is_empty(small_job):
     run = mobilescope("inspect", "model.pt", folder=small_job.folder)
     assert (run.status, run.output) == (0, "")
+
+
+def test_an_image_that_can_no_longer_be_named_is_not_passed_over_in_silence(copied_job):
+    session = copied_job / "session.h5"
+    with h5py.File(session, "r+", libver=("v110", "v110")) as file:
+        for table in ("benchtop/rows", "phone/rows"):
+            row = file[table][5]
+            row["y_um"] += 1
+            file[table][5] = row
+    told = "session.h5 is damaged: 1 of {} {} are left out"
+    assert told.format(27, "tiles") in mobilescope("stitch", "session.h5", folder=copied_job).errors
+    assert told.format(12, "captures") in mobilescope("register", "session.h5", folder=copied_job).errors
+    enhanced = mobilescope("enhance", "model.pt", "session.h5", "out", folder=copied_job)
+    assert told.format(12, "captures") in enhanced.errors
+    assert len(list((copied_job / "out").iterdir())) == 11

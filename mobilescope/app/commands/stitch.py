@@ -124,6 +124,7 @@ def _stitch_session(
     from mobilescope.data.session import Session
 
     with Session.open(session) as opened:
+        opened.warn_of_damaged_rows()
         names = [entry.name for entry in opened.slides]
     unknown = [name for name in slides or [] if name not in names]
     if unknown:

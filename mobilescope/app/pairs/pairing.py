@@ -187,6 +187,7 @@ def plan_pairing(
 ) -> PairingPlan:
     """Read what there is to register; InputFileError for a session without captures or mosaics."""
     with Session.open(session_path) as session:
+        session.warn_of_damaged_rows()
         variant = replace(variant, development=variant.development or development_of(session))
         placed = [each for slide in session.slides for each in placed_captures(session, slide.name)]
         jobs = [(part.slide, part) for each in placed for part in _parts(session, each.capture, variant)]

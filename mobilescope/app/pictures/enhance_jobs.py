@@ -78,6 +78,7 @@ def open_jobs(source: Path, target: Path) -> Iterator[list[Job]]:
         raise OutputError(f"{target} is a picture's name, and {source} may hold many", "give a folder for the results")
     if source.is_file() and source.suffix.lower() == ".h5":
         with Session.open(source) as session:
+            session.warn_of_damaged_rows()
             yield [
                 _capture_job(session, capture, target)
                 for slide in session.slides for capture in session.captures(slide.name)
