@@ -106,9 +106,9 @@ def train(
     Raises
     ------
     TrainingError
-        No accepted training or validation pairs, or a loss that is no longer finite.
+        A loss that is no longer finite, or too little memory.
     UserError
-        An unfinished run of another configuration or other data in the way, or one that is still at work; files that
+        No accepted training or validation pairs; an unfinished run of another configuration or other data in the way, or one that is still at work; files that
         don't go together.
     OutputError
         No folder for the model, or files in the way that no training wrote.

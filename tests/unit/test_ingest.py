@@ -343,6 +343,14 @@ def test_the_benchtops_tiles_go_in_beside_and_are_stitched_as_if_scanned(folder,
     assert ingest(folder, benchtop=tiles).tiles == 0
 
 
+def test_a_slide_without_tiles_can_not_be_stitched_as_one_without_a_mosaic_can_not_be_registered(folder, tmp_path):
+    pair(folder, "a")
+    ingest(folder)
+    with pytest.raises(InputFileError, match="has no tiles in .*; scan it first") as refused:
+        stitch_slide(tmp_path / "s.h5", "s")
+    assert refused.value.exit_status == 2
+
+
 def test_a_tile_that_can_not_be_used_is_named_and_two_at_one_place_are_refused(folder, tmp_path):
     pair(folder, "a")
     scan = write_scan(tmp_path / "tiles", 2, 2, channels=3)
