@@ -108,8 +108,8 @@ def train(
     TrainingError
         A loss that is no longer finite, or too little memory.
     UserError
-        No accepted training or validation pairs; an unfinished run of another configuration or other data in the way, or one that is still at work; files that
-        don't go together.
+        No accepted training or validation pairs; an unfinished run of another configuration or other data in the way,
+        or one that is still at work; files that don't go together.
     OutputError
         No folder for the model, or files in the way that no training wrote.
     """

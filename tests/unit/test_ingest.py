@@ -346,7 +346,7 @@ def test_the_benchtops_tiles_go_in_beside_and_are_stitched_as_if_scanned(folder,
 def test_a_slide_without_tiles_can_not_be_stitched_as_one_without_a_mosaic_can_not_be_registered(folder, tmp_path):
     pair(folder, "a")
     ingest(folder)
-    with pytest.raises(InputFileError, match="has no tiles in .*; scan it first") as refused:
+    with pytest.raises(InputFileError, match=r"has no tiles in .*; scan it first") as refused:
         stitch_slide(tmp_path / "s.h5", "s")
     assert refused.value.exit_status == 2
 
