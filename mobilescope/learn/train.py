@@ -301,15 +301,15 @@ class _Run:
                 f"the validation loss is {loss} at step {self._step}",
                 "train with a lower learning rate; the best model so far is kept",
             )
-        if self._ranks.main:
-            rate = learning_rate_at(self._config, max(0, self._step - 1))
-            row = LogRow(self._step, self._seconds, rate, training_loss, loss, score)
-            self._log.add(row, self._step // self._config.validate_every, outputs, self._validation)
         if loss < self._best.loss:
             self._best = _Best(self._step, loss, score)
             if self._ranks.main:
                 self._save(self._model_path, {})
         self._save_last()
+        if self._ranks.main:
+            rate = learning_rate_at(self._config, max(0, self._step - 1))
+            row = LogRow(self._step, self._seconds, rate, training_loss, loss, score)
+            self._log.add(row, self._step // self._config.validate_every, outputs, self._validation)
 
     def _judge(self, field: FieldPair) -> tuple[float, NDArray[np.float32]]:
         """Return the loss on a whole field and the enhanced picture, (rows, columns, 3) float32 0-1."""
