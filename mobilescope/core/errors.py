@@ -40,6 +40,10 @@ class InputFileError(UserError):
     """A file that is missing, truncated, of a foreign format or not readable."""
 
 
+class ForeignFileError(InputFileError):
+    """A file that may be whole, but is not of the kind that was asked for."""
+
+
 class InputImageError(UserError):
     """An image of the wrong size, type or content."""
 

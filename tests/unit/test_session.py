@@ -17,6 +17,7 @@ from session_samples import FOCUS, capture, header, tile
 from mobilescope.app.pictures.developing import develop_capture
 from mobilescope.core.errors import (
     DiskSpaceError,
+    ForeignFileError,
     InputFileError,
     InputImageError,
     NewerVersionError,
@@ -400,7 +401,7 @@ def test_foreign_hdf5_is_refused(path):
         with h5py.File(path, "w", libver=version) as file:
             file["data"] = 1
         for opening in (Session.open, writer):
-            with pytest.raises(InputFileError, match="mobilescope did not write it"):
+            with pytest.raises(ForeignFileError, match="mobilescope did not write it"):
                 opening(path)
 
 
@@ -408,8 +409,9 @@ def test_foreign_hdf5_is_refused(path):
 def test_truncated_files_are_refused(filled, kept):
     os.truncate(filled, int(filled.stat().st_size * kept))
     for opening in (Session.open, writer):
-        with pytest.raises(InputFileError, match="truncated"):
+        with pytest.raises(InputFileError, match="truncated") as refused:
             opening(filled)
+        assert not isinstance(refused.value, ForeignFileError)  # it is ours
 
 
 def test_missing_files_and_folders_are_named(path, tmp_path):
