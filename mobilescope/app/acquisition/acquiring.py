@@ -9,11 +9,11 @@ from typing import Any
 
 from mobilescope.acquire.capture import capture_fields, try_lights
 from mobilescope.acquire.disk_guard import DiskGuard
-from mobilescope.acquire.pairing import is_linking, link_from
 from mobilescope.acquire.plan_checks import check_runs
 from mobilescope.acquire.runner import RunSnapshot, ScanRunner
 from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
+from mobilescope.acquire.stored_links import is_linking, link_from
 from mobilescope.app.instruments.channels import channel_switch
 from mobilescope.app.instruments.instrument import Instruments
 from mobilescope.app.pictures.light_keeping import fitting_light, keep_light, told_pictures
