@@ -19,7 +19,7 @@ def test_a_still_that_was_asked_for_is_waited_for_over_a_lost_connection(server)
     page = RawPage(server).paired()
     page.camera()
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(server.hub.take, timeout_s=20)
+        asked = pool.submit(server.hub.shutter.take, timeout_s=20)
         request_id = page.heard("take")["request"]
         page.close()
         again = RawPage(server, secret=page.secret).hello()
@@ -92,22 +92,22 @@ def test_a_phone_that_takes_stills_apart_from_what_is_locked_is_told_once(server
 
 def test_who_asks_for_a_still_hears_why_none_comes(server):
     with pytest.raises(DeviceError, match="no phone is connected"):
-        server.hub.take(timeout_s=0.05)
+        server.hub.shutter.take(timeout_s=0.05)
     page = RawPage(server).paired(name="Pixel")
     page.camera()
     page.say({"kind": "visible", "visible": False})
     until(lambda: not server.hub.snapshot().awake)
     with pytest.raises(DeviceError, match="Pixel is asleep"):
-        server.hub.take(timeout_s=0.05)
+        server.hub.shutter.take(timeout_s=0.05)
     page.say({"kind": "visible", "visible": True})
     page.say({"kind": "camera_failed", "reason": "another app uses it"})
     until(lambda: server.hub.snapshot().camera_failure)
     with pytest.raises(DeviceError, match="another app uses it"):
-        server.hub.take(timeout_s=0.05)
+        server.hub.shutter.take(timeout_s=0.05)
     page = RawPage(server, secret=page.secret).hello()
     page.camera()
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(server.hub.take, timeout_s=20)
+        asked = pool.submit(server.hub.shutter.take, timeout_s=20)
         page.say({"kind": "take_failed", "request": page.heard("take")["request"], "reason": "too dark"})
         with pytest.raises(DeviceError, match="too dark"):
             asked.result()

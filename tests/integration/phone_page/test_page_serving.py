@@ -84,8 +84,8 @@ def test_closing_the_server_wakes_whoever_waits(tmp_path):
     with serving(tmp_path) as server:
         stream = server.hub.frames()
         pool = ThreadPoolExecutor(2)
-        reading, asked = pool.submit(stream.read), pool.submit(server.hub.take, timeout_s=60)
-        until(lambda: server.hub._asked)
+        reading, asked = pool.submit(stream.read), pool.submit(server.hub.shutter.take, timeout_s=60)
+        until(lambda: server.hub.shutter._asked)
     assert reading.result(10) is None
     with pytest.raises(DeviceError, match="closed"):
         asked.result(10)
