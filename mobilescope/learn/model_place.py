@@ -25,7 +25,7 @@ def check_place(model: Path) -> None:
 
 @contextlib.contextmanager
 def alone(model: Path) -> Iterator[None]:
-    """Keep a second training from writing the same files for as long as this one lasts; it gets a SessionLockedError."""
+    """Keep a second training from writing the same files meanwhile: a SessionLockedError tells it."""
     lock: WriterLock | None = None
     if is_main_process():
         try:
