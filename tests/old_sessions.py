@@ -44,7 +44,7 @@ def write_old(path: Path, version: int, *, tiles: int = 5, shape: tuple[int, int
         if version < 3:
             patch.setattr("mobilescope.data.layout.HEADERS", ("header",))
             patch.setattr("mobilescope.data.layout.chunk_shape", lambda shape, _dtype: (1, *shape))
-        patch.setattr("mobilescope.data.writer.migrate", lambda *_: False)
+        patch.setattr("mobilescope.data.resuming.migrate", lambda *_: False)
         with SessionWriter.create_or_resume(path, header(benchtop=shape), margin_bytes=0) as session:
             session.add_flat_field("phone", np.full((48, 60), 500.5))
             for index in range(tiles):

@@ -8,6 +8,7 @@ import io
 import json
 import socket
 import struct
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
@@ -206,3 +207,19 @@ class ScriptedPhone:
                 self.taken += 0 if self.frozen and self.taken else 1
                 data = jpeg(noise=self.taken, size=self.shape[::-1])
                 put_still(self.server, data, secret=page.secret, request=asked["request"])
+
+
+def still_alive(server):
+    """Pair anew and see a preview picture arrive."""
+    page, stream = RawPage(server).paired(name="later", take_over=True), server.hub.frames()
+    page.preview(1)
+    assert stream.read().pixels.shape == (48, 64, 3)
+    page.close()
+    return True
+
+
+def until(condition, timeout_s=10):
+    end_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end_s, "it did not come to that"
+        time.sleep(0.01)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from mobilescope.core.focus_record import FocusRecord
 from mobilescope.core.protocols import BenchtopImage, LightState, PhoneCapture, PositionUm
 from mobilescope.data.schema import SessionHeader, SlideEntry
+from mobilescope.data.writer import SessionWriter
 
 LIGHT = LightState(on=True, red=200, green=180, blue=160, brightness=0.5, source="ring")
 FOCUS = FocusRecord("focused", 12.5, 3.25, np.linspace(10, 15, 11), np.arange(11.0), images_taken=11, seconds=0.8)
@@ -33,3 +37,7 @@ def capture(seed: int, shape: tuple[int, int] = (48, 60), jpeg_bytes: int = 3000
         generator.integers(64, 1024, shape, dtype=np.uint16), generator.bytes(jpeg_bytes + seed), "RGGB", 64, 1023,
         0.4625, (2.0, 1.0, 1.5), PositionUm(3.0, 4.0, 5.0), 1.7e9 + seed, 4.0, 100, LIGHT, "phone", {"iso": "100"},
     )
+
+
+def writer(path: Path, **options: Any) -> SessionWriter:
+    return SessionWriter.create_or_resume(path, header(), margin_bytes=0, **options)

@@ -10,7 +10,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Protocol
 
@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from mobilescope.acquire.capture import captured, set_light
 from mobilescope.acquire.pair_examining import FieldExaminer, Finding, Remedy
 from mobilescope.core.errors import DeviceError, LimitError, UserError
-from mobilescope.core.geometry import Affine
 from mobilescope.core.pair_link import PairLink, field_name
 from mobilescope.core.phone_picture import AttendedPhone
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
@@ -365,28 +364,6 @@ def digests_of(capture: PhoneCapture) -> set[str]:
     if capture.jpeg:
         parts.append(capture.jpeg)
     return {hashlib.sha256(part).hexdigest() for part in parts}
-
-
-def link_from(links: Sequence[PairLink], start: FrameLink, run: int) -> FrameLink:
-    """Return what a session's accepted pairs say of the link; what earlier runs say holds loosely.
-
-    Each run began with a link of its own, which may rest on places that a person named: few pairs tell no turn.
-    """
-    link = start
-    for number in sorted({entry.run for entry in links}):
-        of_run = [entry for entry in links if entry.run == number]
-        link = replace(link, to_benchtop=Affine(np.array(of_run[0].link).reshape(2, 3)))
-        for entry in of_run:
-            if is_linking(entry):
-                link = link.improved(LinkPoint(entry.phone_um, entry.found_um))
-        if number < run and link.points:
-            link = replace(link.loosened(), points=())
-    return link
-
-
-def is_linking(pair: PairLink) -> bool:
-    """Tell whether a pair shows a place in both frames: it was accepted, and the phone scope was sent somewhere."""
-    return pair.accepted and math.isfinite(pair.phone_um[0])
 
 
 def _six(affine: Any) -> tuple[float, ...]:

@@ -16,6 +16,9 @@ from mobilescope.core.strict_model import StrictModel as StrictModel
 
 Model = TypeVar("Model", bound=BaseModel)
 
+TWIN_NAME = "digital twin"
+UNNAMED = "unnamed instrument"
+
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Read a TOML file; a missing, unreadable or malformed one is a ConfigError naming it."""
@@ -159,7 +162,7 @@ class InstrumentConfig(StrictModel):
     The table ``twin``, its parameters, is checked by the twin's own models, which this room does not know.
     """
 
-    name: str = "digital twin"
+    name: str = TWIN_NAME
     benchtop: BenchtopConfig = BenchtopConfig()
     phone: PhoneConfig = PhoneConfig()
     ring: RingConfig = RingConfig()

@@ -10,6 +10,8 @@ class MobilescopeError(Exception):
         What is wrong and where (file, key, value, device).
     remedy : str
         What the user can do about it; may be empty where nothing can be done.
+
+    ``exit_status`` is what the command line ends with: 1 where something failed on the way.
     """
 
     exit_status = 1
@@ -25,7 +27,7 @@ class MobilescopeError(Exception):
 
 
 class UserError(MobilescopeError):
-    """A mistake that the user can mend: the command line exits with status 2."""
+    """What can't be done as asked, until the user mends the command, a file or a plan: exit status 2."""
 
     exit_status = 2
 
@@ -36,6 +38,10 @@ class ConfigError(UserError):
 
 class InputFileError(UserError):
     """A file that is missing, truncated, of a foreign format or not readable."""
+
+
+class ForeignFileError(InputFileError):
+    """A file that may be whole, but is not of the kind that was asked for."""
 
 
 class InputImageError(UserError):
@@ -66,7 +72,7 @@ class DeviceError(MobilescopeError):
     """A device that failed, timed out or answered nonsense."""
 
 
-class LimitError(DeviceError):
+class LimitError(DeviceError, UserError):
     """A move that would leave the range of the stage; refused before it started."""
 
 
@@ -127,7 +133,7 @@ class CalibrationError(MobilescopeError):
 
 
 class TrainingError(MobilescopeError):
-    """Training that can't start or that diverged."""
+    """Training that diverged, or that needs more memory than there is."""
 
 
 class CancelledError(MobilescopeError):

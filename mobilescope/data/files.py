@@ -15,7 +15,14 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import DiskSpaceError, InputFileError, MobilescopeError, NewerVersionError, OutputError
+from mobilescope.core.errors import (
+    DiskSpaceError,
+    ForeignFileError,
+    InputFileError,
+    MobilescopeError,
+    NewerVersionError,
+    OutputError,
+)
 from mobilescope.data.lock import is_being_written
 from mobilescope.data.recovery import read_superblock
 from mobilescope.data.swmr import open_swmr_reading
@@ -93,10 +100,12 @@ def check_format(file: h5py.File, path: Path, file_format: str, version: int) ->
     except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
         raise InputFileError(f"{path} is damaged: {error}", "restore it from a copy") from error
     if found is None or found_version < 0:
-        raise InputFileError(f"{path} is HDF5, but mobilescope did not write it", "give a file that mobilescope wrote")
+        raise ForeignFileError(
+            f"{path} is HDF5, but mobilescope did not write it", "give a file that mobilescope wrote"
+        )
     name = found.decode() if isinstance(found, bytes) else str(found)
     if name != file_format:
-        raise InputFileError(f"{path} is a {name} file, not a {file_format} file", f"give a {file_format} file")
+        raise ForeignFileError(f"{path} is a {name} file, not a {file_format} file", f"give a {file_format} file")
     if found_version > version:
         raise NewerVersionError(
             f"{path} has format version {found_version}, this software reads up to {version}",

@@ -46,7 +46,7 @@ def pairs_path(session: Path, variant: PairVariant | None = None) -> Path:
 
     ``session.pairs.h5`` holds the default (phone warp, factor 2.5, raw input). Others are called after what they differ
     in: ``session.pairs-benchtop.h5``, ``session.pairs-x2.h5``, ``session.pairs-jpeg21.h5``,
-    ``session.pairs-benchtop-x1.5-jpeg21.h5``.
+    ``session.pairs-benchtop-x1.5-jpeg21.h5``, ``session.pairs-square-cloudy.h5``, ``session.pairs-wb2.1-1-1.5.h5``.
     """
     suffix = "" if variant is None else variant.suffix
     return session.with_name(f"{session.stem}.pairs{suffix}.h5")

@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 
-from mobilescope.core.errors import InputFileError
+from mobilescope.core.errors import ForeignFileError, InputFileError
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 # Version 3: signature, version, two sizes, flags, base, extension, end of file and root addresses, checksum.
@@ -68,11 +68,13 @@ def read_superblock(path: Path) -> Superblock:
         raise InputFileError(f"{path} can't be read ({error.strerror})", "check permissions and disk") from error
     if not raw.startswith(_SIGNATURE):
         what = "is empty" if not raw else "is not an HDF5 file"
-        raise InputFileError(f"{path} {what}", "give a file that mobilescope wrote")
+        raise ForeignFileError(f"{path} {what}", "give a file that mobilescope wrote")
     if len(raw) < _LAYOUT.size:
         raise truncated(path)
     if raw[8] != 3 or raw[9:11] != b"\x08\x08":
-        raise InputFileError(f"{path} is HDF5, but mobilescope did not write it", "give a file that mobilescope wrote")
+        raise ForeignFileError(
+            f"{path} is HDF5, but mobilescope did not write it", "give a file that mobilescope wrote"
+        )
     fields = _LAYOUT.unpack(raw)
     if lookup3(raw[:-4]) != fields[9]:
         raise InputFileError(f"{path} is damaged in its first bytes", "restore it from a copy")

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, JsonValue, StringConstraints, model_validator
 
 from mobilescope import __version__
-from mobilescope.core.config import StrictModel
+from mobilescope.core.config import TWIN_NAME, UNNAMED, StrictModel
 from mobilescope.core.focus_record import MAX_CURVE_SAMPLES
 from mobilescope.core.pair_link import MAX_LINK_TILES, QUALITY_NAMES
 
@@ -120,8 +120,8 @@ class SessionHeader(StrictModel):
         """Say how ``other`` differs in what a session must not change, or return an empty string.
 
         The time of creation and the software version may differ: a session can be resumed after an update. So may what
-        ``other`` says beyond this one, since the software that began the session did not know it, and how captures are
-        developed, since that changes nothing of what is stored.
+        ``other`` says beyond this one, since the software that began the session did not know it, how captures are
+        developed, since that changes nothing of what is stored, and the name of an instrument that had none.
         """
         slides = [[f"{slide.name} ({slide.role})" for slide in header.slides] for header in (self, other)]
         if slides[0] != slides[1]:
@@ -130,7 +130,15 @@ class SessionHeader(StrictModel):
             mine, others = getattr(self, name), getattr(other, name)
             if mine != others:
                 return f"{name}: {mine} in the file, {others} now"
-        return _first_difference(self.instrument, other.instrument, "instrument")
+        return _first_difference(_as_named(self.instrument), other.instrument, "instrument")
+
+
+def _as_named(instrument: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return a description without a name that nobody gave: earlier versions lent the twin's to real instruments."""
+    described = instrument.get("instrument")
+    if not isinstance(described, dict) or described.get("name") not in (TWIN_NAME, UNNAMED):
+        return instrument
+    return instrument | {"instrument": {key: value for key, value in described.items() if key != "name"}}
 
 
 def _first_difference(mine: JsonValue, others: JsonValue, where: str) -> str:

@@ -70,7 +70,7 @@ class Session(Closing):
             if not looks_like_hdf5(path) or file_format(path) not in ("", SESSION_FORMAT):
                 raise
             repair = f"mobilescope repair {path} saves what is whole"
-            raise InputFileError(error.cause, f"{error.remedy}; {repair}" if error.remedy else repair) from error
+            raise type(error)(error.cause, f"{error.remedy}; {repair}" if error.remedy else repair) from error
 
     @classmethod
     def _opened(cls, path: Path) -> Self:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from mobilescope.core.development_config import DevelopmentConfig
+from mobilescope.core.development_config import DevelopmentConfig, WhiteBalance
 from mobilescope.core.errors import UserError
 from mobilescope.core.factor import GridFactor
 
@@ -31,6 +31,9 @@ class PairVariant:
         How many times smaller than its 3 bytes a pixel the input is stored as JPEG; None takes it as developed.
     development : DevelopmentConfig or None
         How captures are developed, and which parts of them make a pair each; None as the session says.
+    own : DevelopmentConfig or None
+        How the session itself says that they are; None stands for the defaults. The file of another white balance is
+        named after it.
 
     Raises
     ------
@@ -42,6 +45,7 @@ class PairVariant:
     factor: float = DEFAULT_FACTOR
     jpeg_ratio: float | None = None
     development: DevelopmentConfig | None = None
+    own: DevelopmentConfig | None = None
 
     def __post_init__(self) -> None:
         if self.warp not in get_args(Warp):
@@ -57,12 +61,15 @@ class PairVariant:
 
     @property
     def suffix(self) -> str:
-        """What the file's name tells of it: empty for the default, else like ``-benchtop-x1.5-jpeg21``."""
+        """What the file's name tells of it: empty for the default, else like ``-benchtop-x1.5-jpeg21-cloudy``."""
+        own = self.own or DevelopmentConfig()
+        development = self.development or own
         parts = [
             "" if self.warp == "phone" else f"-{self.warp}",
             "" if self.factor == DEFAULT_FACTOR else f"-x{self.factor:g}",
             "" if self.jpeg_ratio is None else f"-jpeg{self.jpeg_ratio:g}",
-            "" if self.development is None or self.development.crops == "whole" else f"-{self.development.crops}",
+            "" if development.crops == "whole" else f"-{development.crops}",
+            "" if development.white_balance == own.white_balance else f"-{_balance_name(development.white_balance)}",
         ]
         return "".join(parts)
 
@@ -72,3 +79,8 @@ class PairVariant:
             "warp": self.warp, "factor": self.factor,
             "input": captures if self.jpeg_ratio is None else "jpeg", "jpeg_ratio": self.jpeg_ratio,
         }
+
+
+def _balance_name(balance: WhiteBalance) -> str:
+    """Return a white balance as a file name says it: a preset's name, or ``wb2.1-1-1.5``."""
+    return balance if isinstance(balance, str) else "wb" + "-".join(f"{gain:g}" for gain in balance)

@@ -17,31 +17,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import (
-    DiskSpaceError,
-    InputFileError,
-    MobilescopeError,
-    SessionError,
-    UserError,
-)
+from mobilescope.core.errors import DiskSpaceError, InputFileError, MobilescopeError, SessionError
 from mobilescope.core.focus_record import FocusRecord
 from mobilescope.core.pair_link import PairLink
 from mobilescope.core.progress import ProgressListener, ignore_progress
 from mobilescope.core.protocols import BenchtopImage, CapturedField, FlatFieldKind, PhoneCapture, TileKey, TileState
 from mobilescope.data import layout
-from mobilescope.data.files import (
-    claim_room,
-    give_back_room,
-    is_disk_full,
-    naming_write_failures,
-    open_for_reading,
-    write_failure,
-)
+from mobilescope.data.files import claim_room, give_back_room, is_disk_full, naming_write_failures, write_failure
 from mobilescope.data.frames import MAX_BANDS
 from mobilescope.data.given_frames import frame_of, raw_frame
 from mobilescope.data.link_records import half_pair, link_row
 from mobilescope.data.lock import WriterLock
-from mobilescope.data.migration import migrate
 from mobilescope.data.records import (
     capture_row,
     channel_of,
@@ -51,8 +37,8 @@ from mobilescope.data.records import (
     set_text,
     tile_row,
 )
-from mobilescope.data.recovery import check_storage, clear_open_flags, is_open_flagged
-from mobilescope.data.schema import SCHEMA_VERSION, SESSION_FORMAT, SessionHeader
+from mobilescope.data.resuming import prepare_resume
+from mobilescope.data.schema import SessionHeader
 from mobilescope.data.series import Series, Table
 from mobilescope.data.stored_captures import StoredCaptures
 from mobilescope.data.swmr import open_swmr_writing
@@ -151,7 +137,7 @@ class SessionWriter:
             _check_free(path, margin_bytes, largest)
             interrupted = False
             if path.exists():
-                interrupted = _prepare_resume(path, header, on_progress)
+                interrupted = prepare_resume(path, header, on_progress)
             else:
                 layout.create_session_file(path, header, compress=compress)
             with naming_write_failures(path):
@@ -359,24 +345,6 @@ class SessionWriter:
                     f"writing {self.path} failed: {error}", "check the disk, then run the same command again"
                 ) from error
             raise
-
-
-def _prepare_resume(path: Path, header: SessionHeader, on_progress: ProgressListener) -> bool:
-    """Check that the file can be gone on with, and open it up after a kill; return whether there was one."""
-    interrupted = is_open_flagged(path)
-    with open_for_reading(path, SESSION_FORMAT, SCHEMA_VERSION, swmr=True) as file:
-        difference = layout.read_header(file, path).difference(header)
-        if difference:
-            raise UserError(
-                f"{path} was begun differently: {difference}",
-                "give the same slides and instrument, or another file name",
-            )
-        if interrupted:
-            check_storage(file, path)
-    if not migrate(path, on_progress) and interrupted:
-        with naming_write_failures(path):
-            clear_open_flags(path)
-    return interrupted
 
 
 def _check_free(path: Path, margin_bytes: int, payload_bytes: int) -> None:

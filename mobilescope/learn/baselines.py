@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import TrainingError
+from mobilescope.core.errors import UserError
 from mobilescope.data.pairs import PairStore
 from mobilescope.imaging.colour import ColourMatrix, luminance, to_float
 from mobilescope.imaging.deconvolution import deblur_srgb
@@ -95,7 +95,7 @@ class TrainingFields(Sequence[FieldPair]):
 
 
 def fit_baselines(pairs: Path) -> Baselines:
-    """Fit every baseline on the training pairs of a file; TrainingError where it has none."""
+    """Fit every baseline on the training pairs of a file; UserError where it has none."""
     fields = TrainingFields(pairs)
     return Baselines(fit_colour_matrix(fields), fit_deblurring(fields))
 
@@ -118,11 +118,11 @@ def fit_deblurring(fields: Sequence[FieldPair]) -> Deblurring:
 
     Raises
     ------
-    TrainingError
+    UserError
         There are no pairs.
     """
     if not fields:
-        raise TrainingError("no training pairs to fit the deblurring on", "register the training slides first")
+        raise UserError("no training pairs to fit the deblurring on", "register the training slides first")
     chosen = fields[:: max(1, len(fields) // _TUNING_FIELDS)][:_TUNING_FIELDS]
     parts = [_middle(field) for field in chosen]
     best = (-np.inf, _SIGMAS_PX[0], _STEPS[0])
@@ -176,5 +176,5 @@ def _fitted(pictures: Iterable[tuple[NDArray[np.float32], NDArray[np.uint8]]]) -
         sources.append(picture[step].reshape(-1, 3).copy())
         targets.append(to_float(label[step]).reshape(-1, 3))
     if not sources:
-        raise TrainingError("no training pairs to fit the colour matrix on", "register the training slides first")
+        raise UserError("no training pairs to fit the colour matrix on", "register the training slides first")
     return ColourMatrix.fit(np.concatenate(sources), np.concatenate(targets))

@@ -6,7 +6,10 @@ import csv
 import importlib
 import importlib.util
 import math
-from collections.abc import Sequence
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -47,6 +50,8 @@ class LogRow:
 class TrainingLog:
     """The logs of one model: ``<stem>.csv``, ``<stem>.panels/`` and, where wanted, ``<stem>.tensorboard/``.
 
+    What can't be written while the training runs is left out, with one warning: hours of training are worth more.
+
     Parameters
     ----------
     validations : int
@@ -57,7 +62,7 @@ class TrainingLog:
     Raises
     ------
     OutputError
-        Another table stands where the log goes.
+        Something else stands where the log or the panels go.
     """
 
     def __init__(self, model: Path, *, validations: int, tensorboard: bool = False) -> None:
@@ -67,10 +72,13 @@ class TrainingLog:
                 f"{self._csv}, where the log goes, holds something else", "move it away, or give the model another name"
             )
         self.panels = model.with_name(f"{model.stem}.panels")
+        if self.panels.exists() and not self.panels.is_dir():
+            raise OutputError(f"{self.panels}, where the panels go, is no folder", "move it away")
         self._panel_every = max(1, math.ceil(validations / _MOST_PANELS))
         self._board_folder = model.with_name(f"{model.stem}.tensorboard")
         self._board: Any = None
         self._wants_board = tensorboard
+        self._has_failed = False
         if tensorboard and importlib.util.find_spec("tensorboard") is None:
             raise UserError("TensorBoard is not installed", "install it with: pip install 'mobilescope[logs]'")
 
@@ -106,33 +114,52 @@ class TrainingLog:
         outputs, shown : sequences
             Enhanced validation fields, (rows, columns, 3) float32 0–1, and the fields; the first few are drawn.
         """
-        new = not self._csv.exists()
-        with self._csv.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow([field.name for field in fields(LogRow)])
-            writer.writerow(row.texts())
-        panel = None
-        if number % self._panel_every == 0:
-            panel = draw_panel(outputs, shown)
-            self._save_panel(panel, row.step)
+        panel = draw_panel(outputs, shown) if number % self._panel_every == 0 else None
+        with self._sparing():
+            self._append(row)
+        if panel is not None:
+            with self._sparing():
+                self._save_panel(panel, row.step)
         if self._wants_board:
-            self._write_board(row, panel)
+            with self._sparing():
+                self._write_board(row, panel)
 
     def close(self) -> None:
         """Finish TensorBoard's files."""
         if self._board is not None:
-            self._board.close()
-            self._board = None
+            board, self._board = self._board, None
+            with self._sparing():
+                board.close()
+
+    @contextmanager
+    def _sparing(self) -> Iterator[None]:
+        """Keep a failure of the disk from ending the training; the first one is told."""
+        try:
+            yield
+        except OSError as error:
+            if not self._has_failed:
+                warnings.warn(
+                    f"the training's log can't be written ({error}), so that something will be missing there; the "
+                    "training goes on: free some space, or check the folder", RuntimeWarning, stacklevel=3,
+                )
+            self._has_failed = True
+
+    def _append(self, row: LogRow) -> None:
+        whole = self._csv.stat().st_size if self._csv.exists() else 0
+        rows = [row.texts()] if whole else [[field.name for field in fields(LogRow)], row.texts()]
+        try:
+            with self._csv.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(rows)
+        except OSError:
+            with suppress(OSError):
+                os.truncate(self._csv, whole)  # else the next row would stand behind a part of this one
+            raise
 
     def _save_panel(self, panel: NDArray[np.uint8], step: int) -> None:
         path = self.panels / f"step-{step:06d}.png"
-        try:
-            self.panels.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(f"no folder {self.panels} can be made: {error.strerror}", "move what is there") from error
+        self.panels.mkdir(exist_ok=True)
         if not cv2.imwrite(str(path), cv2.cvtColor(panel, cv2.COLOR_RGB2BGR)):
-            raise OutputError(f"the picture {path} can't be written", "check the folder and its free space")
+            raise OSError(f"no picture {path}")
 
     def _write_board(self, row: LogRow, panel: NDArray[np.uint8] | None) -> None:
         if self._board is None:

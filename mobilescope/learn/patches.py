@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilescope.core.errors import TrainingError
+from mobilescope.core.errors import UserError
 from mobilescope.core.factor import GridFactor
 from mobilescope.data.pair_record import PairRecord
 from mobilescope.data.pairs import PairStore
@@ -108,14 +108,14 @@ class PatchIndex:
 
         Raises
         ------
-        TrainingError
+        UserError
             No field holds a patch.
         """
         fields = [patch_places(shape, patch_px, stride_px) for shape in shapes]
         numbers = np.repeat(np.arange(len(fields)), [len(places) for places in fields])
         places = np.column_stack([numbers, *np.concatenate([*fields, np.empty((0, 2), np.int64)]).T])
         if not len(places):
-            raise TrainingError(
+            raise UserError(
                 f"no training patches of {patch_px} px in {len(shapes)} accepted training pairs",
                 "check the registration's verdicts with 'mobilescope inspect'",
             )
@@ -126,7 +126,7 @@ class PatchIndex:
 
         Raises
         ------
-        TrainingError
+        UserError
             Nothing is left.
         """
         if not len(dropped):
@@ -134,7 +134,7 @@ class PatchIndex:
         sides = np.maximum(self.places.max(axis=0), dropped.max(axis=0)) + 1
         kept = ~np.isin(*(np.ravel_multi_index(tuple(each.T), tuple(sides)) for each in (self.places, dropped)))
         if not kept.any():
-            raise TrainingError("every training patch is blank and left out", "keep some: --keep-blank 1")
+            raise UserError("every training patch is blank and left out", "keep some: --keep-blank 1")
         return PatchIndex(self.places[kept], self.patch_px, self.factor)
 
     def __len__(self) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import TrainingError, UserError
+from mobilescope.core.errors import UserError
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset
 from mobilescope.data.files import file_format
 from mobilescope.data.pair_record import PairRecord
@@ -189,12 +189,12 @@ class Sources:
 
         Raises
         ------
-        TrainingError
+        UserError
             There are none.
         """
         found = _spread(self.fields("validation", windowed=True), count)
         if not found:
-            raise TrainingError(
+            raise UserError(
                 f"{self.names} has no accepted validation pairs", "register a slide with the role 'validation'"
             )
         return found

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilescope.core.errors import InputFileError, OutputError, SessionLockedError, TrainingError, UserError
+from mobilescope.core.errors import InputFileError, TrainingError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
-from mobilescope.data.lock import WriterLock
 from mobilescope.imaging.colour import luminance, to_float
 from mobilescope.imaging.metrics import ssim
 from mobilescope.learn.checkpoint import ModelCard, load_model, read_card, read_reference, save_model
@@ -26,10 +24,11 @@ from mobilescope.learn.feed import DataOptions, Feed, Order, make_feed
 from mobilescope.learn.logs import LogRow, TrainingLog
 from mobilescope.learn.losses import enhancement_loss
 from mobilescope.learn.memory import is_out_of_memory
+from mobilescope.learn.model_place import alone, check_place
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 from mobilescope.learn.patches import FieldPair, PatchIndex, PatchSet, StoredPatches, as_batch
 from mobilescope.learn.presets import TrainingConfig, network_for
-from mobilescope.learn.ranks import Ranks, is_main_process, joined
+from mobilescope.learn.ranks import Ranks, joined
 from mobilescope.learn.reference import attach_reference
 from mobilescope.learn.sources import Sources, decoded_bytes, read_fields
 from mobilescope.learn.stepping import Stepper
@@ -106,17 +105,17 @@ def train(
     Raises
     ------
     TrainingError
-        No accepted training or validation pairs, or a loss that is no longer finite.
+        A loss that is no longer finite, or too little memory.
     UserError
-        An unfinished run of another configuration or other data in the way, or one that is still at work; files that
-        don't go together.
+        No accepted training or validation pairs; an unfinished run of another configuration or other data in the way,
+        or one that is still at work; files that don't go together.
     OutputError
         No folder for the model, or files in the way that no training wrote.
     """
-    _check_place(model)
+    check_place(model)
     paths = [pairs] if isinstance(pairs, Path) else list(pairs)
     stop = stop or StopToken()
-    with _alone(model), joined(device) as (ranks, place_of_work):
+    with alone(model), joined(device) as (ranks, place_of_work):
         sources = Sources.open(paths)
         config = sources.fitted(config)
         listener = on_progress if ranks.main else ignore_progress
@@ -128,35 +127,6 @@ def train(
         if ranks.main and not result.stopped and not read_reference(model):
             attach_reference(model, paths, on_progress=listener, stop=stop)
         return result
-
-
-def _check_place(model: Path) -> None:
-    """Refuse a name under which something else stands: a mistyped --out must not cost a session."""
-    if not model.parent.is_dir() or model.is_dir():
-        raise OutputError(f"the model can't be written as {model}", "give a file name in a folder that is there")
-    if model.exists():
-        try:
-            read_card(model)
-        except UserError as error:
-            raise OutputError(f"{model} is there and is no model", "give another name for the model") from error
-
-
-@contextlib.contextmanager
-def _alone(model: Path) -> Iterator[None]:
-    """Keep a second training from writing the same files for as long as this one lasts."""
-    lock: WriterLock | None = None
-    if is_main_process():
-        try:
-            lock = WriterLock.acquire(model)
-        except SessionLockedError:
-            raise
-        except OutputError:
-            pass  # a disk without locks, as clusters have them: training there is worth more than the guard
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 class _Run:
@@ -301,15 +271,15 @@ class _Run:
                 f"the validation loss is {loss} at step {self._step}",
                 "train with a lower learning rate; the best model so far is kept",
             )
-        if self._ranks.main:
-            rate = learning_rate_at(self._config, max(0, self._step - 1))
-            row = LogRow(self._step, self._seconds, rate, training_loss, loss, score)
-            self._log.add(row, self._step // self._config.validate_every, outputs, self._validation)
         if loss < self._best.loss:
             self._best = _Best(self._step, loss, score)
             if self._ranks.main:
                 self._save(self._model_path, {})
         self._save_last()
+        if self._ranks.main:
+            rate = learning_rate_at(self._config, max(0, self._step - 1))
+            row = LogRow(self._step, self._seconds, rate, training_loss, loss, score)
+            self._log.add(row, self._step // self._config.validate_every, outputs, self._validation)
 
     def _judge(self, field: FieldPair) -> tuple[float, NDArray[np.float32]]:
         """Return the loss on a whole field and the enhanced picture, (rows, columns, 3) float32 0-1."""

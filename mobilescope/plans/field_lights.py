@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from mobilescope.core.config import StrictModel
 from mobilescope.core.errors import PlanError
@@ -88,24 +97,35 @@ _NAMED: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def _written_out(given: object) -> object:
-    """Replace names by the lights they stand for, and a table of several positions by one for each."""
+def _stands_for(each: object) -> list[Any]:
+    """Return the lights that an entry stands for: a name for one or more, a table of positions for one each."""
+    if isinstance(each, str):
+        if each not in _NAMED:
+            raise ValueError(f"there is no light {each!r}; known ones are {', '.join(_NAMED)}, or write a table")
+        return list(_NAMED[each])
+    if not isinstance(each, dict) or "positions" not in each:
+        return [each]
+    rest = {key: value for key, value in each.items() if key != "positions"}
+    if "position" in rest or not isinstance(each["positions"], list | tuple) or "name" not in rest:
+        raise ValueError("positions is a list, beside a name and in place of position")
+    return [rest | {"name": f"{rest['name']}-{place}", "position": place} for place in each["positions"]]
+
+
+def _written_out(given: object, lights: ValidatorFunctionWrapHandler) -> Any:
+    """Check the lights that entries stand for; a mistake is counted by the entries, which are what the plan shows."""
     if not isinstance(given, list | tuple):
-        return given
-    lights: list[object] = []
-    for each in given:
-        if isinstance(each, str):
-            if each not in _NAMED:
-                raise ValueError(f"there is no light {each!r}; known ones are {', '.join(_NAMED)}, or write a table")
-            lights += _NAMED[each]
-        elif isinstance(each, dict) and "positions" in each:
-            rest = {key: value for key, value in each.items() if key != "positions"}
-            if "position" in rest or not isinstance(each["positions"], list | tuple) or "name" not in rest:
-                raise ValueError("positions is a list, beside a name and in place of position")
-            lights += [rest | {"name": f"{rest['name']}-{place}", "position": place} for place in each["positions"]]
-        else:
-            lights.append(each)
-    return lights
+        return lights(given)
+    written = [(index, light) for index, each in enumerate(given) for light in _stands_for(each)]
+    try:
+        return lights([light for _, light in written])
+    except ValidationError as error:
+        raise ValidationError.from_exception_data(error.title, [
+            InitErrorDetails(
+                type=each["type"], loc=(written[int(each["loc"][0])][0], *each["loc"][1:]), input=each["input"],
+                ctx=each.get("ctx", {}),
+            )
+            for each in error.errors()
+        ]) from error
 
 
 def _names_differ(lights: tuple[FieldLight, ...]) -> tuple[FieldLight, ...]:
@@ -116,4 +136,4 @@ def _names_differ(lights: tuple[FieldLight, ...]) -> tuple[FieldLight, ...]:
     return lights
 
 
-FieldLights = Annotated[tuple[FieldLight, ...], BeforeValidator(_written_out), AfterValidator(_names_differ)]
+FieldLights = Annotated[tuple[FieldLight, ...], WrapValidator(_written_out), AfterValidator(_names_differ)]

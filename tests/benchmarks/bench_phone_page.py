@@ -118,7 +118,7 @@ def stills(count: int) -> dict[str, Any]:
         took_s, size = [], (0, 0)
         for _ in range(count):
             begun_s = time.monotonic()
-            still = waiting(page, server.hub.take)
+            still = waiting(page, server.hub.shutter.take)
             took_s.append(time.monotonic() - begun_s)
             size = still.width, still.height
             assert size == tuple(page.evaluate("[mobilescope.lens.plan.width, mobilescope.lens.plan.height]"))

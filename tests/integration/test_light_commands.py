@@ -10,8 +10,15 @@ import pytest
 from typer.testing import CliRunner
 
 from mobilescope.app.cli import app
+from mobilescope.app.pairs.asked_development import asked_development
+from mobilescope.app.pairs.pairing import plan_pairing, registered_pairs
+from mobilescope.core.errors import InputFileError
+from mobilescope.data.layout import pairs_path
+from mobilescope.data.mosaics import MosaicWriter
 from mobilescope.data.phone_light import read_phone_light
 from mobilescope.data.session import Session
+from mobilescope.data.variants import PairVariant
+from mobilescope.imaging.quality import GateThresholds
 
 INSTRUMENT = """\
 [development]
@@ -134,3 +141,31 @@ def test_lights_added_to_the_plan_later_are_taken_into_the_session(folder, sessi
         taken = [(each.index, each.channel) for each in opened.captures("smear", channel=None)]
     assert taken[-2:] == [(0, "green"), (1, "green")]
     assert len(taken) == 9 + 2
+
+
+def test_pairs_of_another_white_balance_than_the_sessions_own_stand_in_a_file_of_their_own(session):
+    with MosaicWriter(session, "smear", (64, 64), 0.37, (0, 0), {}, []) as mosaic:
+        mosaic.write_band(np.zeros((64, 64, 3), np.uint8), np.ones((64, 64), bool))
+
+    def names(development):
+        plan = plan_pairing(session, PairVariant("benchtop", development=development), GateThresholds(), search=False)
+        return pairs_path(session, plan.variant).name.removeprefix(session.stem)
+
+    assert names(None) == names(asked_development(session, None, "reference", None)) == ".pairs-benchtop.h5"
+    assert names(asked_development(session, None, "camera", None)) == ".pairs-benchtop-camera.h5"
+    assert names(asked_development(session, None, "2,1,1.5", "square")) == ".pairs-benchtop-square-wb2-1-1.5.h5"
+
+
+@pytest.mark.usefixtures("calibrated")
+def test_a_session_is_known_by_the_pairs_that_its_own_settings_make(folder, tmp_path):
+    (tmp_path / "plan.toml").write_text(PLAN)
+    (tmp_path / "scope.toml").write_text(INSTRUMENT.replace("[development]", '[development]\ncrops = "square"'))
+    shutil.copy(folder / "light.h5", tmp_path)
+    session = tmp_path / "my.h5"
+    done = run(tmp_path, "capture", tmp_path / "plan.toml", "--session", session)
+    assert done.exit_code == 0, done.stderr
+    (tmp_path / "my.pairs-cloudy.h5").touch()
+    with pytest.raises(InputFileError, match=r"my\.pairs-square\.h5.*or give one of .*: my\.pairs-cloudy\.h5"):
+        registered_pairs(session)
+    (tmp_path / "my.pairs-square.h5").touch()
+    assert registered_pairs(session) == tmp_path / "my.pairs-square.h5"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
@@ -10,7 +11,8 @@ from mobilescope.app.instruments.instrument import build_instruments
 from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.app.terminal.console import reporting_errors
 from mobilescope.core.config import InstrumentConfig, read_toml
-from mobilescope.core.errors import ConfigError, DeviceError, MobilescopeError, UserError
+from mobilescope.core.errors import ConfigError, DeviceError, LimitError, MobilescopeError, UserError
+from mobilescope.devices.micromanager import demo_configuration
 
 MISTAKES = {
     "unknown key": ("colour = 3", "'colour'"),
@@ -149,3 +151,10 @@ def test_an_error_says_cause_and_remedy_and_carries_the_exit_status():
     assert str(UserError("it broke", "mend it")) == "it broke; mend it"
     assert str(UserError("it broke")) == "it broke"
     assert (MobilescopeError("").exit_status, DeviceError("").exit_status, UserError("").exit_status) == (1, 1, 2)
+    assert LimitError("").exit_status == 2  # asked for, and refused before anything moved
+
+
+def test_a_package_that_is_missing_is_the_users_to_mend(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mm_test_adapters", None)
+    with pytest.raises(UserError, match="mm-test-adapters is not installed; install it"):
+        demo_configuration()

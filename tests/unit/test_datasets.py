@@ -17,7 +17,7 @@ from mobilescope.app.datasets.dataset_card import card_lines
 from mobilescope.app.datasets.dataset_files import write_cards
 from mobilescope.app.datasets.datasets import make_dataset
 from mobilescope.app.inspection.inspecting import describe, lines
-from mobilescope.core.errors import InputFileError, OutputError, TrainingError, UserError
+from mobilescope.core.errors import InputFileError, OutputError, UserError
 from mobilescope.data.datasets import Dataset, joined_provenance, role_of
 from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.pairs import PairStore
@@ -107,7 +107,7 @@ def test_blank_patches_are_thinned_by_the_seed_and_counted(half_blank, tmp_path)
 
 
 def test_a_dataset_of_bare_glass_alone_says_so(half_blank, tmp_path):
-    with pytest.raises(TrainingError, match=r"all \d+ training patches of .* are blank and left out; keep some"):
+    with pytest.raises(UserError, match=r"all \d+ training patches of .* are blank and left out; keep some"):
         make_dataset([half_blank], tmp_path / "all.h5", PatchPlan(16, least_specimen=1.01, keep_blank=0))
 
 
@@ -258,9 +258,9 @@ def test_odd_requests_are_refused(files, tmp_path):
         make_dataset([files[0], files[0]], out, PLAN)
     with pytest.raises(OutputError, match="is no dataset"):
         make_dataset(files, files[0], PLAN)
-    with pytest.raises(TrainingError, match=r"no accepted training pair as large as a patch of 16 px.*--role"):
+    with pytest.raises(UserError, match=r"no accepted training pair as large as a patch of 16 px.*--role"):
         make_dataset(files, out, PLAN, roles={"a": None, "d": "blind"})
-    with pytest.raises(TrainingError, match="as large as a patch of 400 px; give a smaller --patch-px"):
+    with pytest.raises(UserError, match="as large as a patch of 400 px; give a smaller --patch-px"):
         make_dataset(files, out, PatchPlan(400))
     make_dataset(files, out, PLAN)
     with pytest.raises(UserError, match="is a dataset itself"):

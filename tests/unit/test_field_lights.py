@@ -88,6 +88,10 @@ def test_brightness_scales_a_pattern_and_keeps_what_is_lit():
     ('[{ name = "x", brightness = 1.5 }]', "lights.0.brightness"),
     ('[{ name = "x", kelvin = 3000 }]', "lights.0.kelvin"),
     ('[{ pattern = "single", positions = [1] }]', "beside a name"),
+    ('["channels", { name = "x", every = 0 }]', r"lights\.1\.every"),  # as written, not as lit
+    ('["channels", "dark", { name = "x", pattern = "single", positions = [0, -1] }]', r"lights\.2\.position"),
+    ('[{ name = "x", pattern = "single", positions = [0, 1] }, { name = "y", K = 3 }]', r"key '.*lights\.1\.K"),
+    ('["channels", { name = "x", colour = "000000" }]', r"lights\.1: this colour is dark"),
 ])
 def test_what_can_not_be_lit_is_refused_with_the_files_name_and_the_key(tmp_path, written, said):
     path = tmp_path / "plan.toml"

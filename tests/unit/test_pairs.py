@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from damage import flip_in_chunk
 
+from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import InputFileError, InputImageError, OutputError, UserError
 from mobilescope.data.layout import pair_files, pairs_path
 from mobilescope.data.pair_writer import PairWriter
@@ -239,6 +240,9 @@ def test_each_variant_has_a_name_of_its_own(tmp_path):
         PairVariant(factor=2): "run.pairs-x2.h5",
         PairVariant(jpeg_ratio=21): "run.pairs-jpeg21.h5",
         PairVariant("benchtop", 1.5, 21): "run.pairs-benchtop-x1.5-jpeg21.h5",
+        PairVariant(development=DevelopmentConfig(crops="square")): "run.pairs-square.h5",
+        PairVariant(development=DevelopmentConfig(white_balance="cloudy")): "run.pairs-cloudy.h5",
+        PairVariant(development=DevelopmentConfig(white_balance=(2.1, 1, 1.5))): "run.pairs-wb2.1-1-1.5.h5",
     }
     assert {variant: pairs_path(session, variant).name for variant in named} == named
     assert pairs_path(session) == pairs_path(session, PairVariant())

@@ -271,13 +271,13 @@ REFUSED = {"accepted": False, "reason": "residual too great"}
     ids=["none to train on", "all refused", "none to validate on", "validation refused", "nothing to look at"],
 )
 def test_a_run_without_data_does_not_start(write_pairs, model, members, message):
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(UserError, match=message):
         train(write_pairs(*members), model, QUICK, network=TINY)
     assert not model.exists()
 
 
 def test_fields_smaller_than_a_patch_are_told(pairs, model):
-    with pytest.raises(TrainingError, match="60 px in 2 accepted"):
+    with pytest.raises(UserError, match="60 px in 2 accepted"):
         train(pairs, model, QUICK.model_copy(update={"patch_px": 60}), network=TINY)
 
 

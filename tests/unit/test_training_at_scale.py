@@ -240,7 +240,7 @@ def bare_entry(*arguments):
 
 def test_the_bare_entry_tells_what_is_wrong_in_a_line(pairs, tmp_path):
     done = bare_entry(pairs, "--out", tmp_path / "m.pt")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stderr.startswith("error: no training patches of 60 px")
     assert "Traceback" not in done.stderr
 

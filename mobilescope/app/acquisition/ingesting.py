@@ -16,7 +16,7 @@ from mobilescope.app.instruments.instrument import describe
 from mobilescope.app.instruments.paper_benchtop import paper_benchtop
 from mobilescope.app.mosaics.tile_folders import read_positions
 from mobilescope.app.pictures.light_keeping import fitting_light, keep_light
-from mobilescope.core.config import InstrumentConfig
+from mobilescope.core.config import UNNAMED, InstrumentConfig
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
 from mobilescope.core.pair_link import INGESTED_ROW
 from mobilescope.core.phone_picture import PhonePicture
@@ -227,8 +227,11 @@ def _header(
 ) -> tuple[SessionHeader, list[FoundPicture]]:
     """Return the header to write with, and what is left to put in; InputFileError where a new session would stay empty.
 
-    The first picture that reads decides on the frame of a new session, where the instrument file does not.
+    The first picture that reads decides on the frame of a new session, where the instrument file does not. Pictures
+    that were taken elsewhere are not the twin's: without a name in the instrument file, their instrument has none.
     """
+    if "name" not in config.model_fields_set:
+        config = config.model_copy(update={"name": UNNAMED})
     tiles = options.benchtop
     if begun is not None:
         if tiles is not None and tiles.shape != begun.benchtop_shape:

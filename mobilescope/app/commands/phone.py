@@ -140,7 +140,7 @@ def _hear(page: PhonePageServer, told: threading.Event) -> None:
             if word == "n":
                 new_code(page)
             elif not word:
-                page.hub.take()
+                page.hub.shutter.take()
         except MobilescopeError as error:
             say(str(error))
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mobilescope.app.commands.option_types import Device, Json
-from mobilescope.app.terminal.console import ProgressDisplay, print_json, say, stoppable
+from mobilescope.app.terminal.console import ProgressDisplay, print_json, say, showing_warnings, stoppable
 from mobilescope.core.errors import CancelledError, UserError
 
 
@@ -62,7 +62,7 @@ def train(
     changes: dict[str, Any] = {"steps": steps, "epochs": epochs, "batch": batch, "patience": patience}
     changes = {name: value for name, value in changes.items() if value is not None} | {"seed": seed}
     pairs = [registered_pairs(path) for path in session]
-    with stoppable() as stop, ProgressDisplay() as progress:
+    with showing_warnings(), stoppable() as stop, ProgressDisplay() as progress:
         result = run_training(
             pairs, out, chosen.model_copy(update=changes), device=device, data=DataOptions(workers=workers),
             teacher=distil, tensorboard=tensorboard, on_progress=progress, stop=stop,

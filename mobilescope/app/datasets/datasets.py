@@ -16,7 +16,7 @@ from mobilescope.app.datasets.dataset_card import dataset_card
 from mobilescope.app.pairs.lineage import slide_digests
 from mobilescope.app.pairs.pairing import registered_pairs
 from mobilescope.app.pictures.folders import prepare_file
-from mobilescope.core.errors import OutputError, TrainingError, UserError
+from mobilescope.core.errors import OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, Member, Role, identity_of, path_beside
 from mobilescope.data.files import file_format, open_for_reading
@@ -54,9 +54,8 @@ def make_dataset(
     Raises
     ------
     UserError
-        Files that don't go together, the same session twice, a slide on two sides, or a name that no file has.
-    TrainingError
-        No training patch is left.
+        Files that don't go together, the same session twice, a slide on two sides, a name that no file has, or no
+        training patch is left.
     """
     stop = stop or StopToken()
     _check_target(out)
@@ -133,15 +132,15 @@ def _check_once(files: Sequence[Source]) -> None:
 
 
 def _check_patches(sources: Sources, plan: PatchPlan, thinned: Sequence[FilePatches]) -> None:
-    """Refuse a dataset that nothing could be trained on; TrainingError says what would have to be otherwise."""
+    """Refuse a dataset that nothing could be trained on; UserError says what would have to be otherwise."""
     places = sum(sum(each.patches.values()) for each in thinned)
     if places == 0:
-        raise TrainingError(
+        raise UserError(
             f"{sources.names} have no accepted training pair as large as a patch of {plan.patch_px} px",
             "give a smaller --patch-px, or a slide the role 'training' (--role SLIDE=training)",
         )
     if places == sum(len(each.dropped) for each in thinned):
-        raise TrainingError(
+        raise UserError(
             f"all {places} training patches of {sources.names} are blank and left out",
             "keep some (--keep-blank), or give a slide with specimen the role 'training'",
         )

@@ -12,7 +12,7 @@ import numpy as np
 from mobilescope.app.inspection.session_card import session_lines
 from mobilescope.app.pictures.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.pictures.picture_notes import read_record
-from mobilescope.core.errors import InputFileError, NewerVersionError
+from mobilescope.core.errors import ForeignFileError, InputFileError, NewerVersionError
 from mobilescope.core.progress import ProgressListener, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
 from mobilescope.data.files import file_format, looks_like_model
@@ -63,10 +63,8 @@ def _opened(path: Path) -> Session:
     """Open a session; what is of another kind is told what can be shown."""
     try:
         return Session.open(path)
-    except InputFileError as error:
-        if error.remedy.startswith("give "):
-            raise InputFileError(error.cause, _WHAT_IS_SHOWN) from error
-        raise
+    except ForeignFileError as error:
+        raise ForeignFileError(error.cause, _WHAT_IS_SHOWN) from error
 
 
 def _describe_picture(path: Path) -> dict[str, Any]:

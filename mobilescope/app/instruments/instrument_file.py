@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mobilescope.core.config import InstrumentConfig, load_model
-
-UNNAMED = "unnamed instrument"
+from mobilescope.core.config import UNNAMED, InstrumentConfig, load_model
 
 
 def load_instrument(path: Path | None) -> InstrumentConfig:

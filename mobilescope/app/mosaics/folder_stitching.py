@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mobilescope.app.mosaics.mosaic_output import MosaicPicture, check_output, write_mosaic
 from mobilescope.app.mosaics.tile_folders import Pixels, TilePlan, TileReader
-from mobilescope.core.errors import StitchingError
+from mobilescope.core.errors import UserError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.imaging.bands import Piece
 from mobilescope.imaging.blending import mosaic_bands, mosaic_shape, place
@@ -114,7 +114,7 @@ def stitch_folder(
     ------
     InputFileError, InputImageError
         A tile can't be read, or is not like the others.
-    StitchingError
+    UserError
         No two tiles overlap.
     OutputError, DiskSpaceError
         The mosaic can't be written.
@@ -153,7 +153,7 @@ def _check_overlap(plan: TilePlan, shape: tuple[int, int]) -> None:
     """Refuse positions at which no tile touches another."""
     if len(plan.files) > 1 and not neighbour_pairs(plan.nominal_px, shape, MINIMUM_OVERLAP_PX):
         steps = np.abs(plan.nominal_px - plan.nominal_px[0])[1:].max(axis=1)
-        raise StitchingError(
+        raise UserError(
             f"no two of the {len(plan.files)} tiles overlap by {MINIMUM_OVERLAP_PX} px: they are {shape[1]}x{shape[0]} "
             f"px large and the first one's nearest neighbour is {steps.min():.0f} px away",
             "check the pixel size and the positions, or the overlap of the grid",

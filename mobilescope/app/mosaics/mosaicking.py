@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.mosaics.folder_stitching import tile_entry
-from mobilescope.core.errors import InputFileError, StitchingError
+from mobilescope.core.errors import InputFileError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.layout import mosaic_path
 from mobilescope.data.mosaics import Mosaic, MosaicWriter
@@ -72,7 +72,7 @@ def stitch_slide(
     with Session.open(session_path) as session:
         tiles = session.mosaic_tiles(slide)
         if not tiles:
-            raise StitchingError(f"slide {slide!r} has no tiles in {session_path}", "scan it first")
+            raise InputFileError(f"slide {slide!r} has no tiles in {session_path}", "scan it first")
         load = corrected_tiles(session, tiles)
         shape = session.header.benchtop_shape
         start = time.perf_counter()

@@ -19,11 +19,11 @@ from mobilescope.acquire.pairing import (
     PlannedField,
     WalkResult,
     beyond_reach,
-    link_from,
 )
 from mobilescope.acquire.runner import ScanRunner
 from mobilescope.acquire.scan import take_flat_fields
 from mobilescope.acquire.slide_run import SlideRun
+from mobilescope.acquire.stored_links import link_from
 from mobilescope.app.acquisition.acquiring import field_grid, keep_phone_light, known_files, run_of_tiles, slide_run
 from mobilescope.app.acquisition.slide_content import slide_content
 from mobilescope.app.instruments.channels import channel_switch

@@ -42,7 +42,7 @@ from mobilescope.core.processes import starting_workers
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Role
 from mobilescope.data.files import file_format
-from mobilescope.data.layout import mosaic_path, pairs_path
+from mobilescope.data.layout import mosaic_path, pair_files, pairs_path
 from mobilescope.data.mosaics import Mosaic
 from mobilescope.data.pair_record import PAIRS_FORMAT
 from mobilescope.data.pair_writer import PairWriter
@@ -78,10 +78,13 @@ def registered_pairs(path: Path) -> Path:
     """
     if file_format(path) in (PAIRS_FORMAT, DATASET_FORMAT):
         return path
-    with Session.open(path):
-        pairs = pairs_path(path)
+    with Session.open(path) as session:
+        own = development_of(session)
+    pairs = pairs_path(path, PairVariant(development=own, own=own))
     if not pairs.exists():
-        raise InputFileError(f"{path} has no registered pairs ({pairs})", "register the session first")
+        others = ", ".join(each.name for each in pair_files(path))
+        remedy = "register the session first" + (f", or give one of its files of pairs: {others}" if others else "")
+        raise InputFileError(f"{path} has no registered pairs ({pairs})", remedy)
     return pairs
 
 
@@ -188,7 +191,8 @@ def plan_pairing(
     """Read what there is to register; InputFileError for a session without captures or mosaics."""
     with Session.open(session_path) as session:
         session.warn_of_damaged_rows()
-        variant = replace(variant, development=variant.development or development_of(session))
+        own = development_of(session)
+        variant = replace(variant, development=variant.development or own, own=own)
         placed = [each for slide in session.slides for each in placed_captures(session, slide.name)]
         jobs = [(part.slide, part) for each in placed for part in _parts(session, each.capture, variant)]
         roles = {slide.name: slide.role for slide in session.slides}

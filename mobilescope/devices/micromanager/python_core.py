@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobilescope.core.errors import ConfigError, DeviceError
+from mobilescope.core.errors import ConfigError, DeviceError, UserError
 
 DEFAULT_TIMEOUT_S = 30.0
 
@@ -25,7 +25,7 @@ def demo_configuration() -> Path:
     try:
         import mm_test_adapters
     except ImportError as error:
-        raise DeviceError(
+        raise UserError(
             "the package mm-test-adapters is not installed", "install it: pip install mm-test-adapters"
         ) from error
     return Path(mm_test_adapters.__file__).parent / "libs" / "MMConfig_demo.cfg"

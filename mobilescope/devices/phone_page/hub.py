@@ -1,16 +1,13 @@
-"""The middle of the server: which phone is connected, what it tells, and what it is asked."""
+"""The middle of the server: which phone is connected, what it tells, and what it is told."""
 
 from __future__ import annotations
 
 import asyncio
 import math
-import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as NotYet
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -28,23 +25,13 @@ from mobilescope.devices.phone_page.frames import PhonePageFrames
 from mobilescope.devices.phone_page.link import PageLink
 from mobilescope.devices.phone_page.messages import CloseCode, PageRefusedError, PreviewPacket
 from mobilescope.devices.phone_page.pairing import Client, PairingDesk
+from mobilescope.devices.phone_page.shutter import Shutter
 from mobilescope.devices.phone_page.stills import Still, StillStore
 from mobilescope.devices.phone_page.values import PageSnapshot, change_of
 
-When = Literal["now", "tap"]
 _RATE_OVER_S = 3.0
 _CLOCK_EVERY_S = 2.0
 _FIRST_CLOCKS = 4
-_POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A still that the phone was asked for; ``tap`` leaves the moment to its user."""
-
-    request: str
-    when: When
-    still: Future[Still]
 
 
 @dataclass(eq=False)
@@ -86,7 +73,7 @@ class PhoneHub:
         self._streams: list[PhonePageFrames] = []
         self._captured_ms: deque[tuple[int, float]] = deque(maxlen=256)
         self._last_captured_s = -math.inf
-        self._asked: dict[str, Asked] = {}
+        self.shutter = Shutter(self._lock, self._send, lambda: self.snapshot().why_no_still())
         self._listeners: list[Callable[[Still], None]] = []
         self._guidance: tuple[str, str] = ("Point the phone at the specimen and focus.", "info")
         self._enhances = False
@@ -112,8 +99,7 @@ class PhoneHub:
         """Tell the operator what to do next; of what is wrong, the person at this computer is told too."""
         with self._lock:
             self._guidance = text, level
-            if self._session:
-                self._session.link.send("guidance", text=text, level=level)
+            self._send("guidance", text=text, level=level)
         if level == "warn":
             self._on_event(f"warning: {text}")
 
@@ -121,52 +107,6 @@ class PhoneHub:
         """Have a function called with each still once it is safe."""
         with self._lock:
             self._listeners.append(listener)
-
-    def ask(self, when: When) -> Asked:
-        """Have the phone take a still; one that goes and comes back is asked again. `wait` or `withdraw` ends it."""
-        asked = Asked(secrets.token_hex(8), when, Future())
-        with self._lock:
-            self._asked[asked.request] = asked
-            if self._session:
-                self._session.link.send("take", request=asked.request, when=when)
-        return asked
-
-    def wait(self, asked: Asked, *, timeout_s: float, stop: StopToken | None = None) -> Still:
-        """Wait until a still that was asked for is safe on the disk.
-
-        Raises
-        ------
-        DeviceError
-            None came in time, or the phone can't take one: no phone, asleep, camera gone.
-        CancelledError
-            A stop was asked for.
-        """
-        until_s = time.monotonic() + timeout_s
-        try:
-            while True:
-                try:
-                    return asked.still.result(min(_POLL_S, max(0.0, until_s - time.monotonic())))
-                except NotYet as error:
-                    if stop is not None:
-                        stop.raise_if_requested("waiting for a still of the phone")
-                    if time.monotonic() >= until_s:
-                        why = self.snapshot().why_no_still() or "the phone sent no still"
-                        raise DeviceError(
-                            f"{why}; none came in {timeout_s:g} s", "wake the phone, open the page, keep it in front"
-                        ) from error
-        finally:
-            self.withdraw(asked)
-
-    def withdraw(self, asked: Asked) -> None:
-        """Ask no longer."""
-        with self._lock:
-            self._asked.pop(asked.request, None)
-            if self._session:
-                self._session.link.send("take_done", request=asked.request)
-
-    def take(self, *, timeout_s: float = 20.0) -> Still:
-        """Have the phone take a still now and wait until it is safe; DeviceError as for `wait`."""
-        return self.wait(self.ask("now"), timeout_s=timeout_s)
 
     def wait_for_camera(self, timeout_s: float, stop: StopToken | None = None) -> messages.CameraReport:
         """Wait until a phone is connected and its camera open; DeviceError where that takes longer."""
@@ -199,14 +139,12 @@ class PhoneHub:
         """Let the phone go, and wake whoever waits."""
         with self._lock:
             session, self._session = self._session, None
-            streams, asked = list(self._streams), list(self._asked.values())
+            streams = list(self._streams)
         if session:
             session.decoder.close()
         for stream in streams:
             stream.end()
-        for each in asked:
-            if not each.still.done():
-                each.still.set_exception(DeviceError("the page's server was closed"))
+        self.shutter.close()
 
     # What the server's loop does.
 
@@ -242,9 +180,8 @@ class PhoneHub:
         with self._lock:
             self._now = replace(self._now, stills=len(self.store))
             self._check_size(still)
-            asked, listeners = self._asked.get(still.header.request or ""), list(self._listeners)
-        if asked is not None and not asked.still.done():
-            asked.still.set_result(still)
+            listeners = list(self._listeners)
+        self.shutter.came(still)
         if not still.again:
             for listener in listeners:
                 listener(still)
@@ -254,6 +191,12 @@ class PhoneHub:
         with self._lock:
             self._now = replace(self._now, refused=self._now.refused + 1, last_refusal=reason)
         self._on_event(f"refused: {reason}")
+
+    def _send(self, kind: str, **facts: Any) -> None:
+        """Send a message to the page that is connected, if one is."""
+        with self._lock:
+            if self._session:
+                self._session.link.send(kind, **facts)
 
     def _begin(self, link: PageLink, client: Client, secret: str) -> _Session:
         decoder = PreviewDecoder(
@@ -279,8 +222,7 @@ class PhoneHub:
                 stills=len(self.store), settle_ms=self._settle_ms,
             )
             link.send("guidance", text=text, level=level)
-            for request, asked in self._asked.items():
-                link.send("take", request=request, when=asked.when)
+            self.shutter.ask_again()
         if before is not None:
             by = "this phone opened the page again" if same else f"{client.name} took over"
             before.link.send("taken_over", by=by)
@@ -326,11 +268,7 @@ class PhoneHub:
             elif isinstance(message, messages.Rates):
                 self._now = replace(self._now, rates=message)
             elif isinstance(message, messages.TakeFailed):
-                asked = self._asked.get(message.request)
-                if asked is not None and not asked.still.done():
-                    asked.still.set_exception(
-                        DeviceError(f"the phone could not take a still: {message.reason}", "look at the page")
-                    )
+                self.shutter.failed(message.request, message.reason)
 
     def _on_camera(self, session: _Session, report: messages.CameraReport) -> None:
         self._first_camera = self._first_camera or report

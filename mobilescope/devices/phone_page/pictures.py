@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from mobilescope.core.errors import DeviceError, InputFileError, InputImageError
 from mobilescope.core.phone_picture import UNKNOWN_MS, PhonePicture
 from mobilescope.core.progress import StopToken
-from mobilescope.devices.phone_page.hub import Asked, PhoneHub
+from mobilescope.devices.phone_page.hub import PhoneHub
+from mobilescope.devices.phone_page.shutter import Asked
 from mobilescope.devices.phone_page.stills import Still
 from mobilescope.imaging.capture_files import developed_picture, jpeg_picture
 
@@ -59,7 +60,7 @@ class BrowserPictures:
         """Return rows and columns of a still as it is stored, learned from one that is taken for it."""
         hub = self._served()
         hub.wait_for_camera(self._patience_s)
-        still = hub.take(timeout_s=self._at_once_s)
+        still = hub.shutter.take(timeout_s=self._at_once_s)
         return still.height, still.width
 
     def guide(self, text: str) -> None:
@@ -70,15 +71,15 @@ class BrowserPictures:
         """Ask for a still where the person decides when; it may come from here on."""
         hub = self._served()
         self._withdraw()
-        self._asked = hub.ask("tap") if self._by_hand else None
+        self._asked = hub.shutter.ask("tap") if self._by_hand else None
 
     def take(self, stop: StopToken, _known: Collection[str]) -> PhonePicture:
         """Return the still that was asked for."""
         hub = self._served()
         hub.wait_for_camera(self._patience_s, stop)
-        asked = self._asked or hub.ask("now")
+        asked = self._asked or hub.shutter.ask("now")
         self._asked = None
-        still = hub.wait(asked, timeout_s=self._patience_s if self._by_hand else self._at_once_s, stop=stop)
+        still = hub.shutter.wait(asked, timeout_s=self._patience_s if self._by_hand else self._at_once_s, stop=stop)
         hub.guide("Saved.")
         picture = picture_of(still)
         self._tell_differences(hub, still, picture)
@@ -105,7 +106,7 @@ class BrowserPictures:
 
     def _withdraw(self) -> None:
         if self._asked is not None and self._hub is not None:
-            self._hub.withdraw(self._asked)
+            self._hub.shutter.withdraw(self._asked)
         self._asked = None
 
     def _served(self) -> PhoneHub:

@@ -22,7 +22,8 @@ from pair_bench import (
 )
 
 from mobilescope.acquire.capture import capture_fields
-from mobilescope.acquire.pairing import PlannedField, link_from
+from mobilescope.acquire.pairing import PlannedField
+from mobilescope.acquire.stored_links import link_from
 from mobilescope.app.acquisition.acquiring import (
     capture_grid,
     capture_job,

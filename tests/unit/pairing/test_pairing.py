@@ -20,7 +20,8 @@ from pair_bench import (
 )
 
 from mobilescope.acquire.pair_examining import FieldExaminer, TileUnder
-from mobilescope.acquire.pairing import Choice, PendingCapture, link_from
+from mobilescope.acquire.pairing import Choice, PendingCapture
+from mobilescope.acquire.stored_links import link_from
 from mobilescope.app.paired_sessions.pair_benchtop import SessionSide
 from mobilescope.app.pictures.developing import develop_fresh
 from mobilescope.core.errors import CancelledError, DeviceError, UserError

@@ -229,7 +229,7 @@ def test_a_still_that_failed_while_the_connection_was_lost_is_taken_when_it_is_b
       };
     }""")
     with ThreadPoolExecutor(1) as pool:
-        take = pool.submit(server.hub.take, timeout_s=20)
+        take = pool.submit(server.hub.shutter.take, timeout_s=20)
         page.get_by_text("No still: no memory").wait_for()
         page.evaluate("mobilescope.link.connect()")
         until(page, take.done, timeout_s=30)
@@ -239,7 +239,7 @@ def test_a_still_that_failed_while_the_connection_was_lost_is_taken_when_it_is_b
 def test_a_still_asked_for_while_one_is_taken_is_taken_afterwards(phone, server):
     page = opened(phone, server)
     with ThreadPoolExecutor(3) as pool:
-        takes = [pool.submit(server.hub.take, timeout_s=20) for _ in range(3)]
+        takes = [pool.submit(server.hub.shutter.take, timeout_s=20) for _ in range(3)]
         until(page, lambda: all(take.done() for take in takes), timeout_s=30)
     # Each has its own answer, though Chromium's camera may give one picture twice.
     assert len({take.result().header.request for take in takes}) == 3
@@ -262,7 +262,7 @@ def test_a_still_has_all_its_pixels_though_the_camera_is_late(phone, server):
     page = opened(phone, server)
     page.evaluate(EARLY_PHOTO)
     with ThreadPoolExecutor(1) as pool:
-        take = pool.submit(server.hub.take, timeout_s=20)
+        take = pool.submit(server.hub.shutter.take, timeout_s=20)
         until(page, take.done, timeout_s=30)
     assert (take.result().width, take.result().height) == (3840, 2160)
 
