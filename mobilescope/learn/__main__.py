@@ -16,7 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from mobilescope.core.errors import CancelledError, MobilescopeError
+from mobilescope.core.errors import CancelledError, MobilescopeError, UserError
 from mobilescope.core.progress import Progress, StopToken
 from mobilescope.learn.feed import DataOptions
 from mobilescope.learn.presets import PRESETS, preset
@@ -52,10 +52,13 @@ def main(arguments: list[str] | None = None) -> int:
         )
         if result.stopped:
             raise CancelledError(f"training stopped at step {result.steps}", "run the same command to go on")
-    except MobilescopeError as error:
-        if is_main_process():
+    except (UserError, CancelledError) as error:
+        if is_main_process():  # each process says the same
             sys.stderr.write(f"error: {error}\n")
         return error.exit_status
+    except (MobilescopeError, OSError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_status if isinstance(error, MobilescopeError) else 1
     if is_main_process():
         sys.stdout.write(json.dumps(asdict(result) | {"model": str(result.model)}) + "\n")
     return 0

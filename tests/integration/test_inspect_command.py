@@ -50,7 +50,8 @@ def test_a_changed_bit_in_what_was_made_of_a_session_is_found(copied_job, file, 
         (problem,) = json.loads(run.output)["problems"]
         assert problem.startswith(told)
         assert file in problem
-    assert "make it again" in run.errors
+        assert "damaged: " + json.loads(run.output)["remedy"] in run.errors
+        assert "session again" in run.errors
 
 
 def test_a_model_is_shown_as_a_card(small_job):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import resource
+import signal
 from pathlib import Path
 
 import pytest
@@ -61,26 +63,53 @@ def test_a_disk_that_takes_no_log_costs_neither_the_training_nor_its_weights(pai
     ]
 
 
-def test_a_row_that_went_half_to_the_disk_is_taken_back(tmp_path):
-    """A file-size limit cuts the row as a full disk does."""
-    import resource
-    import signal
-
-    log = logs.TrainingLog(tmp_path / "m.pt", validations=100)
-    add = lambda step: log.add(logs.LogRow(step, 1.0, 0.1, 0.2, 0.3, 0.4), 1, [], [])  # noqa: E731
-    add(10)
-    before = (tmp_path / "m.csv").read_bytes()
+@pytest.fixture
+def file_limit():
+    """Let files grow to so many bytes: what is written beyond is cut, as on a full disk."""
     limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 5, limits[1]))
-        with pytest.warns(RuntimeWarning, match="File too large"):
-            add(20)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
+
+    def limit(size_bytes=None):
+        soft = limits[0] if size_bytes is None else size_bytes
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, limits[1]))
+
+    yield limit
+    limit()
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture
+def log(tmp_path):
+    return logs.TrainingLog(tmp_path / "m.pt", validations=100)
+
+
+def add(log, step):
+    log.add(logs.LogRow(step, 1.0, 0.1, 0.2, 0.3, 0.4), 1, [], [])
+
+
+def test_a_row_that_went_half_to_the_disk_is_taken_back(log, tmp_path, file_limit):
+    add(log, 10)
+    before = (tmp_path / "m.csv").read_bytes()
+    file_limit(len(before) + 5)
+    with pytest.warns(RuntimeWarning, match="File too large"):
+        add(log, 20)
+    file_limit()
     assert (tmp_path / "m.csv").read_bytes() == before
-    add(30)
+    add(log, 30)
     assert logged(tmp_path / "m.csv") == [10, 30]
+
+
+def test_a_full_disk_at_resuming_costs_no_row(log, tmp_path, file_limit):
+    for step in (10, 20, 30):
+        add(log, step)
+    before = (tmp_path / "m.csv").read_bytes()
+    file_limit(20)
+    with pytest.warns(RuntimeWarning, match="File too large"):
+        log.go_on_from(20)
+    file_limit()
+    assert (tmp_path / "m.csv").read_bytes() == before
+    log.go_on_from(20)
+    assert logged(tmp_path / "m.csv") == [10, 20]
+    assert [each.name for each in tmp_path.iterdir()] == ["m.csv"]
 
 
 def test_weights_are_on_the_disk_before_the_log_is_written(pairs, tmp_path, monkeypatch):

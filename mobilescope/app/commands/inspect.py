@@ -28,7 +28,7 @@ def inspect(
 
     Example: mobilescope inspect demo/model.pt
     """
-    from mobilescope.app.inspection.inspecting import advice, describe, lines
+    from mobilescope.app.inspection.inspecting import describe, lines
 
     with ProgressDisplay() as progress:
         facts = describe(file, progress if stderr.is_terminal else ignore_progress)
@@ -37,5 +37,5 @@ def inspect(
     if json:
         print_json(facts)
     if facts["problems"]:
-        say(advice(facts))
+        say(f"damaged: {facts['remedy']}")
         raise typer.Exit(1)

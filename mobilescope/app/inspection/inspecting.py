@@ -16,22 +16,22 @@ from mobilescope.core.errors import ForeignFileError, InputFileError, NewerVersi
 from mobilescope.core.progress import ProgressListener, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
 from mobilescope.data.files import file_format, looks_like_model
-from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, LINKS, PHONE, mosaic_path, pair_files
+from mobilescope.data.layout import mosaic_path, pair_files
 from mobilescope.data.mosaics import MOSAIC_FORMAT, Mosaic
 from mobilescope.data.pair_record import PAIRS_FORMAT, PairRecord
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.schema import SESSION_FORMAT
 from mobilescope.data.session import Session
 
-_IN_THE_SESSION = tuple(f"{name}: " for name in (*HEADERS, BENCHTOP, PHONE, *FLAT_FIELDS.values(), EVENTS, LINKS))
 # Longer lists, digests of captures for the most part, are counted; --json has them.
 _MOST_LISTED = 3
 _WHAT_IS_SHOWN = "give a session, mosaic, pair file or dataset (.h5), a model (.pt) or a picture"
 
 
 def describe(path: Path, on_progress: ProgressListener = ignore_progress) -> dict[str, Any]:
-    """Return the facts of a file of ours or a picture, JSON-ready; ``problems`` lists what is damaged.
+    """Return the facts of a file of ours or a picture, JSON-ready.
 
+    ``problems`` lists what is damaged; where something is, ``remedy`` says what to do about it.
     A picture's ``provenance`` is the record of how it was made; None where it carries none.
     """
     if not path.exists():
@@ -53,9 +53,15 @@ def describe(path: Path, on_progress: ProgressListener = ignore_progress) -> dic
     if file_format(path) == DATASET_FORMAT:
         return _describe_dataset(path)
     with _opened(path) as session:
-        problems = [*session.verify(on_progress), *_derived_problems(session, on_progress)]
+        own = session.verify(on_progress)
+        derived = list(_derived_problems(session, on_progress))
+        remedies = [
+            *([f"mobilescope repair {path} copies what is whole into a new file"] if own else []),
+            *(["stitch or register the session again"] if derived else []),
+        ]
         return {
-            **session.summary(), "pair_files": [file.name for file in pair_files(path)], "problems": problems,
+            **session.summary(), "pair_files": [file.name for file in pair_files(path)],
+            **_problems([*own, *derived], "; ".join(remedies)),
         }
 
 
@@ -102,7 +108,7 @@ def _describe_mosaic(path: Path, on_progress: ProgressListener) -> dict[str, Any
             "file": str(path), "format": MOSAIC_FORMAT, "slide": mosaic.slide, "rows": rows, "columns": columns,
             "pixel_size_um": mosaic.pixel_size_um, "origin_um": list(mosaic.origin_um), "levels": mosaic.levels,
             "tiles": len(mosaic.tile_positions_px), "provenance": mosaic.provenance,
-            "problems": mosaic.verify(on_progress),
+            **_problems(mosaic.verify(on_progress), "stitch its session again"),
         }
 
 
@@ -118,7 +124,7 @@ def _describe_pairs(path: Path, on_progress: ProgressListener) -> dict[str, Any]
         return {
             "file": str(path), "format": PAIRS_FORMAT, "provenance": {"factor": store.factor} | store.provenance,
             **_jpeg_sizes(store.records), "slides": by_slide,
-            "problems": store.verify(on_progress),
+            **_problems(store.verify(on_progress), "register its session again"),
         }
 
 
@@ -126,7 +132,7 @@ def _describe_dataset(path: Path) -> dict[str, Any]:
     dataset = Dataset.read(path)
     return {
         "file": str(path), "format": DATASET_FORMAT, "card": dataset.card, "dropped_patches": len(dataset.dropped),
-        "problems": member_problems(path, dataset.members),
+        **_problems(member_problems(path, dataset.members), "put the dataset together again"),
     }
 
 
@@ -142,11 +148,8 @@ def _jpeg_sizes(records: tuple[PairRecord, ...]) -> dict[str, Any]:
     return {"jpeg": means}
 
 
-def advice(facts: dict[str, Any]) -> str:
-    """Return what to do about the problems of a file."""
-    if any(problem.startswith(_IN_THE_SESSION) for problem in facts["problems"]):
-        return f"damaged: mobilescope repair {facts['file']} copies what is whole into a new file"
-    return "damaged: restore it from a copy, or make it again"
+def _problems(found: list[str], remedy: str) -> dict[str, Any]:
+    return {"problems": found, "remedy": remedy} if found else {"problems": found}
 
 
 def lines(facts: dict[str, Any]) -> Iterator[str]:

@@ -146,6 +146,6 @@ def test_what_can_not_be_done_is_refused(bench, refused, case):
 def test_the_console_script_ends_in_the_same_way(bench):
     run = mobilescope("inspect", bench["png.h5"], folder=bench.out)
     assert (run.status, run.output) == (2, "")
-    known = "give a session, pair file or dataset (.h5), a model (.pt) or a picture"
+    known = "give a session, mosaic, pair file or dataset (.h5), a model (.pt) or a picture"
     assert run.errors == f"error: {bench['png.h5']} is not an HDF5 file; {known}\n"
     assert mobilescope("train", "--steps", "none", folder=bench.out).status == 2
