@@ -68,6 +68,10 @@ class LiveControls(Protocol):
     def ladder(self) -> _Ladder:
         """What enhances."""
 
+    @property
+    def trouble(self) -> str:
+        """What went wrong beside the picture; empty where nothing did."""
+
     def save(self, picture: LivePicture) -> Path:
         """Write a pair of pictures; return where."""
 
@@ -92,6 +96,7 @@ class LiveWindow(QMainWindow):
         self.input_view = InputView("waiting for the first frame")
         self.enhanced_view = PictureView("waiting for the first enhanced frame")
         self.trust = QLabel("not judged yet")
+        self.trouble = QLabel()
         self.enhanced_title = QLabel("enhanced")
         self.freeze = QPushButton("Freeze")
         self.save = QPushButton("Save")
@@ -139,6 +144,9 @@ class LiveWindow(QMainWindow):
     def _lay_out(self) -> None:
         self.trust.setWordWrap(True)
         self.trust.setMinimumHeight(34)
+        self.trouble.setWordWrap(True)
+        self.trouble.setStyleSheet("background: #b3261e; color: white; padding: 6px; font-weight: bold;")
+        self.trouble.hide()
         label = QLabel(NOT_FOR_DIAGNOSIS)
         label.setStyleSheet("font-weight: bold; color: #b3261e;")
         pictures = QHBoxLayout()
@@ -173,6 +181,7 @@ class LiveWindow(QMainWindow):
         whole = QWidget()
         layout = QVBoxLayout(whole)
         layout.addWidget(self.trust)
+        layout.addWidget(self.trouble)
         layout.addLayout(pictures, stretch=1)
         layout.addLayout(buttons)
         self.setCentralWidget(whole)
@@ -194,6 +203,9 @@ class LiveWindow(QMainWindow):
         colour = _UNJUDGED_COLOUR if verdict is None else _TRUST_COLOURS.get(verdict.state, _UNJUDGED_COLOUR)
         self.trust.setText(f"Trust: {words}")
         self.trust.setStyleSheet(f"background: {colour}; color: white; padding: 6px; font-size: 14px;")
+        if self._controls.trouble != self.trouble.text():
+            self.trouble.setText(self._controls.trouble)
+            self.trouble.show()
         shown = self._held or self._latest
         if shown is not None:
             self.enhanced_title.setText(f"enhanced: {RUNG_TITLES[Rung(shown.enhanced.method)]}")

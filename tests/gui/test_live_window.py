@@ -62,6 +62,7 @@ class Run:
     ladder: Ladder
     saved: list = field(default_factory=list)
     title: str = "a test"
+    trouble: str = ""
 
     def save(self, picture):
         if len(self.saved) == 1:
@@ -137,6 +138,15 @@ def test_saving_writes_the_frozen_pair_and_a_failure_is_shown(window, run, until
     assert "saved: live/somewhere.png" in window.statusBar().currentMessage()
     window.save.click()
     assert "the folder is full; free some space" in window.statusBar().currentMessage()
+
+
+def test_what_goes_wrong_beside_the_picture_stands_in_the_window(window, run, until):
+    assert not window.trouble.isVisible()
+    run.trouble = "RECORDING HAS STOPPED: the disk is full; free some space"
+    until(window.trouble.isVisible)
+    assert window.trouble.text() == run.trouble
+    shown = run.pipeline.snapshot().frames_shown
+    until(lambda: run.pipeline.snapshot().frames_shown > shown)
 
 
 def test_dragging_chooses_a_region_and_a_button_lets_it_go(window, run, until):

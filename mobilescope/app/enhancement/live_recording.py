@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Lock
 
 from mobilescope.app.pictures.folders import prepare_folder
 from mobilescope.app.pictures.images import write_rgb
+from mobilescope.core.errors import MobilescopeError, OutputError
+from mobilescope.core.whole_files import write_failure
 from mobilescope.enhance.live_values import LivePicture
 from mobilescope.enhance.provenance import Provenance
 
@@ -44,7 +47,14 @@ class LiveRecorder:
             prepare_folder(self.folder)
             size_um = picture.frame.pixel_size_um
             write_rgb(paths["input"], picture.enhanced.region.of(picture.frame.pixels), pixel_size_um=size_um)
-            write_rgb(paths["enhanced"], picture.enhanced.pixels, note=note, pixel_size_um=picture.enhanced_pixel_um)
+            try:
+                write_rgb(
+                    paths["enhanced"], picture.enhanced.pixels, note=note, pixel_size_um=picture.enhanced_pixel_um
+                )
+            except MobilescopeError:
+                with suppress(OSError):  # the first failure is the one to tell
+                    paths["input"].unlink()
+                raise
             self._count += 1
         return paths["enhanced"]
 
@@ -53,3 +63,58 @@ class LiveRecorder:
         """How many pairs were written."""
         with self._lock:
             return self._count
+
+
+class Recording:
+    """Takes a run's pictures as long as its folder does. Where that fails it stops for good, and the run goes on.
+
+    Parameters
+    ----------
+    recorder : LiveRecorder
+        Its folder is there.
+    on_stop : callable
+        Told once what happened and what to do, from the thread that records.
+    """
+
+    def __init__(self, recorder: LiveRecorder, on_stop: Callable[[str], None]) -> None:
+        self._recorder, self._on_stop = recorder, on_stop
+        self._place = _place(recorder.folder)
+        self._stopped = ""
+
+    def __call__(self, picture: LivePicture) -> None:
+        """Write a pair, unless recording has stopped."""
+        if self._stopped:
+            return
+        try:
+            self._check_place()
+            self._recorder(picture)
+        except MobilescopeError as error:
+            self._stop(error)
+        except OSError as error:
+            self._stop(write_failure(self._recorder.folder, error))
+
+    @property
+    def stopped(self) -> str:
+        """What stopped it and what to do; empty while it goes on."""
+        return self._stopped
+
+    def _check_place(self) -> None:
+        """Refuse a folder that was removed, or whose disk was: a new one of its name would lack the first pictures."""
+        if _place(self._recorder.folder) != self._place:
+            raise OutputError(
+                f"the folder {self._recorder.folder} was removed, or its disk was",
+                "look for the pictures recorded so far, and start again with a folder that stays",
+            )
+
+    def _stop(self, error: MobilescopeError) -> None:
+        self._stopped = str(error)
+        self._on_stop(self._stopped)
+
+
+def _place(folder: Path) -> tuple[int, int] | None:
+    """Return what tells a folder from another one of its name; None where there is none."""
+    try:
+        facts = folder.stat()
+    except FileNotFoundError:
+        return None
+    return facts.st_dev, facts.st_ino
