@@ -17,6 +17,7 @@ import torch
 import mobilescope
 from mobilescope.core.config import validate
 from mobilescope.core.errors import DiskSpaceError, InputFileError, ModelKindError, NewerVersionError, OutputError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.whole_files import own_temporary
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 
@@ -120,8 +121,7 @@ def digest_weights(weights: dict[str, torch.Tensor]) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the file's content and its card, checked for kind and version."""
-    if not path.is_file():
-        raise InputFileError(f"there is no model file {path}", "check the path")
+    check_file(path, "model file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of foreign pickles is no help to a user

@@ -12,6 +12,7 @@ import numpy as np
 from mobilescope.app.pictures.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, NewerVersionError
+from mobilescope.core.input_files import check_file
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
 from mobilescope.data.files import file_format, looks_like_model
 from mobilescope.data.layout import BENCHTOP, EVENTS, FLAT_FIELDS, HEADERS, LINKS, PHONE, mosaic_path, pair_files
@@ -29,10 +30,9 @@ def describe(path: Path) -> dict[str, Any]:
 
     A picture's ``provenance`` is the record of how it was made; None where it carries none.
     """
-    if not path.exists():
-        raise InputFileError(f"there is no file {path}", "check the path")
-    if not path.is_file():
+    if path.is_dir():
         raise InputFileError(f"{path} is not a file", _WHAT_IS_SHOWN)
+    check_file(path)
     if looks_like_model(path):
         from mobilescope.app.inspection.model_card import (
             model_facts,  # brings torch, which takes longer to load than the answer

@@ -20,6 +20,7 @@ from mobilescope.app.pictures.enhance_jobs import file_digest
 from mobilescope.app.pictures.folders import prepare_file
 from mobilescope.app.pictures.images import Picture
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import Frame, FrameSource
 from mobilescope.core.whole_files import replaced_when_written
@@ -173,8 +174,9 @@ def load_distortion(path: Path) -> DistortionMap:
         Missing, damaged, or another kind of file.
     """
     remedy = "make one with 'mobilescope calibrate phone'"
-    if not path.is_file():
+    if not path.exists():
         raise InputFileError(f"there is no distortion map {path}", remedy)
+    check_file(path, "distortion map")
     try:
         with np.load(path, allow_pickle=False) as stored:
             record = json.loads(str(stored["record"]))

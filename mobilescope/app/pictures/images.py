@@ -18,6 +18,7 @@ from PIL import Image
 from mobilescope.app.pictures.picture_notes import note_in_description, note_in_jpeg, note_in_png
 from mobilescope.app.pictures.pixel_sizes import pixel_size_in_jpeg, pixel_size_in_png
 from mobilescope.core.errors import InputFileError, InputImageError, OutputError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.imaging.colour import to_float
 from mobilescope.imaging.dng import read_dng
@@ -62,8 +63,7 @@ def open_picture(path: Path) -> Picture:
     InputImageError
         An animation, CMYK, a stack of planes, or samples of another type.
     """
-    if not path.is_file():
-        raise InputFileError(f"there is no image file {path}", "check the path")
+    check_file(path, "image file")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path} is empty", "copy it again")
     if path.suffix.lower() == RAW_SUFFIX:
