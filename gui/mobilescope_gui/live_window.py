@@ -30,7 +30,7 @@ from mobilescope.enhance.live_words import NOT_FOR_DIAGNOSIS, delay_words, rate_
 from mobilescope.enhance.rung_controller import RUNG_TITLES, Rung
 from mobilescope_gui.input_view import InputView
 from mobilescope_gui.picture_view import PictureView
-from mobilescope_gui.qt_environment import keep_to_pyqt
+from mobilescope_gui.qt_environment import end_at_once_with_the_display, keep_to_pyqt
 from mobilescope_gui.zoom import Zoom
 
 _REFRESH_MS = 100
@@ -286,6 +286,7 @@ def run_until_closed(window: LiveWindow, told: threading.Event, *, seconds: floa
         if told.is_set() or (until_s is not None and time.monotonic() >= until_s):
             window.close()
 
+    end_at_once_with_the_display()
     watch.timeout.connect(look)
     watch.start(_REFRESH_MS)
     window.show()
