@@ -25,7 +25,7 @@ from PyQt5.QtWidgets import (
 from mobilescope.core.errors import MobilescopeError
 from mobilescope.core.protocols import Frame
 from mobilescope.enhance.ladder import LadderStatus
-from mobilescope.enhance.live_values import LivePicture, LiveSnapshot, Region
+from mobilescope.enhance.live_values import LivePicture, LiveSnapshot, Region, Verdict
 from mobilescope.enhance.live_words import NOT_FOR_DIAGNOSIS, delay_words, rate_words, rung_words, trust_words
 from mobilescope.enhance.rung_controller import RUNG_TITLES, Rung
 from mobilescope_gui.input_view import InputView
@@ -37,6 +37,7 @@ _REFRESH_MS = 100
 _NOTE_PX = 22
 _INPUT_HINT = "wheel: zoom; right button: move; drag: a region to enhance alone"
 _AUTO = "automatic"
+_ENDED = "THE STREAM HAS ENDED: what was frozen stays until 'Go on', which closes the window"
 _TRUST_COLOURS = {"trusted": "#2e7d32", "caution": "#b26a00", "not for use": "#b3261e"}
 _UNJUDGED_COLOUR = "#555555"
 
@@ -93,6 +94,7 @@ class LiveWindow(QMainWindow):
         self._controls: LiveControls | None = None
         self._latest: LivePicture | None = None
         self._held: LivePicture | None = None
+        self._held_verdict: Verdict | None = None
         self.input_view = InputView("waiting for the first frame")
         self.enhanced_view = PictureView("waiting for the first enhanced frame")
         self.trust = QLabel("not judged yet")
@@ -191,14 +193,16 @@ class LiveWindow(QMainWindow):
         self.resize(1180, 720)
 
     def _refresh(self) -> None:
-        """Show the latest figures; close once the run is over."""
+        """Show the latest figures; close once the run is over and nothing is frozen."""
         if self._controls is None:
             return
         snapshot, status = self._controls.pipeline.snapshot(), self._controls.ladder.status()
         if snapshot.state.over:
-            self.close()
+            self.facts.setText(_ENDED)
+            if self._held is None:
+                self.close()
             return
-        verdict = snapshot.verdict
+        verdict = snapshot.verdict if self._held is None else self._held_verdict
         words = trust_words(verdict)
         colour = _UNJUDGED_COLOUR if verdict is None else _TRUST_COLOURS.get(verdict.state, _UNJUDGED_COLOUR)
         self.trust.setText(f"Trust: {words}")
@@ -229,6 +233,8 @@ class LiveWindow(QMainWindow):
     def _freeze(self, frozen: bool) -> None:
         """Hold the latest pair, both of the same frame, or go on."""
         self._held = self._latest if frozen else None
+        if self._controls is not None:
+            self._held_verdict = self._controls.pipeline.snapshot().verdict
         self.freeze.setText("Go on" if frozen else "Freeze")
         if self._held is not None:
             held = self._held
@@ -247,7 +253,7 @@ class LiveWindow(QMainWindow):
             return
         try:
             bar.showMessage(f"saved: {self._controls.save(picture)}", 5000)
-        except MobilescopeError as error:
+        except (MobilescopeError, OSError) as error:  # Qt ends the process over one that comes through
             bar.showMessage(str(error), 10000)
 
     def _look_at_true_size(self) -> None:

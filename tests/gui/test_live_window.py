@@ -63,6 +63,7 @@ class Run:
     saved: list = field(default_factory=list)
     title: str = "a test"
     trouble: str = ""
+    verdicts: list = field(default_factory=list)
 
     def save(self, picture):
         if len(self.saved) == 1:
@@ -75,12 +76,12 @@ class Run:
 def run(window, until):
     source = Stream(RED)
     ladder = Ladder(in_green, factor=2.0, frames_per_s=0.001)
+    verdicts = [Verdict("caution", ("out of focus", "too dark"))]
     pipeline = LivePipeline(
-        source, ladder, window.show_enhanced, preview=window.show_input,
-        judge=lambda _frame: Verdict("caution", ("out of focus", "too dark")),
+        source, ladder, window.show_enhanced, preview=window.show_input, judge=lambda _frame: verdicts[-1]
     )
     with pipeline:
-        made = Run(source, pipeline, ladder)
+        made = Run(source, pipeline, ladder, verdicts=verdicts)
         window.drive(made)
         window.show()
         until(lambda: window.enhanced_view.picture is not None and window.input_view.picture is not None)
@@ -128,6 +129,28 @@ def test_freezing_holds_a_pair_of_the_same_frame_and_lets_go_again(window, run, 
     assert colour_at(window.input_view) == RED
     window.freeze.click()
     until(lambda: colour_at(window.input_view) == BLUE)
+
+
+def test_what_is_frozen_keeps_its_trust_whatever_comes_after_it(window, run, until):
+    window.freeze.click()
+    run.verdicts.append(Verdict("trusted", ()))
+    until(lambda: run.pipeline.snapshot().verdict.state == "trusted")
+    QTest.qWait(300)  # some refreshes
+    assert "caution" in window.trust.text()
+    window.freeze.click()
+    until(lambda: window.trust.text() == "Trust: trusted")
+
+
+def test_what_is_frozen_stays_when_the_stream_ends_until_it_is_let_go(window, run, until):
+    window.freeze.click()
+    held = window.input_view.picture
+    run.source.close()
+    until(lambda: "THE STREAM HAS ENDED" in window.facts.text())
+    assert window.isVisible()
+    window.save.click()
+    assert run.saved[0].frame.pixels is held
+    window.freeze.click()
+    until(lambda: not window.isVisible())
 
 
 def test_saving_writes_the_frozen_pair_and_a_failure_is_shown(window, run, until):

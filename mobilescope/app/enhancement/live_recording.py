@@ -36,7 +36,7 @@ class LiveRecorder:
         self._describe = describe
         self._start = time.strftime("%Y%m%d-%H%M%S")
         self._lock = Lock()
-        self._count = 0
+        self._written: set[int] = set()
 
     def __call__(self, picture: LivePicture) -> Path:
         """Write a pair and return the enhanced picture's file; OutputError where it can't be written."""
@@ -55,14 +55,14 @@ class LiveRecorder:
                 with suppress(OSError):  # the first failure is the one to tell
                     paths["input"].unlink()
                 raise
-            self._count += 1
+            self._written.add(index)
         return paths["enhanced"]
 
     @property
     def count(self) -> int:
-        """How many pairs were written."""
+        """How many pairs were written; one that was written again counts once."""
         with self._lock:
-            return self._count
+            return len(self._written)
 
 
 class Recording:
