@@ -37,6 +37,7 @@ _REFRESH_MS = 100
 _NOTE_PX = 22
 _INPUT_HINT = "wheel: zoom; right button: move; drag: a region to enhance alone"
 _AUTO = "automatic"
+_NOTHING_YET = "no enhanced picture has come yet"
 _ENDED = "THE STREAM HAS ENDED: what was frozen stays until 'Go on', which closes the window"
 _TRUST_COLOURS = {"trusted": "#2e7d32", "caution": "#b26a00", "not for use": "#b3261e"}
 _UNJUDGED_COLOUR = "#555555"
@@ -232,6 +233,10 @@ class LiveWindow(QMainWindow):
 
     def _freeze(self, frozen: bool) -> None:
         """Hold the latest pair, both of the same frame, or go on."""
+        if frozen and self._latest is None:
+            self.freeze.setChecked(False)
+            self._say(_NOTHING_YET)
+            return
         self._held = self._latest if frozen else None
         if self._controls is not None:
             self._held_verdict = self._controls.pipeline.snapshot().verdict
@@ -248,13 +253,18 @@ class LiveWindow(QMainWindow):
 
     def _save(self) -> None:
         picture = self._held or self._latest
-        bar = self.statusBar()
-        if picture is None or self._controls is None or bar is None:
+        if picture is None or self._controls is None:
+            self._say(_NOTHING_YET)
             return
         try:
-            bar.showMessage(f"saved: {self._controls.save(picture)}", 5000)
+            self._say(f"saved: {self._controls.save(picture)}")
         except (MobilescopeError, OSError) as error:  # Qt ends the process over one that comes through
-            bar.showMessage(str(error), 10000)
+            self._say(str(error), 10000)
+
+    def _say(self, text: str, for_ms: int = 5000) -> None:
+        bar = self.statusBar()
+        assert bar is not None
+        bar.showMessage(text, for_ms)
 
     def _look_at_true_size(self) -> None:
         view = self.enhanced_view

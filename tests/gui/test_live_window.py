@@ -131,6 +131,16 @@ def test_freezing_holds_a_pair_of_the_same_frame_and_lets_go_again(window, run, 
     until(lambda: colour_at(window.input_view) == BLUE)
 
 
+def test_before_the_first_picture_there_is_nothing_to_freeze_or_save(window, qt):
+    ladder = Ladder(in_green, factor=2.0, frames_per_s=1)
+    window.drive(Run(Stream(RED), LivePipeline(Stream(RED), ladder, window.show_enhanced), ladder))
+    for button in (window.freeze, window.save):
+        window.statusBar().clearMessage()
+        button.click()
+        assert window.statusBar().currentMessage() == "no enhanced picture has come yet"
+    assert (window.freeze.text(), window.freeze.isChecked()) == ("Freeze", False)
+
+
 def test_what_is_frozen_keeps_its_trust_whatever_comes_after_it(window, run, until):
     window.freeze.click()
     run.verdicts.append(Verdict("trusted", ()))
