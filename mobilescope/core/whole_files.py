@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import os
 import shutil
+import struct
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,9 @@ from pathlib import Path
 
 from mobilescope.core.errors import DiskSpaceError, MobilescopeError, OutputError
 
+# More writers of one file than there ever are.
+_MOST_AT_ONCE = 20
+_LOCKED_BYTE = 2**62
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -93,7 +97,7 @@ def drop_abandoned(path: Path) -> None:
     with suppress(OSError):
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor, folder=False)
             if _is_still(path, descriptor):
                 path.unlink()
         finally:
@@ -116,8 +120,8 @@ def is_disk_full(error: Exception) -> bool:
 
 
 def _claimed(path: Path, mode: int, *, folder: bool) -> Temporary:
-    """Take the first name that no living writer holds."""
-    for number in itertools.count(1):
+    """Take the first name that no living writer holds; one of its own where the disk has no locks."""
+    for number in range(1, _MOST_AT_ONCE + 1):
         own = path.with_name(f".{path.name}.part" if number == 1 else f".{path.name}.{number}.part")
         try:
             descriptor = _opened(own, mode, folder=folder)
@@ -126,19 +130,34 @@ def _claimed(path: Path, mode: int, *, folder: bool) -> Temporary:
                 continue
             raise
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            _lock(descriptor, folder=folder)
+            if _is_still(own, descriptor):
+                _empty(own, descriptor, folder=folder)
+                return Temporary(own, descriptor)
+        except (BlockingIOError, PermissionError):
+            pass
+        except OSError:  # nobody writes under this name here
             os.close(descriptor)
-            continue
-        except OSError:  # a disk without locks: nothing there can be taken over
-            os.close(descriptor)
-            own = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-            return Temporary(own, _opened(own, mode, folder=folder))
-        if _is_still(own, descriptor):
-            _emptied(own, descriptor, folder=folder)
-            return Temporary(own, descriptor)
-        os.close(descriptor)  # between our open and our lock, its holder had ended
-    raise AssertionError
+            _drop_empty(own, folder=folder)
+            break
+        os.close(descriptor)  # another's; or its holder ended between our open and our lock
+    own = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    return Temporary(own, _opened(own, mode, folder=folder))
+
+
+def _lock(descriptor: int, *, folder: bool) -> None:
+    """Lock for as long as the descriptor is open, against other threads too; OSError where that can't be.
+
+    On a Windows share a lock keeps everybody from writing what it covers, and the file is written through descriptors
+    of others: so one byte is locked that no file reaches.
+    """
+    if folder:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    if sys.platform != "linux":
+        raise OSError(errno.ENOLCK, "locks of a descriptor's own are Linux's alone")
+    request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, _LOCKED_BYTE, 1, 0)  # struct flock
+    fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, request)
 
 
 def _opened(path: Path, mode: int, *, folder: bool) -> int:
@@ -155,7 +174,7 @@ def _is_still(path: Path, descriptor: int) -> bool:
         return False
 
 
-def _emptied(path: Path, descriptor: int, *, folder: bool) -> None:
+def _empty(path: Path, descriptor: int, *, folder: bool) -> None:
     if not folder:
         os.ftruncate(descriptor, 0)
         return
@@ -164,6 +183,14 @@ def _emptied(path: Path, descriptor: int, *, folder: bool) -> None:
             shutil.rmtree(left)
         else:
             left.unlink()
+
+
+def _drop_empty(path: Path, *, folder: bool) -> None:
+    with suppress(OSError):
+        if folder:
+            path.rmdir()
+        elif path.stat().st_size == 0:
+            path.unlink()
 
 
 def _put_folder(temporary: Path, path: Path) -> None:

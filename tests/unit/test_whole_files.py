@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import os
 import signal
+import struct
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -124,17 +126,31 @@ def test_another_program_at_the_same_file_ends_well_or_leaves_nothing_that_stays
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_without_locks_takes_files_too(tmp_path, monkeypatch):
+@pytest.mark.parametrize("writing", [plain, hdf5, in_folder])
+def test_a_disk_without_locks_takes_files_too(tmp_path, monkeypatch, writing):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(fcntl, "flock", none)
+    for name in ("fcntl", "flock"):
+        monkeypatch.setattr(fcntl, name, none)
     path = tmp_path / "out"
-    with plain(path, "first"):
-        with plain(path, "second"):
+    with writing(path, "first"):
+        with writing(path, "second"):
             pass
-        assert path.read_text() == "second"
-    assert path.read_text() == "first"
+        assert content(path) == "second"
+    assert content(path) == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_covers_no_byte_that_is_written(tmp_path):
+    """On a Windows share it would keep the writer itself from its file, which it opens a second time."""
+    path = tmp_path / "out"
+    with replaced_when_written(path) as temporary, temporary.open("wb") as file:
+        probe = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 2**61, 0)
+        answer = struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_OFD_GETLK, probe))
+        assert answer[0] == fcntl.F_UNLCK
+        whole = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+        assert struct.unpack("hhqqi", fcntl.fcntl(file, fcntl.F_OFD_GETLK, whole))[0] == fcntl.F_WRLCK
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):
