@@ -26,7 +26,14 @@ from mobilescope.core.errors import MobilescopeError
 from mobilescope.core.protocols import Frame
 from mobilescope.enhance.ladder import LadderStatus
 from mobilescope.enhance.live_values import LivePicture, LiveSnapshot, Region, Verdict
-from mobilescope.enhance.live_words import NOT_FOR_DIAGNOSIS, delay_words, rate_words, rung_words, trust_words
+from mobilescope.enhance.live_words import (
+    NOT_FOR_DIAGNOSIS,
+    delay_words,
+    rate_words,
+    rung_words,
+    silence_words,
+    trust_words,
+)
 from mobilescope.enhance.rung_controller import RUNG_TITLES, Rung
 from mobilescope_gui.input_view import InputView
 from mobilescope_gui.picture_view import PictureView
@@ -208,9 +215,10 @@ class LiveWindow(QMainWindow):
         colour = _UNJUDGED_COLOUR if verdict is None else _TRUST_COLOURS.get(verdict.state, _UNJUDGED_COLOUR)
         self.trust.setText(f"Trust: {words}")
         self.trust.setStyleSheet(f"background: {colour}; color: white; padding: 6px; font-size: 14px;")
-        if self._controls.trouble != self.trouble.text():
-            self.trouble.setText(self._controls.trouble)
-            self.trouble.show()
+        silence = silence_words(snapshot) if snapshot.frames_in else ""
+        troubles = [self._controls.trouble, f"{silence}: the picture is an old one" if silence else ""]
+        self.trouble.setText("\n".join(filter(None, troubles)))
+        self.trouble.setVisible(bool(self.trouble.text()))
         shown = self._held or self._latest
         if shown is not None:
             self.enhanced_title.setText(f"enhanced: {RUNG_TITLES[Rung(shown.enhanced.method)]}")

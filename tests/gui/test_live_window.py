@@ -33,9 +33,13 @@ class Stream:
 
     def __init__(self, colour):
         self.colour, self._closed, self._index = colour, threading.Event(), -1
+        self.plugged = threading.Event()
+        self.plugged.set()
 
     def read(self):
-        if self._closed.wait(0.01):
+        while not self._closed.wait(0.01) and not self.plugged.is_set():
+            pass
+        if self._closed.is_set():
             return None
         self._index += 1
         pixels = np.full((ROWS, COLUMNS, 3), self.colour, np.uint8)
@@ -129,6 +133,15 @@ def test_freezing_holds_a_pair_of_the_same_frame_and_lets_go_again(window, run, 
     assert colour_at(window.input_view) == RED
     window.freeze.click()
     until(lambda: colour_at(window.input_view) == BLUE)
+
+
+def test_a_stream_that_stands_still_is_told_where_nobody_misses_it(window, run, until):
+    window.save.click()  # which covers the line below for a while
+    run.source.plugged.clear()
+    until(window.trouble.isVisible)
+    assert window.trouble.text() == "NO NEW FRAME for 2 s: the picture is an old one"
+    run.source.plugged.set()
+    until(lambda: not window.trouble.isVisible())
 
 
 def test_before_the_first_picture_there_is_nothing_to_freeze_or_save(window, qt):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import numpy as np
@@ -31,6 +32,14 @@ def test_a_pair_that_is_saved_again_counts_once(tmp_path):
     assert recorder(picture(3)) == recorder(picture(3))
     recorder(picture(4))
     assert recorder.count == 2
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_two_runs_that_began_in_one_second_do_not_mix_their_pairs(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "strftime", lambda _format: "20261130-120000")
+    mine = LiveRecorder(tmp_path, describe)(picture(0))
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert LiveRecorder(tmp_path, describe)(picture(0)) != mine
     assert len(list(tmp_path.iterdir())) == 4
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,7 +21,8 @@ from mobilescope.enhance.provenance import Provenance
 class LiveRecorder:
     """Writes pairs ``<start>-<frame>-input.png`` and ``-enhanced.png`` into a folder.
 
-    The names begin with the time of the run's start, so that no run replaces another's pictures. The input is cut to
+    The names begin with the time of the run's start and the number of its process, so that no run replaces another's
+    pictures, or mixes its own among them. The input is cut to
     the region that the enhanced picture shows. Both carry their pixels' size where it is known, the enhanced one its
     record.
 
@@ -34,7 +36,7 @@ class LiveRecorder:
     def __init__(self, folder: Path, describe: Callable[[LivePicture], Provenance]) -> None:
         self.folder = folder
         self._describe = describe
-        self._start = time.strftime("%Y%m%d-%H%M%S")
+        self._start = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         self._lock = Lock()
         self._written: set[int] = set()
 
