@@ -42,6 +42,8 @@ class CameraFrames:
     ----------
     address : int or str
         Number of a camera of this machine, or a URL (rtsp://, http://).
+    pixel_size_um : float, optional
+        Holds for pictures of the first one's size, also turned; of others it is not known.
     frame_shape : tuple of int, optional
         Rows and columns to ask a camera of this machine for; it may send others.
     """
@@ -59,6 +61,7 @@ class CameraFrames:
         self._newest: Mailbox[Frame] = Mailbox()
         self._index = 0
         self._of_jpegs = False
+        self._sides: list[int] = []
         self._fresh_s = time.monotonic()
         camera = self._opened()
         if camera is None:
@@ -102,7 +105,11 @@ class CameraFrames:
             image = self._retrieved(camera)
             if image is None:  # a damaged JPEG is passed over
                 return self._of_jpegs and captured_s - self._heard_s < _TIMEOUT_MS / 1000
-            self._newest.put(Frame(self._rgb(image), self._index, captured_s, self._pixel_size_um))
+            pixels = self._rgb(image)
+            sides = sorted(pixels.shape[:2])
+            self._sides = self._sides or sides
+            pitch_um = self._pixel_size_um if sides == self._sides else None
+            self._newest.put(Frame(pixels, self._index, captured_s, pitch_um))
         self._index += 1
         self._heard_s = captured_s
         return True

@@ -314,12 +314,14 @@ def test_a_stream_of_jpegs_may_change_its_size_and_nothing_is_squeezed():
     disc = np.full((120, 160, 3), 90, np.uint8)
     cv2.circle(disc, (80, 60), 40, (200, 60, 60), -1)
     with MjpegCamera(disc) as camera:
-        source = CameraFrames(camera.url)
-        for sent in (disc, disc.transpose(1, 0, 2), cv2.resize(disc, (320, 240))):
+        source = CameraFrames(camera.url, pixel_size_um=0.9)
+        turned, larger = disc.transpose(1, 0, 2), cv2.resize(disc, (320, 240))
+        for sent, pixel_um in ((disc, 0.9), (turned, 0.9), (larger, None), (disc, 0.9)):
             camera.show(sent)
             frames = (source.read() for _ in range(100))
             frame = next((frame for frame in frames if frame.pixels.shape == sent.shape), None)
             assert frame is not None
+            assert frame.pixel_size_um == pixel_um
             assert np.abs(frame.pixels.astype(int) - sent).mean() < 3
         source.close()
 
