@@ -40,7 +40,7 @@ def why_no_window() -> str | None:
     try:
         tried = subprocess.run(
             [sys.executable, "-c", _PROBE], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-            timeout=_PROBE_S,
+            timeout=_PROBE_S, start_new_session=True,  # Ctrl-C is this process's, not the probe's
         )
     except subprocess.TimeoutExpired:
         return "Qt does not start"
