@@ -20,7 +20,16 @@ from rich.progress import Progress as Bars
 from mobilescope.core.errors import MobilescopeError
 from mobilescope.core.progress import Progress, StopToken
 
-stderr = Console(stderr=True, highlight=False)
+
+class _Stderr(Console):
+    """Standard error. Where nobody listens any more, work goes on unheard: Rich would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more."""
+        self.quiet = True
+
+
+stderr = _Stderr(stderr=True, highlight=False)
 
 
 class ProgressDisplay:
@@ -63,8 +72,9 @@ class ProgressDisplay:
 
 
 def say(text: str) -> None:
-    """Print a line for the person on standard error."""
-    stderr.print(text, markup=False, soft_wrap=True)
+    """Print a line for the person on standard error; a log whose disk is full stops no work."""
+    with suppress(OSError):
+        stderr.print(text, markup=False, soft_wrap=True)
 
 
 def say_from_handler(text: str) -> None:
