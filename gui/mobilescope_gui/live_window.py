@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from PyQt5.QtCore import Qt, QTimer
+from PyQt5.QtCore import Qt, QTimer, pyqtSignal
 from PyQt5.QtGui import QCloseEvent
 from PyQt5.QtWidgets import (
     QApplication,
@@ -41,6 +41,7 @@ from mobilescope_gui.qt_environment import end_at_once_with_the_display, keep_to
 from mobilescope_gui.zoom import Zoom
 
 _REFRESH_MS = 100
+_MESSAGE_MS, _ERROR_MS = 5_000, 10_000
 _NOTE_PX = 22
 _INPUT_HINT = "wheel: zoom; right button: move; drag: a region to enhance alone"
 _AUTO = "automatic"
@@ -97,12 +98,15 @@ def application() -> Iterator[QApplication]:
 class LiveWindow(QMainWindow):
     """Shows a live run; `show_input` and `show_enhanced` are called by its threads, all else by the window's own."""
 
+    _saved = pyqtSignal(str, int)
+
     def __init__(self) -> None:
         super().__init__()
         self._controls: LiveControls | None = None
         self._latest: LivePicture | None = None
         self._held: LivePicture | None = None
         self._held_verdict: Verdict | None = None
+        self._saving: threading.Thread | None = None
         self.input_view = InputView("waiting for the first frame")
         self.enhanced_view = PictureView("waiting for the first enhanced frame")
         self.trust = QLabel("not judged yet")
@@ -145,10 +149,12 @@ class LiveWindow(QMainWindow):
         self._timer.start(_REFRESH_MS)
 
     def closeEvent(self, event: QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
-        """Let the threads go that wait for a picture to be painted."""
+        """Let the threads go that wait for a picture to be painted, and a picture that is being saved be whole."""
         self._timer.stop()
         for view in (self.input_view, self.enhanced_view):
             view.hold(None)
+        if self._saving is not None:
+            self._saving.join()
         super().closeEvent(event)
 
     def _lay_out(self) -> None:
@@ -185,6 +191,7 @@ class LiveWindow(QMainWindow):
         self.freeze.setCheckable(True)
         self.freeze.toggled.connect(self._freeze)
         self.save.clicked.connect(self._save)
+        self._saved.connect(self._tell_saved)
         self.whole_field.clicked.connect(lambda: self._look_at(None))
         self.input_view.region_chosen.connect(self._look_at)
         self.rungs.activated.connect(self._demand)
@@ -264,12 +271,22 @@ class LiveWindow(QMainWindow):
         if picture is None or self._controls is None:
             self._say(_NOTHING_YET)
             return
-        try:
-            self._say(f"saved: {self._controls.save(picture)}")
-        except (MobilescopeError, OSError) as error:  # Qt ends the process over one that comes through
-            self._say(str(error), 10000)
+        self.save.setEnabled(False)
+        self._saving = threading.Thread(target=self._save_aside, args=(self._controls, picture), name="save")
+        self._saving.start()
 
-    def _say(self, text: str, for_ms: int = 5000) -> None:
+    def _save_aside(self, controls: LiveControls, picture: LivePicture) -> None:
+        """Save on a thread of its own: a large picture or a slow disk would hold the window up."""
+        try:
+            self._saved.emit(f"saved: {controls.save(picture)}", _MESSAGE_MS)
+        except (MobilescopeError, OSError) as error:
+            self._saved.emit(str(error), _ERROR_MS)
+
+    def _tell_saved(self, text: str, for_ms: int) -> None:
+        self.save.setEnabled(True)
+        self._say(text, for_ms)
+
+    def _say(self, text: str, for_ms: int = _MESSAGE_MS) -> None:
         bar = self.statusBar()
         assert bar is not None
         bar.showMessage(text, for_ms)

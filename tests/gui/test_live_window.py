@@ -171,6 +171,7 @@ def test_what_is_frozen_stays_when_the_stream_ends_until_it_is_let_go(window, ru
     until(lambda: "THE STREAM HAS ENDED" in window.facts.text())
     assert window.isVisible()
     window.save.click()
+    until(lambda: run.saved)
     assert run.saved[0].frame.pixels is held
     window.freeze.click()
     until(lambda: not window.isVisible())
@@ -180,10 +181,27 @@ def test_saving_writes_the_frozen_pair_and_a_failure_is_shown(window, run, until
     window.freeze.click()
     held = window.input_view.picture
     window.save.click()
+    until(lambda: "saved: live/somewhere.png" in window.statusBar().currentMessage())
     assert run.saved[0].frame.pixels is held
-    assert "saved: live/somewhere.png" in window.statusBar().currentMessage()
     window.save.click()
-    assert "the folder is full; free some space" in window.statusBar().currentMessage()
+    until(lambda: "the folder is full; free some space" in window.statusBar().currentMessage())
+
+
+def test_a_slow_disk_holds_nothing_up_and_the_window_closes_once_the_picture_is_saved(window, run, until):
+    going_on = threading.Event()
+
+    def slowly(picture, save=run.save):
+        assert going_on.wait(20)
+        return save(picture)
+
+    run.save = slowly
+    window.save.click()
+    shown = run.pipeline.snapshot().frames_shown
+    until(lambda: run.pipeline.snapshot().frames_shown > shown + 5)
+    assert not window.save.isEnabled()
+    threading.Timer(0.2, going_on.set).start()
+    window.close()
+    assert len(run.saved) == 1
 
 
 def test_what_goes_wrong_beside_the_picture_stands_in_the_window(window, run, until):
