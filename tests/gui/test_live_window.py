@@ -237,6 +237,16 @@ def test_a_drag_beyond_the_picture_ends_at_its_edge(window, run, until):
     assert region.of(np.zeros((ROWS, COLUMNS, 3), np.uint8)).size
 
 
+@pytest.mark.parametrize("corner", [0.0, 1.0])
+def test_a_look_beyond_the_picture_chooses_a_region_inside_it(window, run, until, corner):
+    window.look(Zoom(16.0, corner, corner))  # half of what is looked at lies outside
+    place = window.input_view.picture_rect()
+    drag(window.input_view, place.topLeft(), place.topLeft() + QPoint(20, 20))
+    drag(window.input_view, place.bottomRight() - QPoint(20, 20), place.bottomRight())
+    until(lambda: run.ladder.status().region is not None)
+    assert run.ladder.status().region.of(np.zeros((ROWS, COLUMNS, 3), np.uint8)).size
+
+
 def test_a_click_chooses_no_region(window, run, until):
     run.ladder.look_at(Region(0, 0, 10, 10))
     until(lambda: run.ladder.status().region is not None)
