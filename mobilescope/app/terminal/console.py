@@ -20,16 +20,7 @@ from rich.progress import Progress as Bars
 from mobilescope.core.errors import MobilescopeError
 from mobilescope.core.progress import Progress, StopToken
 
-
-class _Stderr(Console):
-    """Standard error. Where nobody listens any more, work goes on unheard: Rich would end the program."""
-
-    def on_broken_pipe(self) -> None:
-        """Say no more."""
-        self.quiet = True
-
-
-stderr = _Stderr(stderr=True, highlight=False)
+stderr = Console(stderr=True, highlight=False)
 
 
 class ProgressDisplay:
