@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 from PyQt5.QtCore import Qt, QTimer, pyqtSignal
@@ -316,7 +318,7 @@ def _choices(status: LadderStatus) -> list[Rung]:
 
 
 def run_until_closed(window: LiveWindow, told: threading.Event, *, seconds: float | None) -> None:
-    """Show the window until it is closed, told to, or its seconds are over."""
+    """Show the window until it is closed, told to, or its seconds are over; raises what failed in it."""
     instance = QApplication.instance()
     assert instance is not None
     until_s = None if seconds is None else time.monotonic() + seconds
@@ -327,10 +329,22 @@ def run_until_closed(window: LiveWindow, told: threading.Event, *, seconds: floa
         if told.is_set() or (until_s is not None and time.monotonic() >= until_s):
             window.close()
 
+    failures: list[BaseException] = []
+
+    def failed(_kind: type[BaseException], failure: BaseException, _trace: TracebackType | None) -> None:
+        failures.append(failure)
+        window.close()
+
     end_at_once_with_the_display()
     watch.timeout.connect(look)
     watch.start(_REFRESH_MS)
     window.show()
     window.setAttribute(Qt.WidgetAttribute.WA_QuitOnClose, True)
-    instance.exec()
+    before, sys.excepthook = sys.excepthook, failed  # or Qt would end the process there, with the light on
+    try:
+        instance.exec()
+    finally:
+        sys.excepthook = before
     watch.stop()
+    if failures:
+        raise failures[0]

@@ -331,6 +331,20 @@ def test_closing_the_window_ends_the_show_and_holds_no_thread_up(window, run, un
     assert run.pipeline.snapshot().state is LiveState.STOPPED
 
 
+@pytest.mark.parametrize("failure", [KeyError("a fault"), KeyboardInterrupt()])
+def test_a_fault_in_the_window_closes_it_and_comes_through(window, run, failure):
+    def broken(_region):
+        raise failure
+
+    run.ladder.look_at = broken
+    QTimer.singleShot(100, lambda: window.input_view.region_chosen.emit(None))
+    with pytest.raises(type(failure)):
+        run_until_closed(window, threading.Event(), seconds=10)
+    assert not window.isVisible()
+    run.pipeline.request_stop()
+    assert run.pipeline.wait(5)
+
+
 @pytest.mark.parametrize("how", ["told", "seconds", "the stream ended"])
 def test_the_window_closes_by_itself(window, run, how):
     told = threading.Event()
