@@ -35,6 +35,10 @@ class MjpegCamera:
         assert ok
         self._jpeg = bytes(data)
 
+    def send(self, data):
+        """Send other bytes in place of a picture from now on."""
+        self._jpeg = data
+
     @property
     def url(self):
         return f"http://127.0.0.1:{self._port}/video"

@@ -76,8 +76,9 @@ class InputView(PictureView):
         if picture is None or min(covered.width(), covered.height()) < _LEAST_DRAG_PX:
             return None
         across, down = part.width / place.width(), part.height / place.height()
-        column = int(part.left + (covered.left() - place.left()) * across)
-        row = int(part.top + (covered.top() - place.top()) * down)
+        # Another thread may have shown a picture of another size since `place` was asked for.
+        column = min(max(0, int(part.left + (covered.left() - place.left()) * across)), picture.shape[1] - 1)
+        row = min(max(0, int(part.top + (covered.top() - place.top()) * down)), picture.shape[0] - 1)
         columns = min(picture.shape[1] - column, max(1, round(covered.width() * across)))
         rows = min(picture.shape[0] - row, max(1, round(covered.height() * down)))
         return Region(row, column, rows, columns)

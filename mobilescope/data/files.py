@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import math
 import os
@@ -15,14 +14,8 @@ from typing import Any
 import h5py
 from numpy.typing import NDArray
 
-from mobilescope.core.errors import (
-    DiskSpaceError,
-    ForeignFileError,
-    InputFileError,
-    MobilescopeError,
-    NewerVersionError,
-    OutputError,
-)
+from mobilescope.core.errors import ForeignFileError, InputFileError, MobilescopeError, NewerVersionError
+from mobilescope.core.whole_files import own_temporary, write_failure
 from mobilescope.data.lock import is_being_written
 from mobilescope.data.recovery import read_superblock
 from mobilescope.data.swmr import open_swmr_reading
@@ -33,7 +26,6 @@ LIBRARY_BOUNDS = ("v110", "v110")
 _OVERHEAD_BYTES = 1024**2
 # What a zip archive begins with; torch writes models as such.
 _ARCHIVE = b"PK\x03\x04"
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def open_for_reading(path: Path, file_format: str, version: int, *, swmr: bool = False) -> h5py.File:
@@ -209,12 +201,10 @@ def replaced_when_whole(path: Path, file_format: str, version: int) -> Iterator[
     OutputError, DiskSpaceError
         The folder can't be written, or the disk is full.
     """
-    partial = path.with_name(path.name + ".partial")
     with contextlib.ExitStack() as stack:
         with naming_write_failures(path):
-            descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-            stack.callback(os.close, descriptor)
-            stack.callback(partial.unlink, missing_ok=True)
+            temporary = stack.enter_context(own_temporary(path))
+            partial, descriptor = temporary.path, temporary.descriptor
             os.posix_fallocate(descriptor, 0, _OVERHEAD_BYTES)
             file = h5py.File(partial, "w", libver=LIBRARY_BOUNDS, locking=False)
         new = PartialFile(path, file, descriptor)
@@ -247,21 +237,6 @@ def naming_write_failures(path: Path) -> Iterator[None]:
         raise
     except (OSError, RuntimeError) as error:
         raise write_failure(path, error) from error
-
-
-def write_failure(path: Path, error: Exception) -> MobilescopeError:
-    """Return the error to raise for a failed write: a full disk, or whatever else the system said."""
-    if is_disk_full(error):
-        return DiskSpaceError(f"the disk holding {path} is full", "free some space, then run the same command again")
-    reason = getattr(error, "strerror", None) or str(error)
-    return OutputError(f"{path} can't be written ({reason})", "check the folder and its permissions")
-
-
-def is_disk_full(error: Exception) -> bool:
-    """Tell whether an error, raised by the system or by HDF5, says that there is no room."""
-    if isinstance(error, OSError) and error.errno in _NO_SPACE:
-        return True
-    return any(f"errno = {number}," in str(error) for number in _NO_SPACE)
 
 
 def read_json(dataset: h5py.Dataset) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from mobilescope.core.errors import DiskSpaceError, OutputError
 from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.data.copying import SERIES, new_session
 from mobilescope.data.files import naming_write_failures
 from mobilescope.data.records import event_row, sealed
@@ -71,11 +72,10 @@ def _keep(path: Path, backup: Path) -> None:
     try:
         os.link(path, backup)
     except OSError:
-        partial = backup.with_name(backup.name + ".partial")
-        shutil.copyfile(path, partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(backup)
+        with replaced_when_written(backup) as temporary:
+            shutil.copyfile(path, temporary)
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
 
 
 def _same(backup: Path, path: Path) -> bool:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mobilescope import __version__
 from mobilescope.core.errors import InputFileError, OutputError, SessionLockedError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.progress import Progress, ProgressListener, ignore_progress
 from mobilescope.data import layout
 from mobilescope.data.carving import Carver
@@ -91,8 +92,7 @@ def repair(
     target = repaired_path(path) if out is None else out
     if path.is_dir():
         raise InputFileError(f"{path} is a folder", "give the session inside it")
-    if not path.is_file():
-        raise InputFileError(f"there is no file {path}", "check the path")
+    check_file(path)
     if is_being_written(path):
         raise SessionLockedError(f"{path} is being written", "wait for the writer, or stop it")
     if file_format(path) not in ("", SESSION_FORMAT):

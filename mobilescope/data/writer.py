@@ -22,8 +22,9 @@ from mobilescope.core.focus_record import FocusRecord
 from mobilescope.core.pair_link import PairLink
 from mobilescope.core.progress import ProgressListener, ignore_progress
 from mobilescope.core.protocols import BenchtopImage, CapturedField, FlatFieldKind, PhoneCapture, TileKey, TileState
+from mobilescope.core.whole_files import is_disk_full, write_failure
 from mobilescope.data import layout
-from mobilescope.data.files import claim_room, give_back_room, is_disk_full, naming_write_failures, write_failure
+from mobilescope.data.files import claim_room, give_back_room, naming_write_failures
 from mobilescope.data.frames import MAX_BANDS
 from mobilescope.data.given_frames import frame_of, raw_frame
 from mobilescope.data.link_records import half_pair, link_row

@@ -27,6 +27,7 @@ _RETRY_S = 0.25
 _MOST_UNDECODED = 1000
 # What FFmpeg looks at while it opens a stream is handed out afterwards, all at once: it is older than it seems.
 _LOOKED_AT_S = 0.5
+_JPEGS = cv2.VideoWriter.fourcc(*"MJPG")
 
 
 class CameraFrames:
@@ -34,12 +35,15 @@ class CameraFrames:
 
     A thread grabs all the time and keeps the newest frame only: OpenCV and its drivers keep four, and what is read
     slowly would be that old. What a stream sent while it was being opened is let pass. A camera that falls silent is
-    opened anew until ``patience_s`` have passed.
+    opened anew until ``patience_s`` have passed. A stream of JPEGs may change its size; OpenCV would squeeze the later
+    pictures into the shape of the first, and does so with other streams.
 
     Parameters
     ----------
     address : int or str
         Number of a camera of this machine, or a URL (rtsp://, http://).
+    pixel_size_um : float, optional
+        Holds for pictures of the first one's size, also turned; of others it is not known.
     frame_shape : tuple of int, optional
         Rows and columns to ask a camera of this machine for; it may send others.
     """
@@ -56,6 +60,8 @@ class CameraFrames:
         self._closed = Event()
         self._newest: Mailbox[Frame] = Mailbox()
         self._index = 0
+        self._of_jpegs = False
+        self._sides: list[int] = []
         self._fresh_s = time.monotonic()
         camera = self._opened()
         if camera is None:
@@ -96,10 +102,14 @@ class CameraFrames:
             return False
         captured_s = time.monotonic()
         if captured_s >= self._fresh_s:
-            image = camera.retrieve()[1]
-            if image is None:
-                return False
-            self._newest.put(Frame(self._rgb(image), self._index, captured_s, self._pixel_size_um))
+            image = self._retrieved(camera)
+            if image is None:  # a damaged JPEG is passed over
+                return self._of_jpegs and captured_s - self._heard_s < _TIMEOUT_MS / 1000
+            pixels = self._rgb(image)
+            sides = sorted(pixels.shape[:2])
+            self._sides = self._sides or sides
+            pitch_um = self._pixel_size_um if sides == self._sides else None
+            self._newest.put(Frame(pixels, self._index, captured_s, pitch_um))
         self._index += 1
         self._heard_s = captured_s
         return True
@@ -116,6 +126,12 @@ class CameraFrames:
             if self._closed.is_set() or time.monotonic() - asked_s > 0.9 * _TIMEOUT_MS / 1000:
                 break
         return False
+
+    def _retrieved(self, camera: Any) -> NDArray[np.generic] | None:
+        image: NDArray[np.uint8] | None = camera.retrieve()[1]
+        if image is None or not self._of_jpegs:
+            return image
+        return cv2.imdecode(image.ravel(), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
     def _rgb(self, image: NDArray[np.generic]) -> NDArray[np.uint8]:
         if image.dtype != np.uint8 or image.ndim not in (2, 3):
@@ -169,6 +185,9 @@ class CameraFrames:
             if not camera.isOpened() or camera.get(cv2.CAP_PROP_FRAME_WIDTH) > 0:
                 break
             camera.release()
+        # Format -1 hands the JPEGs out as they came.
+        jpegs = camera.isOpened() and int(camera.get(cv2.CAP_PROP_FOURCC)) == _JPEGS
+        self._of_jpegs = jpegs and bool(camera.set(cv2.CAP_PROP_FORMAT, -1))
         return camera
 
     def _fault(self) -> tuple[str, str]:

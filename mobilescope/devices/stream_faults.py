@@ -30,6 +30,8 @@ def stream_fault(address: str, *, patience_s: float, let_in: bool = False) -> tu
         host, port = parts.hostname, parts.port or _PORTS[parts.scheme]
     except (KeyError, ValueError):
         return "", _PLAYER
+    if host is None:
+        return "it names no host", f"write it as {parts.scheme}://HOST/…"
     place = f"{host}:{port}"
     try:
         with socket.create_connection((host, port), patience_s) as line:

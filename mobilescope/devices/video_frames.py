@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from mobilescope.core.errors import InputFileError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.pacing import Pace
 from mobilescope.core.protocols import Frame
 from mobilescope.devices.opencv_quiet import quiet_opencv
@@ -35,8 +36,7 @@ class VideoFrames:
     def __init__(
         self, path: Path, *, on_demand: bool = False, loop: bool = False, pixel_size_um: float | None = None
     ) -> None:
-        if not path.is_file():
-            raise InputFileError(f"there is no video file {path}", "check the path")
+        check_file(path, "video file")
         self._path = path
         self._loop = loop
         self._pixel_size_um = pixel_size_um

@@ -69,6 +69,9 @@ class Ladder:
         Stay on this one.
     on_change : callable, optional
         Told of each step, from the thread that enhances.
+
+    A stream may change its size. A region that leaves the new picture is let go, and ``on_change`` told; only one that
+    leaves the very first picture is the user's mistake.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class Ladder:
         self._wish = _Wish(None, region)
         self.demand(rung)
         self._granted = self._wish
+        self._begun = False
         self._controller = self._controller_for(self._wish)
 
     def demand(self, rung: Rung | None) -> None:
@@ -124,14 +128,15 @@ class Ladder:
         )
 
     def __call__(self, picture: Picture) -> Enhanced:
-        """Enhance a frame; UserError where the region leaves it."""
+        """Enhance a frame; UserError where the region leaves the first one."""
         with self._lock:
+            let_go = self._let_go(picture)
             if self._wish != self._granted:
                 self._took_s |= self._controller.took_s
                 self._granted, self._controller = self._wish, self._controller_for(self._wish)
             wish, controller = self._granted, self._controller
-        if wish.region is not None:
-            wish.region.of(picture)  # refused at once, not when the ladder first steps onto that rung
+        if let_go is not None and self._on_change is not None:
+            self._on_change(let_go)
         if self._colour.lessons < _LESSONS:
             self._teach(picture)
         started_s = time.monotonic()
@@ -142,6 +147,20 @@ class Ladder:
         if change is not None and self._on_change is not None:
             self._on_change(change)
         return enhanced
+
+    def _let_go(self, picture: Picture) -> RungChange | None:
+        """Let a region go that leaves a picture, at once and not when the ladder first steps onto its rung."""
+        region, first, self._begun = self._wish.region, not self._begun, True
+        try:
+            if region is not None:
+                region.of(picture)
+        except UserError as error:
+            if first:
+                raise
+            before = self._controller.rung
+            self._wish = _Wish(self._wish.rung, None)
+            return RungChange(before, self._controller_for(self._wish).rung, f"{error.cause}; it was let go")
+        return None
 
     def _on_rung(self, rung: Rung, picture: Picture, region: Region | None) -> Enhanced:
         whole = Region.whole(picture.shape)

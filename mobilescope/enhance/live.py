@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Self
 
@@ -151,9 +151,11 @@ class LivePipeline:
         """Return what was done so far."""
         state = self._state()
         now_s = self._ended_s if state.over else _CLOCK()
-        return self._statistics.snapshot(
+        snapshot = self._statistics.snapshot(
             state, seconds=now_s - self._started_s if self._threads else 0.0, now_s=now_s, verdict=self._verdict
         )
+        # A source that nobody has asked yet, or that has come to its end, is not silent.
+        return replace(snapshot, silent_s=0.0) if self._source.on_demand or self._finished else snapshot
 
     def _state(self) -> LiveState:
         if not self._threads:

@@ -12,11 +12,14 @@ _SILENT_S = 2.0
 NOT_FOR_DIAGNOSIS = "computed, not for diagnosis"
 
 
+def silence_words(snapshot: LiveSnapshot) -> str:
+    """Return that no frame comes; empty where some do."""
+    return f"NO NEW FRAME for {snapshot.silent_s:.0f} s" if snapshot.silent_s > _SILENT_S else ""
+
+
 def rate_words(snapshot: LiveSnapshot) -> str:
     """Return how many frames a second come and are shown, or that none comes."""
-    if snapshot.silent_s > _SILENT_S:
-        return f"NO NEW FRAME for {snapshot.silent_s:.0f} s"
-    return f"{snapshot.fps_shown:.1f} of {snapshot.fps_in:.1f} frames/s enhanced"
+    return silence_words(snapshot) or f"{snapshot.fps_shown:.1f} of {snapshot.fps_in:.1f} frames/s enhanced"
 
 
 def delay_words(snapshot: LiveSnapshot) -> str:

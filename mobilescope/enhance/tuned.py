@@ -7,7 +7,6 @@ engine and the size of tile that were the fastest. It may be deleted at any time
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 
 from mobilescope.core.machine import cache_folder, cpu_name, package_version
+from mobilescope.core.whole_files import own_temporary
 from mobilescope.learn.device import Precision
 from mobilescope.learn.networks import NetworkConfig
 
@@ -54,12 +54,9 @@ def remember(key: str, tuning: Tuning) -> Path:
     path = cache_folder() / _FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_read() | {key: asdict(tuning)}, indent=1)
-    partial = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        return partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with own_temporary(path) as temporary:
+        temporary.path.write_text(text, encoding="utf-8")
+        return temporary.path.replace(path)
 
 
 def _read() -> dict[str, Any]:

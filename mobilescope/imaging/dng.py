@@ -17,6 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import InputFileError, UserError
+from mobilescope.core.input_files import check_file
 from mobilescope.imaging.raw import develop_srgb
 from mobilescope.imaging.white_balance import Gains, preset_gains
 
@@ -91,8 +92,7 @@ def read_dng(path: Path) -> RawFrame:
     UserError
         rawpy is not installed.
     """
-    if not path.is_file():
-        raise InputFileError(f"there is no raw file {path}", "check the path")
+    check_file(path, "raw file")
     facts, tags = _facts(path)
     try:
         import rawpy  # not among what a bare server needs that trains only

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from mobilescope.core.errors import InputFileError, InputImageError
+from mobilescope.core.input_files import check_file
 from mobilescope.imaging.tiff_segments import segment_decoder, segment_shape
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
@@ -182,8 +183,7 @@ def open_pixels(path: Path, *, floats: bool = False) -> tuple[PixelSource, float
     InputImageError
         An image of an unsuitable type, shape or size.
     """
-    if not path.is_file():
-        raise InputFileError(f"there is no image file {path}", "check the path")
+    check_file(path, "image file")
     with path.open("rb") as file:
         magic = file.read(4)
     if magic[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
@@ -18,6 +17,8 @@ import torch
 import mobilescope
 from mobilescope.core.config import validate
 from mobilescope.core.errors import DiskSpaceError, InputFileError, ModelKindError, NewerVersionError, OutputError
+from mobilescope.core.input_files import check_file
+from mobilescope.core.whole_files import own_temporary
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
 
 KIND = "mobilescope-enhancement"
@@ -95,13 +96,11 @@ def save_model(
         "state": state or {},
         "reference": reference or {},
     }
-    temporary = path.with_name(path.name + ".part")
     try:
-        torch.save(content, temporary)
-        temporary.replace(path)
+        with own_temporary(path) as temporary:
+            torch.save(content, temporary.path)
+            temporary.path.replace(path)
     except (OSError, RuntimeError) as error:
-        with contextlib.suppress(OSError):  # the first failure is the one to tell
-            temporary.unlink(missing_ok=True)
         if shutil.disk_usage(path.parent if path.parent.is_dir() else ".").free < _LEAST_FREE_BYTES:
             raise DiskSpaceError(
                 f"the disk is full, so the model {path} was not written", "free some space and run the same command"
@@ -122,8 +121,7 @@ def digest_weights(weights: dict[str, torch.Tensor]) -> str:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the file's content and its card, checked for kind and version."""
-    if not path.is_file():
-        raise InputFileError(f"there is no model file {path}", "check the path")
+    check_file(path, "model file")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch says of foreign pickles is no help to a user

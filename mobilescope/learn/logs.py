@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.core.errors import OutputError, UserError
+from mobilescope.core.whole_files import own_temporary
 from mobilescope.imaging.colour import to_float, to_uint8
 from mobilescope.learn.patches import FieldPair
 
@@ -103,14 +104,10 @@ class TrainingLog:
             rows = list(csv.reader(file))[1:]
         header = [field.name for field in fields(LogRow)]
         whole = (row for row in rows if len(row) == len(header))  # a kill may have cut the last line
-        shorter = self._csv.with_name(f".{self._csv.name}.{os.getpid()}")
-        with self._sparing():
-            try:
-                with shorter.open("w", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerows([header, *(row for row in whole if int(row[0]) <= step)])
-                shorter.replace(self._csv)
-            finally:
-                shorter.unlink(missing_ok=True)
+        with self._sparing(), own_temporary(self._csv) as shorter:
+            with shorter.path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([header, *(row for row in whole if int(row[0]) <= step)])
+            shorter.path.replace(self._csv)
 
     def add(self, row: LogRow, number: int, outputs: Sequence[NDArray[np.float32]], shown: Sequence[FieldPair]) -> None:
         """Log a validation, the ``number``-th of the run.

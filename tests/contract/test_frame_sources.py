@@ -309,6 +309,37 @@ def test_a_camera_that_was_unplugged_comes_back():
         source.close()
 
 
+def test_a_stream_of_jpegs_may_change_its_size_and_nothing_is_squeezed():
+    """A phone is turned, or its app set to more pixels, and the stream goes on."""
+    disc = np.full((120, 160, 3), 90, np.uint8)
+    cv2.circle(disc, (80, 60), 40, (200, 60, 60), -1)
+    with MjpegCamera(disc) as camera:
+        source = CameraFrames(camera.url, pixel_size_um=0.9)
+        turned, larger = disc.transpose(1, 0, 2), cv2.resize(disc, (320, 240))
+        for sent, pixel_um in ((disc, 0.9), (turned, 0.9), (larger, None), (disc, 0.9)):
+            camera.show(sent)
+            frames = (source.read() for _ in range(100))
+            frame = next((frame for frame in frames if frame.pixels.shape == sent.shape), None)
+            assert frame is not None
+            assert frame.pixel_size_um == pixel_um
+            assert np.abs(frame.pixels.astype(int) - sent).mean() < 3
+        source.close()
+
+
+def test_damaged_jpegs_are_passed_over():
+    with MjpegCamera(picture()) as camera:
+        source = CameraFrames(camera.url)
+        before = source.read()
+        camera.send(b"\xff\xd8\xff\xdb no picture \xff\xd9")
+        time.sleep(0.3)
+        camera.show(picture())
+        while (frame := source.read()).captured_s < before.captured_s + 0.3:
+            pass
+        assert frame.index > before.index
+        np.testing.assert_allclose(frame.pixels[10, 10], [200, 0, 0], atol=8)
+        source.close()
+
+
 def test_a_camera_that_is_gone_is_an_error_that_says_so():
     with MjpegCamera(picture()) as camera:
         source = CameraFrames(camera.url, patience_s=0.5)

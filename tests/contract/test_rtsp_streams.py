@@ -162,6 +162,7 @@ def test_why_it_does_not_open_is_told(fault, who, said, camera):
     ("http://127.0.0.1:9/video", r"nothing listens at 127\.0\.0\.1:9; wake"),
     ("rtsp://nowhere.invalid/live", r"there is no host 'nowhere\.invalid'; check"),
     ("rtsp://127.0.0.1:99999/live", r"opened; check that the address opens"),
+    ("http://", r"camera http:// can't be opened: it names no host; write it as http://HOST"),
 ])
 def test_an_address_where_nothing_is_is_told(address, said):
     with pytest.raises(UserError, match=said):

@@ -33,9 +33,13 @@ class Stream:
 
     def __init__(self, colour):
         self.colour, self._closed, self._index = colour, threading.Event(), -1
+        self.plugged = threading.Event()
+        self.plugged.set()
 
     def read(self):
-        if self._closed.wait(0.01):
+        while not self._closed.wait(0.01) and not self.plugged.is_set():
+            pass
+        if self._closed.is_set():
             return None
         self._index += 1
         pixels = np.full((ROWS, COLUMNS, 3), self.colour, np.uint8)
@@ -62,6 +66,8 @@ class Run:
     ladder: Ladder
     saved: list = field(default_factory=list)
     title: str = "a test"
+    trouble: str = ""
+    verdicts: list = field(default_factory=list)
 
     def save(self, picture):
         if len(self.saved) == 1:
@@ -74,12 +80,12 @@ class Run:
 def run(window, until):
     source = Stream(RED)
     ladder = Ladder(in_green, factor=2.0, frames_per_s=0.001)
+    verdicts = [Verdict("caution", ("out of focus", "too dark"))]
     pipeline = LivePipeline(
-        source, ladder, window.show_enhanced, preview=window.show_input,
-        judge=lambda _frame: Verdict("caution", ("out of focus", "too dark")),
+        source, ladder, window.show_enhanced, preview=window.show_input, judge=lambda _frame: verdicts[-1]
     )
     with pipeline:
-        made = Run(source, pipeline, ladder)
+        made = Run(source, pipeline, ladder, verdicts=verdicts)
         window.drive(made)
         window.show()
         until(lambda: window.enhanced_view.picture is not None and window.input_view.picture is not None)
@@ -129,14 +135,82 @@ def test_freezing_holds_a_pair_of_the_same_frame_and_lets_go_again(window, run, 
     until(lambda: colour_at(window.input_view) == BLUE)
 
 
+def test_a_stream_that_stands_still_is_told_where_nobody_misses_it(window, run, until):
+    window.save.click()  # which covers the line below for a while
+    run.source.plugged.clear()
+    until(window.trouble.isVisible)
+    assert window.trouble.text() == "NO NEW FRAME for 2 s: the picture is an old one"
+    run.source.plugged.set()
+    until(lambda: not window.trouble.isVisible())
+
+
+def test_before_the_first_picture_there_is_nothing_to_freeze_or_save(window, qt):
+    ladder = Ladder(in_green, factor=2.0, frames_per_s=1)
+    window.drive(Run(Stream(RED), LivePipeline(Stream(RED), ladder, window.show_enhanced), ladder))
+    for button in (window.freeze, window.save):
+        window.statusBar().clearMessage()
+        button.click()
+        assert window.statusBar().currentMessage() == "no enhanced picture has come yet"
+    assert (window.freeze.text(), window.freeze.isChecked()) == ("Freeze", False)
+
+
+def test_what_is_frozen_keeps_its_trust_whatever_comes_after_it(window, run, until):
+    window.freeze.click()
+    run.verdicts.append(Verdict("trusted", ()))
+    until(lambda: run.pipeline.snapshot().verdict.state == "trusted")
+    QTest.qWait(300)  # some refreshes
+    assert "caution" in window.trust.text()
+    window.freeze.click()
+    until(lambda: window.trust.text() == "Trust: trusted")
+
+
+def test_what_is_frozen_stays_when_the_stream_ends_until_it_is_let_go(window, run, until):
+    window.freeze.click()
+    held = window.input_view.picture
+    run.source.close()
+    until(lambda: "THE STREAM HAS ENDED" in window.facts.text())
+    assert window.isVisible()
+    window.save.click()
+    until(lambda: run.saved)
+    assert run.saved[0].frame.pixels is held
+    window.freeze.click()
+    until(lambda: not window.isVisible())
+
+
 def test_saving_writes_the_frozen_pair_and_a_failure_is_shown(window, run, until):
     window.freeze.click()
     held = window.input_view.picture
     window.save.click()
+    until(lambda: "saved: live/somewhere.png" in window.statusBar().currentMessage())
     assert run.saved[0].frame.pixels is held
-    assert "saved: live/somewhere.png" in window.statusBar().currentMessage()
     window.save.click()
-    assert "the folder is full; free some space" in window.statusBar().currentMessage()
+    until(lambda: "the folder is full; free some space" in window.statusBar().currentMessage())
+
+
+def test_a_slow_disk_holds_nothing_up_and_the_window_closes_once_the_picture_is_saved(window, run, until):
+    going_on = threading.Event()
+
+    def slowly(picture, save=run.save):
+        assert going_on.wait(20)
+        return save(picture)
+
+    run.save = slowly
+    window.save.click()
+    shown = run.pipeline.snapshot().frames_shown
+    until(lambda: run.pipeline.snapshot().frames_shown > shown + 5)
+    assert not window.save.isEnabled()
+    threading.Timer(0.2, going_on.set).start()
+    window.close()
+    assert len(run.saved) == 1
+
+
+def test_what_goes_wrong_beside_the_picture_stands_in_the_window(window, run, until):
+    assert not window.trouble.isVisible()
+    run.trouble = "RECORDING HAS STOPPED: the disk is full; free some space"
+    until(window.trouble.isVisible)
+    assert window.trouble.text() == run.trouble
+    shown = run.pipeline.snapshot().frames_shown
+    until(lambda: run.pipeline.snapshot().frames_shown > shown)
 
 
 def test_dragging_chooses_a_region_and_a_button_lets_it_go(window, run, until):
@@ -161,6 +235,16 @@ def test_a_drag_beyond_the_picture_ends_at_its_edge(window, run, until):
     assert region.row + region.rows <= ROWS
     assert region.column + region.columns <= COLUMNS
     assert region.of(np.zeros((ROWS, COLUMNS, 3), np.uint8)).size
+
+
+@pytest.mark.parametrize("corner", [0.0, 1.0])
+def test_a_look_beyond_the_picture_chooses_a_region_inside_it(window, run, until, corner):
+    window.look(Zoom(16.0, corner, corner))  # half of what is looked at lies outside
+    place = window.input_view.picture_rect()
+    drag(window.input_view, place.topLeft(), place.topLeft() + QPoint(20, 20))
+    drag(window.input_view, place.bottomRight() - QPoint(20, 20), place.bottomRight())
+    until(lambda: run.ladder.status().region is not None)
+    assert run.ladder.status().region.of(np.zeros((ROWS, COLUMNS, 3), np.uint8)).size
 
 
 def test_a_click_chooses_no_region(window, run, until):
@@ -245,6 +329,20 @@ def test_closing_the_window_ends_the_show_and_holds_no_thread_up(window, run, un
     run.pipeline.request_stop()
     assert run.pipeline.wait(5)
     assert run.pipeline.snapshot().state is LiveState.STOPPED
+
+
+@pytest.mark.parametrize("failure", [KeyError("a fault"), KeyboardInterrupt()])
+def test_a_fault_in_the_window_closes_it_and_comes_through(window, run, failure):
+    def broken(_region):
+        raise failure
+
+    run.ladder.look_at = broken
+    QTimer.singleShot(100, lambda: window.input_view.region_chosen.emit(None))
+    with pytest.raises(type(failure)):
+        run_until_closed(window, threading.Event(), seconds=10)
+    assert not window.isVisible()
+    run.pipeline.request_stop()
+    assert run.pipeline.wait(5)
 
 
 @pytest.mark.parametrize("how", ["told", "seconds", "the stream ended"])

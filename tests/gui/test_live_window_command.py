@@ -8,10 +8,12 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from mobilescope.learn.checkpoint import ModelCard, save_model
@@ -60,3 +62,41 @@ def test_ctrl_c_closes_the_window(display, folder):
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     assert ended(process)["state"] == "stopped"
+
+
+@pytest.fixture
+def own_display(monkeypatch):
+    """An X server of the test's own, that it may kill."""
+    read, write = os.pipe()
+    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
+    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
+        os.close(write)
+        with os.fdopen(read) as told:
+            monkeypatch.setenv("DISPLAY", f":{told.readline().strip()}")
+        monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
+        yield server
+        server.kill()
+
+
+def test_a_display_that_dies_leaves_nothing_running_and_every_recorded_picture_whole(own_display, folder):
+    """Qt ends the process then, while the threads of a network at work stand in the way of the libraries' endings."""
+    process = psutil.Popen(
+        [MOBILESCOPE, "live", "model.pt", "--source", "twin", "--rung", "full", "--record", "kept", "--json"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    try:
+        while not list((folder / "kept").glob("*-enhanced.png")):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        others = process.children(recursive=True)
+        own_display.kill()
+        output, errors = process.communicate(timeout=20)
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    assert (process.returncode, output) == (1, ""), errors
+    left = psutil.wait_procs(others, timeout=20)[1]
+    assert all(each.status() == psutil.STATUS_ZOMBIE for each in left)  # nobody may have asked how it ended
+    pictures = [path for path in (folder / "kept").iterdir() if not path.name.startswith(".")]
+    assert pictures
+    assert all(cv2.imread(str(path)) is not None for path in pictures)

@@ -50,3 +50,18 @@ def test_a_display_that_does_not_answer_is_told_instead_of_ending_the_process(mo
     monkeypatch.setenv("DISPLAY", ":64999")
     monkeypatch.delenv("QT_QPA_PLATFORM", raising=False)
     assert ":64999" in why_no_window()
+
+
+def test_ctrl_c_while_a_display_is_looked_for_is_no_reason_against_a_window(display):
+    script = (
+        "import os, signal, threading\n"
+        "from mobilescope_gui.qt_environment import why_no_window\n"
+        "signal.signal(signal.SIGINT, lambda *_: None)\n"
+        "for wait_s in (0.02, 0.05, 0.1, 0.15):\n"
+        "    threading.Timer(wait_s, os.killpg, (os.getpgid(0), signal.SIGINT)).start()\n"
+        "print(why_no_window())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, start_new_session=True
+    )
+    assert (done.stdout, done.stderr) == ("None\n", "")

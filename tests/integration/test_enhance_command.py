@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import signal
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tifffile
 import torch
-from integration.small_job import mobilescope, signalled
+from integration.small_job import MOBILESCOPE, mobilescope, signalled
 from small_models import save_small_model
 
 from mobilescope.app.cli import main
@@ -145,6 +146,25 @@ def test_an_export_without_its_packages_says_what_to_install(run, folder, monkey
     assert status == 2
     assert "pip install 'mobilescope[onnx]'" in lines[-1]
     assert not (folder / "model.onnx").exists()
+
+
+def test_a_pipe_is_not_called_missing(folder):
+    """A shell gives a name as `<(cat in.png)` does: /dev/fd/N, a pipe."""
+    for arguments, words in (
+        (["enhance", "model.pt", "PIPE", "out.png"], "a picture or session is read more than once"),
+        (["enhance", "PIPE", "in.png", "out.png"], "a model file is read more than once"),
+        (["inspect", "PIPE"], "a file is read more than once"),
+        (["live", "model.pt", "--source", "PIPE", "--no-window"], "a video is read more than once"),
+    ):
+        named = [each.replace("PIPE", "/dev/stdin") for each in arguments]
+        done = subprocess.run(
+            [MOBILESCOPE, *named], cwd=folder, input=(folder / "in.png").read_bytes(), capture_output=True, check=False
+        )
+        assert (done.returncode, done.stdout) == (2, b"")
+        (error,) = done.stderr.decode().splitlines()
+        assert error.startswith("error: /dev/stdin is a pipe")
+        assert words in error
+        assert error.endswith("save it as a file and name that")
 
 
 def test_ctrl_c_leaves_no_half_slide_and_the_same_command_goes_on(folder):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
+import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -155,12 +157,85 @@ def test_a_network_cameras_stream_is_enhanced_and_its_password_is_in_no_word_of_
         assert "s3cret" not in run.output + run.errors
 
 
+def recording(folder, kept, spoil, *arguments):
+    """Run in a loop until recording has stopped and a little on, then press Ctrl-C; ``spoil`` once a pair is there."""
+    process = subprocess.Popen(
+        [MOBILESCOPE, "live", "model.pt", "--source", "pictures", "--loop", "--fps", "20", "--record", kept,
+         "--no-window", "--json", *arguments],
+        cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )
+    while not list(kept.glob("*-enhanced.png")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    spoil()
+    said = ""
+    for line in process.stderr:
+        said += line
+        if line.startswith("RECORDING HAS STOPPED"):
+            break
+    for _ in range(2):  # lines of the status, every two seconds: the picture goes on
+        said += process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    output, rest = process.communicate()
+    return Run(process.returncode, output, said + rest)
+
+
+def assert_goes_on_without(run, kept, why):
+    """Check a run that went on after its recording had stopped; each pair in the folder is whole."""
+    assert run.status == 1, run.errors
+    assert run.errors.count("RECORDING HAS STOPPED: ") == 1
+    result = json.loads(run.output)
+    assert why in result["recording_stopped"]
+    assert f"RECORDING HAS STOPPED: {result['recording_stopped']}" in run.errors
+    assert f"{result['recorded']} pairs of pictures, then recording stopped: " in run.errors
+    assert "frames/s enhanced" in run.errors.partition("RECORDING HAS STOPPED")[2]
+    assert result["state"] == "stopped"
+    there = sorted(path.name for path in kept.iterdir())
+    assert len(there) == 2 * result["recorded"] >= 2
+    assert [name.replace("-enhanced", "-input") for name in there[::2]] == there[1::2]
+    for path in kept.iterdir():
+        assert cv2.imread(str(path)).shape in ((48, 64, 3), (120, 160, 3), (300, 400, 3), (750, 1000, 3))
+
+
+def test_a_full_disk_ends_the_recording_and_not_the_picture(folder, small_disk):
+    generator = np.random.default_rng(1)
+    for number in range(1, PICTURES):
+        picture = generator.integers(60, 180, (300, 400, 3), dtype=np.uint8)
+        cv2.imwrite(str(folder / "pictures" / f"{number}.png"), picture)
+    kept = small_disk / "kept"
+    assert_goes_on_without(recording(folder, kept, lambda: None), kept, "is full; free some space")
+
+
+def test_a_folder_that_is_moved_away_ends_the_recording_and_not_the_picture(folder):
+    kept, moved = folder / "kept", folder / "moved"
+    run = recording(folder, kept, lambda: kept.rename(moved))
+    assert_goes_on_without(run, moved, "was removed, or its disk was")
+    assert not kept.exists()
+
+
+def test_a_recording_that_held_says_so(folder):
+    arguments = ("--record", "kept", "--fast", "--no-window", "--json")
+    assert live(folder, "model.pt", "--source", "pictures", *arguments).json()["recording_stopped"] is None
+    assert live(folder, "model.pt", "--source", "pictures", *arguments[2:]).json()["recording_stopped"] is None
+
+
 def test_ctrl_c_ends_it_with_the_summary(folder):
     arguments = ("live", "model.pt", "--source", "twin", "--fps", "20", "--no-window", "--json")
     run = signalled(*arguments, folder=folder, after="engine: ", number=signal.SIGINT)
     assert run.status == 0, run.errors
     assert "Traceback" not in run.errors
     assert json.loads(run.output)["state"] == "stopped"
+
+
+def test_a_log_whose_disk_is_full_does_not_end_the_picture(folder):
+    arguments = ("live", "model.pt", "--source", "pictures", "--loop", "--fps", "20", "--seconds", "5", "--no-window")
+    with Path("/dev/full").open("w") as log:
+        done = subprocess.run(
+            [MOBILESCOPE, *arguments, "--json"], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=log,
+            check=False,
+        )
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["state"] == "stopped"
 
 
 def test_the_demos_model_is_taken_where_none_is_given(folder):

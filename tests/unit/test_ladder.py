@@ -169,6 +169,22 @@ def test_a_region_that_leaves_the_picture_is_refused_at_once():
         alone(picture())
 
 
+@pytest.mark.parametrize("asked", [None, Rung.REGION])
+def test_a_region_that_leaves_a_stream_whose_size_changed_is_let_go_and_told(asked):
+    told = []
+    alone = ladder(asked, fps=0.01, region=Region(10, 60, 20, 20), on_change=told.append)
+    assert alone(picture()).region in (Region(10, 60, 20, 20), Region(0, 0, 60, 80))
+    turned = picture(80, 60)
+    assert alone(turned).region == (Region(20, 15, 40, 30) if asked else Region(0, 0, 80, 60))
+    (change,) = told
+    assert change.reason == "the region 10,60,20,20 leaves the picture of 80 rows and 60 columns; it was let go"
+    assert change.after is (asked or Rung.FULL)
+    assert alone.status().region is None
+    alone.look_at(Region(70, 0, 20, 20))  # chosen on a picture that had another size
+    assert alone(turned).pixels.size
+    assert len(told) == 2
+
+
 def test_a_region_is_read_as_it_is_written():
     assert Region.parse(" 1, 2,3,4") == Region(1, 2, 3, 4)
     assert str(Region(1, 2, 3, 4)) == "1,2,3,4"

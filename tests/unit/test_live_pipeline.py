@@ -106,6 +106,19 @@ def no_thread_stays():
     until(lambda: not threads())
 
 
+@pytest.mark.parametrize("source", [Recorded(3), HandFed()])
+def test_a_source_that_waits_to_be_asked_is_not_called_silent(source):
+    gate = Gate()
+    with LivePipeline(source, gate.enhance, lambda _picture: None) as pipeline:
+        if not source.on_demand:
+            source.feed()
+        assert gate.begun.acquire(timeout=PATIENCE_S)
+        time.sleep(0.01)
+        assert (pipeline.snapshot().silent_s == 0) == source.on_demand
+        for _ in range(3):
+            gate.free.release()
+
+
 def test_every_frame_of_a_source_on_demand_is_shown_in_order():
     shown = []
     source = Recorded(40)

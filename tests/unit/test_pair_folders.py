@@ -16,6 +16,7 @@ from mobilescope.app.pictures.images import open_picture
 from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import CancelledError, OutputError
 from mobilescope.core.progress import StopToken
+from mobilescope.core.whole_files import own_temporary
 from mobilescope.data.pairs import PairStore
 
 MEMBERS = (
@@ -98,7 +99,9 @@ def test_a_stopped_export_goes_on_and_ends_as_an_undisturbed_one(pairs, tmp_path
     cut_short.write_bytes(b"II*\0")  # what a power cut may leave
     (folder / "val" / "input").mkdir(exist_ok=True)
     (folder / "val" / "input" / ".b-0002.tif.part").write_bytes(b"half")
-    export_session(pairs, folder, "tiff")
+    with own_temporary(folder / "val" / "input" / "b-0003.tif") as others:  # another export at this very time
+        export_session(pairs, folder, "tiff")
+        assert others.path.exists()
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items() if path != cut_short)
     export_session(pairs, other, "tiff")
     assert names(folder) == names(other)

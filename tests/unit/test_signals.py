@@ -1,7 +1,13 @@
 """Being told to end by a signal, at whatever instant it comes."""
 
+import signal
 import subprocess
 import sys
+import time
+
+import pytest
+
+from mobilescope.app.terminal.signals import until_told
 
 # Each round sends the signal one line of Python later into the wait than the round before.
 _AT_EVERY_LINE = """
@@ -52,3 +58,13 @@ def test_a_wait_without_end_is_ended_by_a_signal_from_elsewhere():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert done.stdout.split() == ["True"] * 3, done.stderr
+
+
+def test_a_ctrl_c_that_comes_twice_at_once_asks_and_a_later_one_interrupts():
+    with until_told() as told:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # as where a program passes on what the terminal has told both of them
+        assert told.is_set()
+        time.sleep(0.6)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)

@@ -57,7 +57,8 @@ def live(
 ) -> None:
     """Enhance a live stream and show it beside what came in, with its rate, its delay and how far to trust it.
 
-    Where the machine is too slow for the rate, a simpler way to enhance is picked and named. Ctrl-C ends it.
+    Where the machine is too slow for the rate, a simpler way to enhance is picked and named. Where the folder of
+    --record fails, the picture goes on, and the exit status at the end is 1. Ctrl-C ends it.
 
     Example: mobilescope live demo/model.pt --source twin --fps 10 --seconds 20 --no-window --json
     """
@@ -83,9 +84,12 @@ def live(
         f"{summary['dropped']} dropped; last on the rung {summary['rung']}: {summary['reason']}"
     )
     if record is not None:
-        say(f"{summary['recorded']} pairs of pictures: {record}")
+        end = ", then recording stopped" if run.trouble else ""
+        say(f"{summary['recorded']} pairs of pictures{end}: {record}")
     if json:
         print_json(summary)
+    if run.trouble:
+        raise typer.Exit(1)
 
 
 def _run(options: LiveOptions, *, seconds: float | None, window: bool) -> LiveRun:
@@ -107,7 +111,7 @@ def _in_terminal(options: LiveOptions, told: threading.Event, *, seconds: float 
     from mobilescope.app.enhancement.live import live_run
     from mobilescope.app.enhancement.live_display import watch
 
-    with live_run(options, show=lambda _picture: None, on_change=_say_change) as run:
+    with live_run(options, show=lambda _picture: None, on_change=_say_change, on_trouble=say) as run:
         _say_start(run)
         watch(run, told, seconds=seconds)
     return run
@@ -119,7 +123,9 @@ def _in_window(options: LiveOptions, told: threading.Event, *, seconds: float | 
 
     with application():
         window = LiveWindow()
-        with live_run(options, show=window.show_enhanced, preview=window.show_input, on_change=_say_change) as run:
+        with live_run(
+            options, show=window.show_enhanced, preview=window.show_input, on_change=_say_change, on_trouble=say
+        ) as run:
             _say_start(run)
             window.drive(run)
             run_until_closed(window, told, seconds=seconds)

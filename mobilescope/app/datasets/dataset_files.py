@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilescope.app.datasets.dataset_card import card_markdown
-from mobilescope.app.pictures.images import replaced_when_written
+from mobilescope.core.whole_files import replaced_when_written
 
 
 def write_cards(card: Mapping[str, Any], dataset: Path) -> list[Path]:

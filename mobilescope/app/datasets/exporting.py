@@ -15,6 +15,7 @@ from mobilescope.app.pictures.folders import prepare_file, prepare_folder
 from mobilescope.app.pictures.images import write_rgb
 from mobilescope.core.errors import OutputError, UserError
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.data.datasets import DATASET_FORMAT
 from mobilescope.data.files import file_format, looks_like_model
 from mobilescope.data.mosaics import Mosaic
@@ -94,14 +95,8 @@ def _export_mosaics(session: Path, folder: Path) -> Iterator[tuple[Path, int]]:
     prepare_folder(folder)
     for slide in slides:
         target = folder / f"{slide}.ome.tif"
-        temporary = folder / f".{slide}.part.ome.tif"
-        with Mosaic.open(session, slide) as mosaic:
-            try:
-                write_ome_tiff(temporary, mosaic)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        temporary.replace(target)
+        with Mosaic.open(session, slide) as mosaic, replaced_when_written(target) as temporary:
+            write_ome_tiff(temporary, mosaic)
         yield target, len(slides)
 
 

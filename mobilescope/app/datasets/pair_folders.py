@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from mobilescope import __version__
 from mobilescope.app.datasets.dataset_files import write_card_files
 from mobilescope.app.pictures.folders import prepare_folder
-from mobilescope.app.pictures.images import replaced_when_written, write_rgb
+from mobilescope.app.pictures.images import write_rgb
 from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import InputFileError, OutputError
+from mobilescope.core.whole_files import drop_abandoned, is_temporary, replaced_when_written
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, Role
 from mobilescope.data.files import file_format
 from mobilescope.data.pair_record import PairRecord
@@ -121,8 +122,8 @@ def _check_folder(folder: Path, wanted: set[Path]) -> None:
     for split in SPLIT.values():
         for image in IMAGES:
             for path in sorted((folder / split / image).glob("*")):
-                if path.name.startswith(".") and path.name.endswith(".part"):
-                    path.unlink(missing_ok=True)
+                if is_temporary(path):
+                    drop_abandoned(path)
                 elif path not in wanted:
                     raise OutputError(
                         f"{path} is not of this export, and a pair on two sides would leak into the test",

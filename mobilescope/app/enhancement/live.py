@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope.app.enhancement.calibrating import calibration_from
-from mobilescope.app.enhancement.live_recording import LiveRecorder
+from mobilescope.app.enhancement.live_recording import LiveRecorder, Recording
 from mobilescope.app.instruments.live_sources import SourceOptions, opened_source
 from mobilescope.app.pairs.distortion import StraightenedFrames, load_distortion
 from mobilescope.app.pictures.enhance_jobs import file_digest
@@ -31,6 +31,7 @@ from mobilescope.learn.device import Precision
 
 DEMO_MODEL = Path("demo") / "model.pt"
 AUTO = "auto"
+RECORDING_STOPPED = "RECORDING HAS STOPPED: "
 _SAVED = Path("live")
 
 
@@ -75,12 +76,18 @@ class LiveRun:
     ladder: Ladder
     recorder: LiveRecorder
     engine: str
+    recording: Recording | None = None
     changes: list[RungChange] = field(default_factory=list)
 
     @property
     def title(self) -> str:
         """What is looked at."""
         return self.source.name
+
+    @property
+    def trouble(self) -> str:
+        """What went wrong beside the picture, in a sentence; empty where nothing did."""
+        return f"{RECORDING_STOPPED}{self.recording.stopped}" if self.recording and self.recording.stopped else ""
 
     def save(self, picture: LivePicture) -> Path:
         """Write a pair of pictures; return the enhanced one's file."""
@@ -111,6 +118,7 @@ class LiveRun:
             "trust": None if verdict is None else {"state": verdict.state, "reasons": list(verdict.reasons)},
             "engine": self.engine,
             "recorded": self.recorder.count,
+            "recording_stopped": (self.recording.stopped or None) if self.recording else None,
         }
 
 
@@ -139,12 +147,15 @@ def live_run(
     show: Callable[[LivePicture], None],
     preview: Callable[[Frame], None] | None = None,
     on_change: Callable[[RungChange], None] = lambda _change: None,
+    on_trouble: Callable[[str], None] = lambda _trouble: None,
     opened: FrameSource | None = None,
 ) -> Iterator[LiveRun]:
     """Open everything, start, and yield the run; at the end its threads have ended and the light is out.
 
     Parameters
     ----------
+    on_trouble : callable, optional
+        Told once that recording has stopped, why and what to do; the run goes on.
     opened : FrameSource, optional
         A stream that is open already, in place of the one that the options name; it is closed at the end.
 
@@ -181,15 +192,17 @@ def live_run(
 
     describe = _Describer(options, network, small, judge)
     recorder = LiveRecorder(options.record or _SAVED, describe)
+    recording = None if options.record is None else Recording(
+        recorder, lambda why: on_trouble(f"{RECORDING_STOPPED}{why}")
+    )
     distortion = None if options.distortion is None else load_distortion(options.distortion)
     with opened_source(options.source) if opened is None else nullcontext(opened) as frames:
         source = frames if distortion is None else StraightenedFrames(frames, distortion)
         pipeline = LivePipeline(
-            source, ladder, show, preview=preview, judge=judge, frames=options.frames,
-            keep=None if options.record is None else recorder,
+            source, ladder, show, preview=preview, judge=judge, frames=options.frames, keep=recording,
         )
         with pipeline:
-            yield LiveRun(source, pipeline, ladder, recorder, network.engine, changes=ladder_changes)
+            yield LiveRun(source, pipeline, ladder, recorder, network.engine, recording, changes=ladder_changes)
 
 
 class _Describer:

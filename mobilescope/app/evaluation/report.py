@@ -15,7 +15,7 @@ from mobilescope.app.evaluation.report_curves import training_curve
 from mobilescope.app.evaluation.report_pictures import ReportPicture, crops, overview
 from mobilescope.app.evaluation.score_tables import METHOD_NAMES, colour_table, gain_table, score_table
 from mobilescope.app.terminal.tables import Table, spread
-from mobilescope.core.errors import OutputError
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.data.layout import mosaic_path
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
@@ -78,13 +78,8 @@ def write_report(path: Path, inputs: ReportInputs, enhance: EnhanceFunction) -> 
         curve=training_curve(inputs.model.with_name(f"{inputs.model.stem}.csv")),
         seconds=inputs.seconds,
     )
-    temporary = path.with_name(path.name + ".part")
-    try:
+    with replaced_when_written(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise OutputError(f"the report {path} can't be written: {error.strerror}", "check the folder") from error
 
 
 def _headline(evaluation: Evaluation) -> list[tuple[str, str, str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import math
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,7 @@ from mobilescope.app.evaluation.cross_stains import CrossCell
 from mobilescope.app.evaluation.focus_stack import FocusStack
 from mobilescope.app.evaluation.resolution import SHOWN_BY, Resolution
 from mobilescope.core.errors import OutputError
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.imaging.metrics import ImageScores, Interval
 from mobilescope.learn.evaluate import Evaluation
 from mobilescope.learn.jpeg_scores import JpegField, JpegScores
@@ -93,17 +93,10 @@ def _blind(slide: str, evaluation: Evaluation) -> str:
 def _write(report: Path, suffix: str, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> Path:
     """Write one file; the file on the disk is whole at any time."""
     path = _table_path(report, suffix)
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows([_cell(value) for value in row] for row in rows)
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):  # the first failure is the one to tell
-            temporary.unlink(missing_ok=True)
-        raise OutputError(f"the scores {path} can't be written: {error.strerror}", "check the folder") from error
+    with replaced_when_written(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([_cell(value) for value in row] for row in rows)
     return path
 
 

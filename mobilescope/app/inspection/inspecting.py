@@ -13,6 +13,7 @@ from mobilescope.app.inspection.session_card import session_lines
 from mobilescope.app.pictures.images import INPUT_SUFFIXES, open_picture
 from mobilescope.app.pictures.picture_notes import read_record
 from mobilescope.core.errors import ForeignFileError, InputFileError, NewerVersionError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.progress import ProgressListener, ignore_progress
 from mobilescope.data.datasets import DATASET_FORMAT, Dataset, member_problems
 from mobilescope.data.files import file_format, looks_like_model
@@ -34,10 +35,9 @@ def describe(path: Path, on_progress: ProgressListener = ignore_progress) -> dic
     ``problems`` lists what is damaged; where something is, ``remedy`` says what to do about it.
     A picture's ``provenance`` is the record of how it was made; None where it carries none.
     """
-    if not path.exists():
-        raise InputFileError(f"there is no file {path}", "check the path")
-    if not path.is_file():
+    if path.is_dir():
         raise InputFileError(f"{path} is not a file", _WHAT_IS_SHOWN)
+    check_file(path)
     if looks_like_model(path):
         from mobilescope.app.inspection.model_card import (
             model_facts,  # brings torch, which takes longer to load than the answer

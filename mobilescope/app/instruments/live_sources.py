@@ -12,6 +12,7 @@ from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.app.instruments.lighting import RingLight
 from mobilescope.core.config import InstrumentConfig, validate
 from mobilescope.core.errors import InputFileError, UserError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.protocols import FrameSource, Illuminator
 from mobilescope.devices.camera_frames import CameraFrames
 from mobilescope.devices.folder_frames import FolderFrames
@@ -129,7 +130,9 @@ def _check_exists(text: str) -> None:
     path = Path(text)
     if re.fullmatch(r"camera:\d+|phone(:.*)?", text) or "://" in text or path.is_dir():
         return
-    if not path.is_file():
+    if path.exists():
+        check_file(path, "video")
+    else:
         raise InputFileError(
             f"there is no source {text!r}",
             "give twin, twin:SLIDE, phone, camera:0, a URL, a video file or a folder of pictures",

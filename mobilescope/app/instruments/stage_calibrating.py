@@ -16,6 +16,7 @@ from mobilescope.core.errors import CalibrationError, OutputError, UserError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import BenchtopMicroscope
 from mobilescope.core.stage_calibration import StageCalibration, load_stage_calibration
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.devices.micromanager.benchtop import MicroManagerBenchtop
 
 
@@ -107,8 +108,7 @@ def _described(measured: MeasuredStage, microscope: BenchtopMicroscope) -> Stage
 def _write(found: StageCalibration, out: Path) -> None:
     """Write the file whole or not at all."""
     text = tomli_w.dumps(found.model_dump(mode="json"))
-    partial = out.with_name(f"{out.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    if out.exists():
-        out.replace(out.with_name(f"{out.stem}.previous{out.suffix}"))
-    partial.replace(out)
+    with replaced_when_written(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+        if out.exists():
+            out.replace(out.with_name(f"{out.stem}.previous{out.suffix}"))

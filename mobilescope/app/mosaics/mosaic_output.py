@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike
 
-from mobilescope.app.pictures.folders import prepare_file
+from mobilescope.app.pictures.folders import prepare_file, prepare_folder
 from mobilescope.core.errors import OutputError
 from mobilescope.imaging.bands import Piece
 
@@ -36,7 +36,7 @@ def check_output(path: Path) -> None:
     if name.endswith(_ZARR_ENDINGS):
         if path.exists() and not (path / "zarr.json").is_file():
             raise OutputError(f"{path} exists and is no Zarr folder", "give another name, or move it away")
-        prepare_file(path.parent / f".{path.name}.part")
+        prepare_folder(path.parent)
         return
     if not name.endswith(_TIFF_ENDINGS):
         raise OutputError(f"{path} names no known format", "give a name that ends in .ome.tif or .ome.zarr")

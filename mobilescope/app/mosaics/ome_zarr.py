@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import mobilescope
 from mobilescope.app.mosaics.pyramids import halved, pyramid_sizes
 from mobilescope.app.pictures.folders import prepare_folder
 from mobilescope.core.errors import OutputError
-from mobilescope.data.files import write_failure
+from mobilescope.core.whole_files import folder_replaced_when_written
 from mobilescope.imaging.bands import Piece
 
 # Few enough files for a slide, small enough to look at a part.
@@ -51,17 +50,8 @@ def write_ome_zarr(
     if path.exists() and not (path / "zarr.json").is_file():
         raise OutputError(f"{path} exists and is no Zarr folder", "give another name, or move it away")
     prepare_folder(path.parent)
-    temporary = path.with_name(f".{path.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
+    with folder_replaced_when_written(path) as temporary:
         _write(temporary, wide, shape, np.dtype(dtype), pixel_size_um, origin_um, name)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.replace(path)
-    except OSError as error:
-        raise write_failure(path, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 class _Level:

@@ -14,8 +14,8 @@ import tifffile
 from numpy.typing import DTypeLike, NDArray
 
 from mobilescope.app.pictures.folders import prepare_folder
-from mobilescope.app.pictures.images import replaced_when_written
 from mobilescope.app.pictures.picture_notes import note_for_ome
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.imaging.bands import Piece, grid_tiles
 
 TILE_PX = 512

@@ -12,6 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from mobilescope.app.paired_sessions.pair_summary import FieldState, SlideSummary
 from mobilescope.core.pair_link import INGESTED_ROW, SUGGESTED_ROW
+from mobilescope.core.whole_files import replaced_when_written
 
 # Told apart without red and green as well: by hue, lightness and line.
 _COLOURS = {"fine": "#00724e", "fair": "#3fb68b", "rough": "#e0a100", "refused": "#c0392b", "open": "#5f6b7a"}
@@ -50,9 +51,8 @@ def write_coverage_map(summaries: Sequence[SlideSummary], path: Path) -> None:
             loc="lower center", ncols=len(states), frameon=False, fontsize=9,
         )
     figure.tight_layout(rect=(0, 0.06 / rows, 1, 1))
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png", bbox_inches="tight", pad_inches=0.12)
-    partial.replace(path)
+    with replaced_when_written(path) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.12)
 
 
 def _draw(summary: SlideSummary, axes: Axes) -> None:

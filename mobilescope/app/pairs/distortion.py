@@ -18,10 +18,12 @@ from mobilescope.app.pairs.aligning import developed_pixel_um
 from mobilescope.app.pairs.pairing import registered_pairs
 from mobilescope.app.pictures.enhance_jobs import file_digest
 from mobilescope.app.pictures.folders import prepare_file
-from mobilescope.app.pictures.images import Picture, replaced_when_written
+from mobilescope.app.pictures.images import Picture
 from mobilescope.core.errors import InputFileError, InputImageError, UserError
+from mobilescope.core.input_files import check_file
 from mobilescope.core.progress import Progress, ProgressListener, StopToken, ignore_progress
 from mobilescope.core.protocols import Frame, FrameSource
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.session import Session
 from mobilescope.imaging.distortion import DistortionMap, grid_points, mean_distortion
@@ -172,8 +174,9 @@ def load_distortion(path: Path) -> DistortionMap:
         Missing, damaged, or another kind of file.
     """
     remedy = "make one with 'mobilescope calibrate phone'"
-    if not path.is_file():
+    if not path.exists():
         raise InputFileError(f"there is no distortion map {path}", remedy)
+    check_file(path, "distortion map")
     try:
         with np.load(path, allow_pickle=False) as stored:
             record = json.loads(str(stored["record"]))

@@ -21,8 +21,8 @@ from mobilescope.app.pairs.unfocused_pairs import refuse_unfocused
 from mobilescope.core.allocator import keep_freed_memory
 from mobilescope.core.errors import ClusterError, InputFileError, MobilescopeError
 from mobilescope.core.geometry import RegionUm
+from mobilescope.core.whole_files import write_failure
 from mobilescope.data.datasets import Role
-from mobilescope.data.files import write_failure
 from mobilescope.data.pair_writer import PairWriter
 from mobilescope.data.pairs import PairStore
 from mobilescope.data.records import CaptureRecord

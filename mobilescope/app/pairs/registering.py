@@ -14,9 +14,10 @@ from mobilescope.app.pairs.distortion import check_pixel_size
 from mobilescope.app.pairs.field_window import window_of
 from mobilescope.app.pictures.enhance_jobs import file_digest
 from mobilescope.app.pictures.folders import prepare_file
-from mobilescope.app.pictures.images import Picture, open_picture, replaced_when_written
+from mobilescope.app.pictures.images import Picture, open_picture
 from mobilescope.core.errors import RegistrationError, UserError
 from mobilescope.core.progress import ProgressListener, StopToken, ignore_progress
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.imaging.distortion import DistortionMap
 from mobilescope.imaging.quality import GateThresholds, judge
 from mobilescope.imaging.registration import Registration, RegistrationOptions, register

@@ -20,6 +20,7 @@ from mobilescope.app.pictures.images import (
     open_picture,
 )
 from mobilescope.core.errors import InputFileError, OutputError
+from mobilescope.core.input_files import check_file
 from mobilescope.data.records import CaptureRecord
 from mobilescope.data.session import Session
 from mobilescope.imaging.pixel_sources import ArraySource
@@ -73,6 +74,8 @@ def open_jobs(source: Path, target: Path) -> Iterator[list[Job]]:
     """
     if not source.exists():
         raise InputFileError(f"there is no file or folder {source}", "check the path")
+    if not source.is_dir():
+        check_file(source, "picture or session")
     several = source.is_dir() or source.suffix.lower() == ".h5"
     if several and target.suffix.lower() in SUFFIXES and not target.is_dir():
         raise OutputError(f"{target} is a picture's name, and {source} may hold many", "give a folder for the results")

@@ -27,13 +27,13 @@ def prepare_folder(folder: Path, *, needed_bytes: int = 0) -> None:
     """Make an output folder and check that it can be written and has room; OutputError or DiskSpaceError if not."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        read_only, free = os.statvfs(folder).f_flag & os.ST_RDONLY, shutil.disk_usage(folder).free
     except OSError as error:
         raise OutputError(f"the folder {folder} can't be made: {error.strerror}", "choose another place") from error
-    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+    if read_only:
         raise OutputError(f"the folder {folder} lies on a disk that can only be read", "choose another place")
     if not os.access(folder, os.W_OK):
         raise OutputError(f"the folder {folder} may not be written", "choose another place or change its permissions")
-    free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise DiskSpaceError(
             f"{folder} has {free / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import struct
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,8 @@ from PIL import Image
 from mobilescope.app.pictures.picture_notes import note_in_description, note_in_jpeg, note_in_png
 from mobilescope.app.pictures.pixel_sizes import pixel_size_in_jpeg, pixel_size_in_png
 from mobilescope.core.errors import InputFileError, InputImageError, OutputError
-from mobilescope.data.files import write_failure
+from mobilescope.core.input_files import check_file
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.imaging.colour import to_float
 from mobilescope.imaging.dng import read_dng
 from mobilescope.imaging.pixel_sources import ArraySource, Pixels, PixelSource, open_pixels
@@ -63,8 +63,7 @@ def open_picture(path: Path) -> Picture:
     InputImageError
         An animation, CMYK, a stack of planes, or samples of another type.
     """
-    if not path.is_file():
-        raise InputFileError(f"there is no image file {path}", "check the path")
+    check_file(path, "image file")
     if path.stat().st_size == 0:
         raise InputFileError(f"{path} is empty", "copy it again")
     if path.suffix.lower() == RAW_SUFFIX:
@@ -108,25 +107,6 @@ def _check_tiff(path: Path) -> None:
 
 def _no_rgb(path: Path) -> InputImageError:
     return InputImageError(f"{path} holds CMYK colours", "convert it to RGB with its colour profile")
-
-
-@contextlib.contextmanager
-def replaced_when_written(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; it takes its name if the block ends well and is gone otherwise.
-
-    Raises
-    ------
-    DiskSpaceError, OutputError
-        The file can't be written.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        raise write_failure(path, error) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def can_be_written_as(path: Path, shape: tuple[int, ...]) -> bool:

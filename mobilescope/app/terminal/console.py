@@ -63,8 +63,9 @@ class ProgressDisplay:
 
 
 def say(text: str) -> None:
-    """Print a line for the person on standard error."""
-    stderr.print(text, markup=False, soft_wrap=True)
+    """Print a line for the person on standard error; a log whose disk is full stops no work."""
+    with suppress(OSError):
+        stderr.print(text, markup=False, soft_wrap=True)
 
 
 def say_from_handler(text: str) -> None:

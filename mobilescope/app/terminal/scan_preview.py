@@ -21,6 +21,7 @@ from PIL import Image
 
 from mobilescope.app.terminal.console import say
 from mobilescope.core.errors import InputFileError
+from mobilescope.core.whole_files import replaced_when_written
 from mobilescope.data.records import TileRecord
 from mobilescope.data.session import Session
 from mobilescope.imaging.shrinking import shrink
@@ -116,9 +117,8 @@ def _latest(session: Session) -> tuple[str, list[TileRecord]]:
 
 def write_picture(pixels: NDArray[np.uint8], path: Path) -> None:
     """Write a PNG under a temporary name first, so that a viewer never sees half of it."""
-    partial = path.with_name(path.name + ".partial")
-    Image.fromarray(pixels).save(partial, format="PNG")
-    partial.replace(path)
+    with replaced_when_written(path) as temporary:
+        Image.fromarray(pixels).save(temporary, format="PNG")
 
 
 def main() -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import FrameType
 
 _ASKING = (signal.SIGINT, signal.SIGTERM)
+# Programs that start others pass Ctrl-C on to those, which the terminal has told already.
+_SAME_S = 0.5
 
 
 class SignalEvent(threading.Event):
@@ -51,13 +54,17 @@ class SignalEvent(threading.Event):
 
 @contextmanager
 def until_told() -> Iterator[SignalEvent]:
-    """Yield the event that Ctrl-C and SIGTERM set."""
+    """Yield the event that Ctrl-C and SIGTERM set; one that comes within half a second of the first is the same."""
     told = SignalEvent()
+    first_s = 0.0
 
     def on_signal(number: int, _frame: FrameType | None) -> None:
-        if told.is_set() and number == signal.SIGINT:
+        nonlocal first_s
+        if not told.is_set():
+            first_s = time.monotonic()
+            told.set()
+        elif number == signal.SIGINT and time.monotonic() - first_s > _SAME_S:
             raise KeyboardInterrupt
-        told.set()
 
     before = {number: signal.signal(number, on_signal) for number in _ASKING}
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import trustme
 
 from mobilescope.core.errors import OutputError
+from mobilescope.core.whole_files import own_temporary
 
 # Browsers refuse certificates for servers that hold longer than 825 days, or 398 of public authorities.
 _LIFETIME = datetime.timedelta(days=397)
@@ -59,11 +59,9 @@ def _write(file: Path, notes: Path, names: Sequence[str], now: datetime.datetime
     pem = issued.private_key_pem.bytes() + b"".join(blob.bytes() for blob in issued.cert_chain_pems)
     try:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        part = file.with_suffix(".part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(pem)
-        part.replace(file)
+        with own_temporary(file, mode=0o600) as temporary:
+            temporary.path.write_bytes(pem)
+            temporary.path.replace(file)
         notes.write_text(json.dumps({"names": sorted(names), "until": until.isoformat()}), encoding="utf-8")
     except OSError as error:
         raise OutputError(f"{file} can't be written: {error.strerror}", "check the folder's permissions") from error

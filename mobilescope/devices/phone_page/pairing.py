@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from mobilescope.core.errors import OutputError
+from mobilescope.core.whole_files import own_temporary
 
 # Crockford's alphabet: none of its letters is taken for another one or for a digit.
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -106,10 +107,9 @@ class PairingDesk:
         text = json.dumps([asdict(client) for client in self._clients.values()], indent=1)
         try:
             self._book.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            part = self._book.with_suffix(".part")
-            part.write_text(text, encoding="utf-8")
-            part.chmod(0o600)
-            part.replace(self._book)
+            with own_temporary(self._book, mode=0o600) as temporary:
+                temporary.path.write_text(text, encoding="utf-8")
+                temporary.path.replace(self._book)
         except OSError as error:
             raise OutputError(f"{self._book} can't be written: {error.strerror}", "check its permissions") from error
 

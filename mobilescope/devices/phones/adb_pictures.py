@@ -15,6 +15,7 @@ from mobilescope.core.errors import DeviceError, InputFileError, LinkLostError, 
 from mobilescope.core.phone_config import Pictures, Trigger
 from mobilescope.core.phone_picture import PhonePicture
 from mobilescope.core.progress import StopToken
+from mobilescope.core.whole_files import own_temporary
 from mobilescope.devices.phones.adb_link import AdbLink
 from mobilescope.devices.phones.arrivals import Arrivals, Stamp
 from mobilescope.devices.phones.names import PictureNames, is_safe
@@ -178,10 +179,6 @@ def _keep(path: Path, folder: Path) -> None:
             return
         number += 1
         target = folder / f"{path.stem}-{number}{path.suffix}"
-    partial = target.with_name(f".{target.name}.part")
-    try:
-        partial.write_bytes(data)
-        partial.replace(target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with own_temporary(target) as temporary:
+        temporary.path.write_bytes(data)
+        temporary.path.replace(target)
