@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from integration.small_job import (
+    MOBILESCOPE,
     STEPS,
     Run,
     acquisition,
@@ -205,3 +206,12 @@ def test_a_full_disk_ends_a_scan_with_one_line_and_the_session_goes_on(tmp_path)
     finished = mobilescope(*acquisition("scan"), folder=folder).json()
     assert finished["slides"] == {"first": {"tiles": 9, "captures": 0}}
     assert tile_digests(folder / "session.h5")[: len(kept)] == kept
+
+
+def test_ctrl_c_while_the_program_loads_ends_it_without_a_traceback(tmp_path):
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+    run = subprocess.run(
+        [MOBILESCOPE, "inspect", "session.h5"], env=environment, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "stopped\n")
