@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from conftest import SoftwareRing, SoftwareStage
 from phone_pairs import Pair, PhoneModel, phone_pair, read_rgb
+from software_instruments import SoftwareRing, SoftwareStage
 
 from mobilescope.core.config import BenchtopConfig
 from mobilescope.imaging.raw import develop_srgb

@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from conftest import SoftwareRing
 from mjpeg_camera import MjpegCamera
 from phone_page_parts import RawPage, jpeg_of, serving
 from PIL import Image
 from rtsp_camera import RtspCamera
+from software_instruments import SoftwareRing
 
 from mobilescope.core.errors import DeviceError, InputFileError, UserError
 from mobilescope.core.protocols import FrameSource

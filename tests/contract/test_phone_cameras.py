@@ -11,12 +11,12 @@ import cv2
 import numpy as np
 import pytest
 from adb_server import CAMERA, AdbServer, Phone
-from conftest import SoftwareRing, SoftwareStage
 from ip_webcam import IpWebcam
 from memory_sink import MemorySink
 from phone_files import SHAPE, dng, jpeg_bytes, pair
 from phone_page_parts import ScriptedPhone
 from rtsp_camera import RtspCamera
+from software_instruments import SoftwareRing, SoftwareStage
 
 from mobilescope.acquire.capture import capture_fields
 from mobilescope.app.instruments.phone_opening import picture_source

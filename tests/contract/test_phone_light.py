@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import SoftwareRing, SoftwareStage
 from mjpeg_camera import MjpegCamera
+from software_instruments import SoftwareRing, SoftwareStage
 
 from mobilescope.acquire.phone_light import take_light_frames
 from mobilescope.app.instruments.phone_opening import picture_source

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import SoftwareStage
 from ready_microscope import ReadyMicroscope, ReadyStage, textured
+from software_instruments import SoftwareStage
 
 from mobilescope.acquire.autofocus import FocusOptions, autofocus
 from mobilescope.core.protocols import BenchtopImage, LightState

@@ -33,7 +33,7 @@ def field(phone, rng):
 @pytest.fixture(scope="module")
 def pictures():
     """Fields of blood smears and of tissue as the twin's phone sees them, by name."""
-    from conftest import SoftwareRing
+    from software_instruments import SoftwareRing
 
     from mobilescope.twin.parameters import load_parameters
     from mobilescope.twin.phone import TwinPhone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from conftest import SoftwareRing
+from software_instruments import SoftwareRing
 
 from mobilescope.imaging.colour import encode_8bit
 from mobilescope.imaging.raw import develop_half_size
