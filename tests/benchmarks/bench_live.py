@@ -154,6 +154,7 @@ class _Driven:
     """What the window shows and steers."""
 
     title = "synthetic"
+    trouble = ""
 
     def __init__(self, pipeline: LivePipeline, rungs: Ladder) -> None:
         self.pipeline, self.ladder = pipeline, rungs
