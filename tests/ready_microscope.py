@@ -6,9 +6,9 @@ import time
 
 import cv2
 import numpy as np
+from software_instruments import SoftwareStage
 
-from mobilescope.core.errors import LimitError
-from mobilescope.core.protocols import BenchtopImage, LightState, PositionUm
+from mobilescope.core.protocols import BenchtopImage, LightState
 
 PIXEL_UM = 0.5
 # Blur of the ready pictures, and the distance from the focus that each stands for.
@@ -38,12 +38,12 @@ def _blurred(picture):
     return _made[id(picture)]
 
 
-class ReadyStage:
+class ReadyStage(SoftwareStage):
     """A stage in software with a clock: moving and settling take the time asked for."""
 
     def __init__(self, settle_s=0.0, limit_um=30_000.0, z_limits_um=(-100.0, 100.0)):
-        self.settle_s, self._limit_um, self._z_limits_um = settle_s, limit_um, z_limits_um
-        self._at = PositionUm(0.0, 0.0, 0.0)
+        super().__init__(limit_um, z_limits_um)
+        self.settle_s = settle_s
         self.moves, self.spent_s = 0, 0.0
 
     def _settle(self):
@@ -54,23 +54,12 @@ class ReadyStage:
         self.spent_s += time.perf_counter() - started
 
     def move_xy(self, x_um, y_um):
-        if max(abs(x_um), abs(y_um)) > self._limit_um:
-            raise LimitError(f"({x_um}, {y_um}) lies outside the stage's range")
-        self._at = PositionUm(x_um, y_um, self._at.z_um)
+        super().move_xy(x_um, y_um)
         self._settle()
 
     def move_z(self, z_um):
-        self._at = PositionUm(self._at.x_um, self._at.y_um, z_um)
+        super().move_z(z_um)
         self._settle()
-
-    def position(self):
-        return self._at
-
-    def z_range_um(self):
-        return self._z_limits_um
-
-    def xy_range_um(self):
-        return (-self._limit_um, self._limit_um), (-self._limit_um, self._limit_um)
 
     def describe(self):
         return "ready stage"

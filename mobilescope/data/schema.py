@@ -116,6 +116,16 @@ class SessionHeader(StrictModel):
             raise ValueError(f"slide names must differ, got {', '.join(names)}")
         return self
 
+    @property
+    def instrument_name(self) -> str:
+        """The name of the instrument; earlier versions lent the twin's to real instruments that had none."""
+        described = self.instrument.get("instrument")
+        if not isinstance(described, dict) or "name" not in described:
+            return "unknown instrument"
+        parts = [described.get("benchtop"), described.get("phone")]
+        real = any(part.get("kind", "twin") != "twin" for part in parts if isinstance(part, dict))
+        return UNNAMED if real and described["name"] == TWIN_NAME else str(described["name"])
+
     def difference(self, other: SessionHeader) -> str:
         """Say how ``other`` differs in what a session must not change, or return an empty string.
 

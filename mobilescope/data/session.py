@@ -300,7 +300,7 @@ class Session(Closing):
             "file": str(self.path), "format": SESSION_FORMAT, "schema_version": self.schema_version,
             "state": self._state(), "bytes": self.path.stat().st_size,
             "created": self.header.created, "software_version": self.header.software_version,
-            "instrument": self.header.instrument,
+            "instrument_name": self.header.instrument_name, "instrument": self.header.instrument,
             "benchtop_shape": list(self.header.benchtop_shape), "phone_shape": list(self.header.phone_shape),
             "slides": slides,
             "flat_fields": {kind: len(self._table(name)[0]) for kind, name in layout.FLAT_FIELDS.items()},

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import time
 
 import pytest
+from gui.x_server import x_server
 
 PATIENCE_S = 20
 
@@ -14,19 +13,11 @@ PATIENCE_S = 20
 @pytest.fixture(scope="session")
 def display(tmp_path_factory):
     """Run an X server while the tests do; yields its name, which is DISPLAY's value too."""
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
-    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
-        os.close(write)
-        with os.fdopen(read) as told:
-            number = told.readline().strip()
-        assert number, "Xvfb did not start"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("DISPLAY", f":{number}")
-            patch.setenv("QT_QPA_PLATFORM", "xcb")
-            patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
-            yield f":{number}"
-        server.terminate()
+    with x_server() as (_, name), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DISPLAY", name)
+        patch.setenv("QT_QPA_PLATFORM", "xcb")
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        yield name
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import psutil
 import pytest
+from gui.x_server import x_server
 
 from mobilescope.learn.checkpoint import ModelCard, save_model
 from mobilescope.learn.networks import EnhancementNetwork, NetworkConfig
@@ -67,15 +68,10 @@ def test_ctrl_c_closes_the_window(display, folder):
 @pytest.fixture
 def own_display(monkeypatch):
     """An X server of the test's own, that it may kill."""
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x900x24", "-nolisten", "tcp"]
-    with subprocess.Popen(command, pass_fds=[write], stderr=subprocess.DEVNULL) as server:
-        os.close(write)
-        with os.fdopen(read) as told:
-            monkeypatch.setenv("DISPLAY", f":{told.readline().strip()}")
+    with x_server() as (server, name):
+        monkeypatch.setenv("DISPLAY", name)
         monkeypatch.setenv("QT_QPA_PLATFORM", "xcb")
         yield server
-        server.kill()
 
 
 def test_a_display_that_dies_leaves_nothing_running_and_every_recorded_picture_whole(own_display, folder):

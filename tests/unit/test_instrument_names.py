@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from session_samples import header
 
-from mobilescope.app.acquisition.acquiring import instrument_name
 from mobilescope.app.acquisition.ingesting import IngestOptions, ingest_folder
+from mobilescope.app.inspection.inspecting import describe as describe_file
+from mobilescope.app.inspection.inspecting import lines
 from mobilescope.app.instruments.instrument import describe
 from mobilescope.app.instruments.instrument_file import load_instrument
 from mobilescope.core.errors import UserError
@@ -36,7 +37,8 @@ def test_a_session_that_was_recorded_as_the_twins_goes_on_with_the_unchanged_ins
         begin(tmp_path / "s.h5", described(tmp_path, text))
     with Session.open(tmp_path / "s.h5") as session:
         assert session.header == old
-        assert instrument_name(session) == "unnamed instrument"
+        assert session.header.instrument_name == "unnamed instrument"
+        assert any("unnamed instrument (benchtop micromanager" in line for line in lines(describe_file(session.path)))
     with pytest.raises(UserError, match=r"benchtop\.kind: micromanager in the file, twin now"):
         begin(tmp_path / "s.h5", described(tmp_path, ""))
 
@@ -56,7 +58,7 @@ def test_an_unnamed_instrument_may_get_a_name_and_a_named_one_keeps_its(tmp_path
 def test_a_session_tells_its_instruments_name(tmp_path, text, name):
     begin(tmp_path / "s.h5", described(tmp_path, text))
     with Session.open(tmp_path / "s.h5") as session:
-        assert instrument_name(session) == name
+        assert session.header.instrument_name == name
 
 
 @pytest.mark.parametrize(("text", "name"), [(None, "unnamed instrument"), ('name = "lab 3"\n', "lab 3")])
@@ -71,4 +73,4 @@ def test_pictures_that_were_taken_elsewhere_are_not_the_twins(tmp_path, text, na
     config, options = load_instrument(instrument), IngestOptions("a", pixel_um=0.5)
     ingest_folder(tmp_path / "dcim", tmp_path / "s.h5", config, options, source="here")
     with Session.open(tmp_path / "s.h5") as session:
-        assert instrument_name(session) == name
+        assert session.header.instrument_name == name

@@ -17,7 +17,7 @@ from mobilescope.acquire.stored_links import is_linking, link_from
 from mobilescope.app.instruments.channels import channel_switch
 from mobilescope.app.instruments.instrument import Instruments
 from mobilescope.app.pictures.light_keeping import fitting_light, keep_light, told_pictures
-from mobilescope.core.config import TWIN_NAME, UNNAMED, PhoneConfig, validate
+from mobilescope.core.config import PhoneConfig, validate
 from mobilescope.core.development_config import DevelopmentConfig
 from mobilescope.core.errors import PlanError
 from mobilescope.core.geometry import RegionUm
@@ -125,17 +125,6 @@ def plan_of(session: Session) -> JobPlan:
             SlidePlan(name=slide.name, role=slide.role, stain=slide.stain or "unknown") for slide in session.slides
         ))
     return validate(JobPlan, session.header.instrument.get("plan"), source=str(session.path), prefix="plan")
-
-
-def instrument_name(session: Session) -> str:
-    """Return the name of the instrument that a session was taken with."""
-    described = session.header.instrument.get("instrument")
-    if not isinstance(described, dict) or "name" not in described:
-        return "unknown instrument"
-    parts = [described.get("benchtop"), described.get("phone")]
-    real = any(part.get("kind", "twin") != "twin" for part in parts if isinstance(part, dict))
-    # Earlier versions lent the twin's name to real instruments that had none.
-    return UNNAMED if real and described["name"] == TWIN_NAME else str(described["name"])
 
 
 def phone_half_pitch_um(session: Session) -> float:

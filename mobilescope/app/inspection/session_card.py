@@ -20,7 +20,7 @@ def session_lines(facts: dict[str, Any]) -> Iterator[str]:
     yield f"session {facts['file']}"
     yield card_line("state", f"{facts['state']}, {facts['bytes'] / 1e6:.0f} MB, format {facts['schema_version']}")
     yield card_line("begun", f"{facts['created']} with mobilescope {facts['software_version']}")
-    yield card_line("instrument", _instrument(facts["instrument"]))
+    yield card_line("instrument", _instrument(facts["instrument_name"], facts["instrument"]))
     yield card_line("frames", f"benchtop {_size(facts['benchtop_shape'])}, phone {_size(facts['phone_shape'])}")
     yield card_line("flat fields", ", ".join(f"{name} {count}" for name, count in facts["flat_fields"].items()))
     yield card_line("pair files", ", ".join(facts["pair_files"]) or "none")
@@ -49,13 +49,13 @@ def slide_table(slides: list[dict[str, Any]]) -> Table:
     return Table("slides", columns, rows)
 
 
-def _instrument(told: dict[str, Any]) -> str:
+def _instrument(name: str, told: dict[str, Any]) -> str:
     described = told.get("instrument", told)
     kinds = [
         f"{part} {described[part]['kind']}" for part in ("benchtop", "phone", "ring")
         if isinstance(described.get(part), dict) and "kind" in described[part]
     ]
-    return f"{described.get('name', 'without a name')} ({', '.join(kinds)}; --json has all of it)"
+    return f"{name} ({', '.join([*kinds, '--json has all of it'])})"
 
 
 def _size(shape: list[int]) -> str:

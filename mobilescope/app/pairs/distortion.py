@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilescope import __version__
-from mobilescope.app.acquisition.acquiring import instrument_name
 from mobilescope.app.pairs.aligning import developed_pixel_um
 from mobilescope.app.pairs.pairing import registered_pairs
 from mobilescope.app.pictures.enhance_jobs import file_digest
@@ -107,7 +106,8 @@ def calibrate_distortion(
         found = mean_distortion(places, counted, (rows, columns), pitches_um.pop())
         record = {
             "format": _FORMAT, "version": _VERSION, "software_version": __version__,
-            "instrument": instrument_name(session), "session": session_path.name, "session_digest": session.digest(),
+            "instrument": session.header.instrument_name, "session": session_path.name,
+            "session_digest": session.digest(),
             "pairs_file": pairs.name, "pairs_sha256": file_digest(pairs), "pairs": found.pairs,
             "slides": sorted({store.records[index].slide for index in chosen}), "pixel_um": found.pixel_um,
             "spread_px": float(np.median(found.spread_px)), "inverse_error_px": found.inverse_error_px,

@@ -21,7 +21,6 @@ from mobilescope import __version__
 from mobilescope.app.acquisition.acquiring import (
     evaluation_cell,
     field_grid,
-    instrument_name,
     phone_half_pitch_um,
     plan_of,
 )
@@ -261,7 +260,7 @@ def _provenance(session: Session, captures: list[CaptureRecord], variant: PairVa
         "input_pixel_um": input_pixel_um,
         **variant.provenance(" + ".join(sorted(kinds, reverse=True))),
         "development": recipe_of(session, variant.development or development_of(session)).provenance,
-        "instrument": instrument_name(session),
+        "instrument": session.header.instrument_name,
         "phone_half_pitch_um": phone_half_pitch_um(session),
         "stains": {slide.name: slide.stain for slide in plan_of(session).slides},
         "session": session.path.name,
