@@ -100,10 +100,11 @@ class TrainingLog:
         """Drop what a killed run logged after the state that is resumed from."""
         if not self._csv.exists():
             return
-        with self._csv.open(newline="", encoding="utf-8") as file:
+        with self._csv.open(newline="", encoding="utf-8", errors="replace") as file:
             rows = list(csv.reader(file))[1:]
         header = [field.name for field in fields(LogRow)]
-        whole = (row for row in rows if len(row) == len(header))  # a kill may have cut the last line
+        # A kill may have cut the last line, a power cut have left anything there.
+        whole = (row for row in rows if len(row) == len(header) and row[0].isdecimal())
         with self._sparing(), own_temporary(self._csv) as shorter:
             with shorter.path.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([header, *(row for row in whole if int(row[0]) <= step)])

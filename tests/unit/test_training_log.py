@@ -98,6 +98,16 @@ def test_a_row_that_went_half_to_the_disk_is_taken_back(log, tmp_path, file_limi
     assert logged(tmp_path / "m.csv") == [10, 30]
 
 
+def test_what_a_power_cut_left_in_the_log_does_not_bar_the_training(log, tmp_path):
+    for step in (10, 20):
+        add(log, step)
+    with (tmp_path / "m.csv").open("ab") as file:
+        file.write(b"\0\0\xff\xfe,1,2,3,4,5\n\0\0\0")
+    log.go_on_from(20)
+    add(log, 30)
+    assert logged(tmp_path / "m.csv") == [10, 20, 30]
+
+
 def test_a_full_disk_at_resuming_costs_no_row(log, tmp_path, file_limit):
     for step in (10, 20, 30):
         add(log, step)
