@@ -76,6 +76,45 @@ def test_a_python_core_that_hangs_is_told_in_time_and_works_again_afterwards():
         assert link.call("read x", "get_x_position", "XY") == 0
 
 
+# Each round interrupts the wait for the core's answer one line of Python later than the round before.
+_INTERRUPTED_AT_EVERY_LINE = """
+import sys, time
+from mobilescope.devices.micromanager.python_core import _Worker
+
+def ending_of_a_call(lines):
+    left = lines
+    def trace(frame, what, _argument):
+        nonlocal left
+        if what == "line":
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+    worker = _Worker()
+    sys.settrace(trace)
+    try:
+        return worker.run("wait", lambda: time.sleep(0.02), 10)
+    except BaseException as error:
+        return type(error).__name__
+    finally:
+        sys.settrace(None)
+
+rounds = 1
+while (ending := ending_of_a_call(rounds)) is not None:
+    assert ending == "KeyboardInterrupt", (rounds, ending)
+    rounds += 1
+print(rounds)
+"""
+
+
+def test_an_interrupt_at_any_instant_of_a_call_is_no_failure_of_a_device():
+    ended = subprocess.run(
+        [sys.executable, "-c", _INTERRUPTED_AT_EVERY_LINE], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert int(ended.stdout) > 5
+
+
 class TestRunningMicroManager:
     @pytest.fixture
     def server(self):

@@ -68,3 +68,67 @@ def test_a_ctrl_c_that_comes_twice_at_once_asks_and_a_later_one_interrupts():
         time.sleep(0.6)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
+
+
+# A Ctrl-C in the callback of a weak reference, as every import runs one: Python prints it, and goes on.
+_SWALLOWED = """
+import signal, sys, weakref
+from types import SimpleNamespace
+from mobilescope.app.commands.stage import _halted_by_signals
+from mobilescope.app.terminal.console import stoppable
+from mobilescope.app.terminal.interrupts import hear_interrupts
+from mobilescope.app.terminal.signals import until_told
+
+class Thing:
+    pass
+
+hear_interrupts()
+thing = Thing()
+callback = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGINT))
+del thing
+print("swallowed")
+try:
+    with {block}:
+        print("began")
+except BaseException as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.parametrize(("block", "ending"), [
+    ("stoppable()", "KeyboardInterrupt"), ("until_told()", "KeyboardInterrupt"),
+    ("_halted_by_signals(SimpleNamespace(describe=str))", "CancelledError"),
+])
+def test_a_ctrl_c_that_python_swallows_is_answered_before_the_work_begins(block, ending):
+    script = _SWALLOWED.format(block=block)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["swallowed", ending], done
+    assert done.stderr == ""
+
+
+def test_a_failure_in_a_finalizer_is_told_as_ever():
+    script = (
+        "from mobilescope.app.terminal.interrupts import hear_interrupts\n"
+        "hear_interrupts()\n"
+        "class Thing:\n"
+        "    def __del__(self):\n"
+        "        raise ValueError('not closed')\n"
+        "Thing()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert "not closed" in done.stderr
+
+
+def test_a_program_started_deaf_to_ctrl_c_stays_so():
+    script = (
+        "import signal\n"
+        "from mobilescope.app.terminal.interrupts import hear_interrupts\n"
+        "hear_interrupts()\n"
+        "signal.raise_signal(signal.SIGINT)\n"
+        "print('goes on')\n"
+    )
+    done = subprocess.run(
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", sys.executable, "-c", script], capture_output=True, text=True,
+        check=False, timeout=60,
+    )
+    assert done.stdout == "goes on\n", done.stderr

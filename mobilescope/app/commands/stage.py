@@ -13,6 +13,7 @@ import typer
 
 from mobilescope.app.commands.option_types import Json
 from mobilescope.app.terminal.console import print_json, say
+from mobilescope.app.terminal.interrupts import raise_unanswered
 from mobilescope.core.errors import CancelledError, UserError
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ def _halted_by_signals(stage: XYZStage) -> Iterator[None]:
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.signal(number, on_signal) for number in numbers]
     try:
+        raise_unanswered()
         yield
     except KeyboardInterrupt as asked:
         from mobilescope.devices.stages import MotorStage

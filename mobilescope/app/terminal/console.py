@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from mobilescope.app.terminal.interrupts import raise_unanswered
 from mobilescope.core.errors import MobilescopeError
 from mobilescope.core.progress import Progress, StopToken
 
@@ -119,6 +120,7 @@ def stoppable() -> Iterator[StopToken]:
 
     before = signal.signal(signal.SIGINT, on_interrupt)
     try:
+        raise_unanswered()
         yield token
     finally:
         signal.signal(signal.SIGINT, before)
@@ -130,10 +132,10 @@ def reporting_errors() -> Iterator[None]:
     try:
         yield
     except MobilescopeError as error:
-        _say_error("; ".join([str(error), *getattr(error, "__notes__", [])]))
+        _say_error("; ".join([str(error), *_notes(error)]))
         raise SystemExit(error.exit_status) from error
     except KeyboardInterrupt as error:
-        say("stopped; what was finished is kept")
+        say("; ".join(["stopped", *_notes(error), "what was finished is kept"]))
         raise SystemExit(130) from error
     except BrokenPipeError as error:
         raise SystemExit(0) from error
@@ -148,6 +150,11 @@ def reporting_errors() -> Iterator[None]:
             _say_error(f"{error.filename}: {error.strerror}; check the path")
             raise SystemExit(2) from error
         raise
+
+
+def _notes(error: BaseException) -> list[str]:
+    """Return what was added to an error on its way, such as a light that may still be on."""
+    return getattr(error, "__notes__", [])
 
 
 def _say_error(text: str) -> None:

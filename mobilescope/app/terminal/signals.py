@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from types import FrameType
 
+from mobilescope.app.terminal.interrupts import raise_unanswered
+
 _ASKING = (signal.SIGINT, signal.SIGTERM)
 # Programs that start others pass Ctrl-C on to those, which the terminal has told already.
 _SAME_S = 0.5
@@ -68,6 +70,7 @@ def until_told() -> Iterator[SignalEvent]:
 
     before = {number: signal.signal(number, on_signal) for number in _ASKING}
     try:
+        raise_unanswered()
         yield told
     finally:
         for number, handler in before.items():

@@ -59,10 +59,15 @@ def _shared_core(configuration: Path) -> Any:
 
 @dataclass
 class _Task:
-    """A call to be made, and what became of it."""
+    """A call to be made, and what became of it.
+
+    A queue tells that it is done: Ctrl-C in the middle of waiting for a `threading.Event` comes out of it as a
+    RuntimeError about its lock.
+    """
 
     call: Callable[[], Any]
-    done: threading.Event = field(default_factory=threading.Event)
+    told: queue.SimpleQueue[None] = field(default_factory=queue.SimpleQueue)
+    is_done: bool = False
     value: Any = None
     error: Exception | None = None
 
@@ -79,19 +84,21 @@ class _Worker:
     def run(self, what: str, call: Callable[[], Any], timeout_s: float) -> Any:
         """Return the answer of a call; a call that hangs blocks the later ones, each of which says so."""
         with self._lock:
-            if self._hanging is not None and not self._hanging[1].done.is_set():
+            if self._hanging is not None and not self._hanging[1].is_done:
                 raise DeviceError(
                     f"Micro-Manager still does not answer the request to {self._hanging[0]}",
                     "check that device and its cable, then start this program again",
                 )
             task = _Task(call)
             self._tasks.put(task)
-            if not task.done.wait(timeout_s):
+            try:
+                task.told.get(timeout=timeout_s)
+            except queue.Empty:
                 self._hanging = (what, task)
                 raise DeviceError(
                     f"Micro-Manager did not {what} within {timeout_s:g} s",
                     "check the device and its cable, or raise timeout_s",
-                )
+                ) from None
         if task.error is not None:
             raise task.error
         return task.value
@@ -103,7 +110,8 @@ class _Worker:
                 task.value = task.call()
             except Exception as error:  # noqa: BLE001 (handed to the caller's thread, which raises it)
                 task.error = error
-            task.done.set()
+            task.is_done = True
+            task.told.put(None)
 
 
 _worker: _Worker | None = None
