@@ -11,6 +11,7 @@ import pytest
 from mobilescope.app.enhancement.live_recording import LiveRecorder, Recording
 from mobilescope.core.errors import DiskSpaceError
 from mobilescope.core.protocols import Frame
+from mobilescope.core.whole_files import own_temporary
 from mobilescope.enhance.live_values import Enhanced, LivePicture, Region
 from mobilescope.enhance.provenance import ModelIdentity, record_provenance
 from mobilescope.enhance.trust import TrustReport
@@ -41,6 +42,13 @@ def test_two_runs_that_began_in_one_second_do_not_mix_their_pairs(tmp_path, monk
     monkeypatch.setattr(os, "getpid", lambda: 1)
     assert LiveRecorder(tmp_path, describe)(picture(0)) != mine
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_half_a_picture_of_a_killed_run_goes_and_one_that_another_run_is_writing_stays(tmp_path):
+    (tmp_path / ".20261130-120000-77-000003-enhanced.png.part").write_bytes(b"half")
+    with own_temporary(tmp_path / "20261130-120001-78-000000-input.png") as written:
+        LiveRecorder(tmp_path, describe)
+        assert list(tmp_path.iterdir()) == [written.path]
 
 
 def test_of_a_pair_that_does_not_fit_nothing_stays(small_disk):

@@ -13,7 +13,7 @@ from threading import Lock
 from mobilescope.app.pictures.folders import prepare_folder
 from mobilescope.app.pictures.images import write_rgb
 from mobilescope.core.errors import MobilescopeError, OutputError
-from mobilescope.core.whole_files import write_failure
+from mobilescope.core.whole_files import drop_abandoned, write_failure
 from mobilescope.enhance.live_values import LivePicture
 from mobilescope.enhance.provenance import Provenance
 
@@ -22,8 +22,8 @@ class LiveRecorder:
     """Writes pairs ``<start>-<frame>-input.png`` and ``-enhanced.png`` into a folder.
 
     The names begin with the time of the run's start and the number of its process, so that no run replaces another's
-    pictures, or mixes its own among them. The input is cut to
-    the region that the enhanced picture shows. Both carry their pixels' size where it is known, the enhanced one its
+    pictures, or mixes its own among them; half a picture that a killed run left is deleted. The input is cut to the
+    region that the enhanced picture shows. Both carry their pixels' size where it is known, the enhanced one its
     record.
 
     Parameters
@@ -39,6 +39,8 @@ class LiveRecorder:
         self._start = f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         self._lock = Lock()
         self._written: set[int] = set()
+        for half in folder.glob(".*-*.png.part"):
+            drop_abandoned(half)
 
     def __call__(self, picture: LivePicture) -> Path:
         """Write a pair and return the enhanced picture's file; OutputError where it can't be written."""
