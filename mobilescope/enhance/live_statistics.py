@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from statistics import median
 from threading import Lock
 
 import numpy as np
@@ -12,6 +13,7 @@ from mobilescope.enhance.live_values import Delay, FrameTimes, LiveSnapshot, Liv
 
 _WINDOW_FRAMES = 256
 _RATE_S = 5.0
+_GAPS = 9
 STAGES = ("capture", "wait", "enhance", "show", "total")
 
 
@@ -44,10 +46,17 @@ class Rate:
         self._times_s.append((time_s, count))
 
     def per_s(self, now_s: float) -> float:
-        """Return occurrences a second over the last seconds; 0 where there were fewer than two."""
+        """Return occurrences a second over the last seconds; 0 where there were fewer than two ever.
+
+        Where fewer than two were lately, it is over the time since the one before the latest: what is slow has its
+        rate, and that of what has stopped falls.
+        """
+        if len(self._times_s) < 2:
+            return 0.0
         recent = [entry for entry in self._times_s if now_s - entry[0] <= _RATE_S]
         if len(recent) < 2:
-            return 0.0
+            (first_s, first), (_, last) = self._times_s[-2], self._times_s[-1]
+            return (last - first) / (now_s - first_s)
         (first_s, first), (last_s, last) = recent[0], recent[-1]
         return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
 
@@ -62,10 +71,13 @@ class LiveStatistics:
         self._made_rate, self._shown_rate = Rate(), Rate()
         self._made = self._shown = self._dropped = 0
         self._heard_s: float | None = None
+        self._gaps_s: deque[float] = deque(maxlen=_GAPS)
 
     def captured(self, made: int, now_s: float) -> None:
         """Take in that the source has made so many frames in all."""
         with self._lock:
+            if self._heard_s is not None:
+                self._gaps_s.append(now_s - self._heard_s)
             self._made, self._heard_s = made, now_s
             self._made_rate.add(now_s, made)
 
@@ -94,5 +106,6 @@ class LiveStatistics:
             return LiveSnapshot(
                 state=state, seconds=seconds, frames_in=self._made, frames_shown=self._shown, dropped=self._dropped,
                 fps_in=self._made_rate.per_s(now_s), fps_shown=self._shown_rate.per_s(now_s),
-                silent_s=seconds if self._heard_s is None else now_s - self._heard_s, delays=delays, verdict=verdict,
+                silent_s=seconds if self._heard_s is None else now_s - self._heard_s,
+                usual_gap_s=median(self._gaps_s) if self._gaps_s else 0.0, delays=delays, verdict=verdict,
             )

@@ -168,6 +168,8 @@ class LiveSnapshot:
         Rates over the last seconds.
     silent_s : float
         Since the latest frame came, or since the start where none has.
+    usual_gap_s : float
+        Between two frames that came, the median of the latest few; 0 before the second.
     delays : dict of Delay
         ``capture``, ``wait``, ``enhance``, ``show`` and ``total`` of enhanced frames; ``preview`` is from the capture
         to the screen of the frame as it came, where that is shown too.
@@ -183,5 +185,6 @@ class LiveSnapshot:
     fps_in: float
     fps_shown: float
     silent_s: float
+    usual_gap_s: float = 0.0
     delays: dict[str, Delay] = field(default_factory=dict)
     verdict: Verdict | None = None

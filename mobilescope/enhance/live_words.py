@@ -8,13 +8,16 @@ from mobilescope.enhance.ladder import LadderStatus
 from mobilescope.enhance.live_values import LiveSnapshot, Verdict
 from mobilescope.enhance.rung_controller import RUNG_TITLES
 
+# What a camera may take to set itself; and a picture every ten seconds is no silence.
 _SILENT_S = 2.0
+_SILENT_GAPS = 2
 NOT_FOR_DIAGNOSIS = "computed, not for diagnosis"
 
 
 def silence_words(snapshot: LiveSnapshot) -> str:
-    """Return that no frame comes; empty where some do."""
-    return f"NO NEW FRAME for {snapshot.silent_s:.0f} s" if snapshot.silent_s > _SILENT_S else ""
+    """Return that no frame comes; empty where they come as they did before."""
+    is_silent = snapshot.silent_s > max(_SILENT_S, _SILENT_GAPS * snapshot.usual_gap_s)
+    return f"NO NEW FRAME for {snapshot.silent_s:.0f} s" if is_silent else ""
 
 
 def rate_words(snapshot: LiveSnapshot) -> str:

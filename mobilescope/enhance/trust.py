@@ -125,7 +125,7 @@ class TrustAssessor:
         measures: dict[str, float] = {}
         if pixel_size_um is not None:
             if not (np.isfinite(pixel_size_um) and pixel_size_um > 0):
-                raise UserError(f"{pixel_size_um} um is no pixel size", "give a positive number of micrometres")
+                raise UserError(f"{pixel_size_um} µm is no pixel size", "give a positive number of micrometres")
             measures["pixel_size_ratio"] = pixel_size_um / self._card.input_pixel_um
         if min(shape[:2]) < LEAST_SIDE_PX:
             read_floats(slice(0, shape[0]), slice(0, shape[1]))  # which refuses what is no picture

@@ -116,7 +116,7 @@ def _pixel_size(known: Mapping[str, float], model: ModelFacts) -> list[Finding]:
     told = known.get("pixel_size_ratio", 1.0) * model.input_pixel_um
     return [(
         LEVELS.state(known.get("pixel_size_level", 0.0)),
-        f"the picture is sampled at {told:.3g} um, but the model was trained at {model.input_pixel_um:.3g} um; "
+        f"the picture is sampled at {told:.3g} µm, but the model was trained at {model.input_pixel_um:.3g} µm; "
         "resample the picture, or use a model for its pixel size",
     )]
 
@@ -151,8 +151,8 @@ def _training_set(known: Mapping[str, float], model: ModelFacts) -> list[Finding
         return [(state, "the picture is out of focus; refocus and capture again")]
     if explained and colour < LEVELS.refusal:  # other colours as well make another specimen likelier
         looks = (
-            f"the specimen looks as if sampled at {known['sampled_um']:.2g} um, but the model was trained at "
-            f"{model.input_pixel_um:.3g} um; check the magnification, or use a model for this pixel size"
+            f"the specimen looks as if sampled at {known['sampled_um']:.2g} µm, but the model was trained at "
+            f"{model.input_pixel_um:.3g} µm; check the magnification, or use a model for this pixel size"
         )
         return [(LEVELS.state(max(sampling, strange)), looks), (LEVELS.state(colour), _colours(model))]
     strange = max(strange, blur, sampling)

@@ -14,7 +14,7 @@ from mobilescope.core.errors import DeviceError
 from mobilescope.core.mailbox import Mailbox
 from mobilescope.core.protocols import Frame
 from mobilescope.enhance.live import LivePipeline
-from mobilescope.enhance.live_statistics import Rate, Window
+from mobilescope.enhance.live_statistics import LiveStatistics, Rate, Window
 from mobilescope.enhance.live_values import Enhanced, LiveState, Region
 
 PATIENCE_S = 20
@@ -366,7 +366,16 @@ def test_a_rate_forgets_what_was_long_ago():
     for number in range(20):
         rate.add(0.1 * number, number)
     assert rate.per_s(2.0) == pytest.approx(10.0)
-    assert rate.per_s(100.0) == 0.0
+    assert rate.per_s(100.0) == pytest.approx(0.0, abs=0.02)
     for number in range(20, 30):
         rate.add(100.0 + 0.5 * number, number)
     assert rate.per_s(115.0) == pytest.approx(2.0)
+
+
+def test_a_picture_every_ten_seconds_has_its_rate_and_its_gap():
+    statistics = LiveStatistics()
+    for number in range(5):
+        statistics.captured(number + 1, 10.0 * number)
+    snapshot = statistics.snapshot(LiveState.RUNNING, seconds=41.0, now_s=41.0, verdict=None)
+    assert snapshot.fps_in == pytest.approx(0.1, rel=0.1)
+    assert (snapshot.usual_gap_s, snapshot.silent_s) == (10.0, 1.0)

@@ -147,7 +147,7 @@ def test_clear_glass_is_told_as_such(assessor, pictures):
 def test_a_told_pixel_size_counts_even_in_a_picture_too_small_to_be_judged(assessor):
     report = assessor.assess(np.zeros((8, 8, 3), np.uint8), pixel_size_um=0.5)
     assert report.state == "not for use"
-    assert report.reasons[0].startswith("the picture is sampled at 0.5 um")
+    assert report.reasons[0].startswith("the picture is sampled at 0.5 µm")
     assert "too small" in report.reasons[1]
 
 

@@ -36,13 +36,13 @@ def test_a_picture_like_the_training_set_is_trusted_without_reasons():
         (BLURRED | {"blur_level": 1.2, "sampling_level": 1.0, "detail_level": 0.9}, "caution", "out of focus"),
         (BLURRED | {"detail_explained": 0.5, "colour_level": 2.5}, "not for use", "out of focus"),
         (BLURRED | {"detail_explained": 0.2, "colour_level": 2.5}, "not for use", "colours and structures"),
-        (COARSE, "caution", "looks as if sampled at 1.2 um, but the model was trained at 0.925 um"),
+        (COARSE, "caution", "looks as if sampled at 1.2 µm, but the model was trained at 0.925 µm"),
         (COARSE | {"sampling_level": 2.1}, "not for use", "check the magnification"),
         (COARSE | {"pixel_size_ratio": 1.0}, "caution", "check the magnification"),
         # What looks finer, though its sampling is known to be right, is blurred.
         (COARSE | {"sampled_um": 0.77, "pixel_size_ratio": 1.0}, "caution", "refocus"),
-        ({"pixel_size_ratio": 1.25}, "not for use", "sampled at 1.16 um"),
-        ({"pixel_size_ratio": 0.75}, "not for use", "sampled at 0.694 um"),
+        ({"pixel_size_ratio": 1.25}, "not for use", "sampled at 1.16 µm"),
+        ({"pixel_size_ratio": 0.75}, "not for use", "sampled at 0.694 µm"),
         ({"pixel_size_ratio": 1.12}, "caution", "resample the picture"),
         ({"pixel_size_ratio": 1.05}, "trusted", ""),
         ({"colour_level": 1.3}, "caution", "colours are not those of the training set (blood); check light"),
@@ -85,7 +85,7 @@ def test_a_told_pixel_size_a_little_off_hides_nothing_worse(changes, reason):
     report = verdict(changes | {"pixel_size_ratio": 1.12})
     assert report.state == "not for use"
     assert reason in report.reasons[0]
-    assert "sampled at 1.04 um" in report.reasons[1]
+    assert "sampled at 1.04 µm" in report.reasons[1]
 
 
 def test_the_worst_reason_comes_first():
