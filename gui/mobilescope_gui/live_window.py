@@ -37,9 +37,10 @@ from mobilescope.enhance.live_words import (
     trust_words,
 )
 from mobilescope.enhance.rung_controller import RUNG_TITLES, Rung
+from mobilescope_gui.display_loss import end_at_once_with_the_display
 from mobilescope_gui.input_view import InputView
 from mobilescope_gui.picture_view import PictureView
-from mobilescope_gui.qt_environment import end_at_once_with_the_display, keep_to_pyqt
+from mobilescope_gui.qt_environment import keep_to_pyqt
 from mobilescope_gui.zoom import Zoom
 
 _REFRESH_MS = 100

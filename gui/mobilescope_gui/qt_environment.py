@@ -6,8 +6,6 @@ and abort. This is the one place that points them away again.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
 import subprocess
 import sys
@@ -48,17 +46,6 @@ def why_no_window() -> str | None:
         return None
     said = [line for line in tried.stderr.splitlines() if line.strip()]
     return said[0].strip() if said else f"Qt ended with status {tried.returncode}"
-
-
-def end_at_once_with_the_display() -> None:
-    """Have C's ``exit`` end the process without a word from the libraries, from now on.
-
-    Qt calls it where the X server dies, and the libraries then take down what the threads of a network are working
-    with: the process crashed, or hung with the light on. Python's own ending is over before ``exit`` is called.
-    """
-    library = ctypes.CDLL(None)
-    with contextlib.suppress(AttributeError):  # glibc alone has it, and X servers are there where that is
-        library.on_exit(library._exit, None)
 
 
 def _has_display() -> bool:

@@ -91,6 +91,7 @@ def test_a_display_that_dies_leaves_nothing_running_and_every_recorded_picture_w
         with suppress(psutil.NoSuchProcess):
             process.kill()
     assert (process.returncode, output) == (1, ""), errors
+    assert errors.endswith("error: the display was lost; what was recorded is kept, start the same command again\n")
     left = psutil.wait_procs(others, timeout=20)[1]
     assert all(each.status() == psutil.STATUS_ZOMBIE for each in left)  # nobody may have asked how it ended
     pictures = [path for path in (folder / "kept").iterdir() if not path.name.startswith(".")]
