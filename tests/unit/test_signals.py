@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from mobilescope.app.terminal.console import reporting_errors
 from mobilescope.app.terminal.signals import until_told
 
 # Each round sends the signal one line of Python later into the wait than the round before.
@@ -132,3 +133,12 @@ def test_a_program_started_deaf_to_ctrl_c_stays_so():
         check=False, timeout=60,
     )
     assert done.stdout == "goes on\n", done.stderr
+
+
+def test_what_an_interrupted_instrument_adds_is_told(capsys):
+    interrupt = KeyboardInterrupt()
+    interrupt.add_note("the benchtop's light may still be on")
+    with pytest.raises(SystemExit) as ended, reporting_errors():
+        raise interrupt
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped; the benchtop's light may still be on; what was finished is kept\n"
