@@ -29,10 +29,10 @@ def end_at_once_with_the_display() -> None:
 
 def _pass_on(_kind: QtMsgType, _context: QMessageLogContext, text: str | None) -> None:
     """Print a message of Qt's as Qt does, or end the process where it tells of the loss."""
-    if text is not None and _QT_WORDS in text:
+    if _QT_WORDS in (text or ""):
         _end()
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{text}\n")
+    with contextlib.suppress(OSError):  # a log whose disk is full stops no work
+        sys.stderr.write(f"{text or ''}\n")
 
 
 def _end() -> NoReturn:
